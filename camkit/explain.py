@@ -1,0 +1,180 @@
+"""One run: picture -> prediction -> class activation maps, as a stream of snapshots that get better.
+
+Owns the dataclasses `Explanation` and `Cam` and the order of the work: one pass for the prediction and the gradient
+methods, then Score-CAM's channels block by block, Faster Score-CAM's map out of the same run. Draws nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from .imagenet import ImageNetClass, class_at
+from .methods import METHODS, channel_terms, check_methods, finish, gradient_cam
+from .models import Classifier, Meter, softmax
+from .picture import to_rgb
+from .scorecam import Progress, blocks
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One of the classes of a picture, with its probability in [0, 1]."""
+
+    class_index: int
+    wordnet_id: str
+    name: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Cam:
+    """One method's map and what it cost.
+
+    `raw` (h, w) float32 >= 0 at the target layer's resolution, not normalised; `map` (224, 224) float32 in [0, 1] as the
+    stock tf-keras-vis visualizer returns it. `seconds`, `forward_passes` and `backward_passes` are what this method takes
+    by itself: a pass that several methods share is measured once and counted for each. `channels` of `channels_total`
+    have gone into the map; it is final when `complete`, and a valid map of those channels before.
+    """
+
+    method: str
+    raw: np.ndarray
+    map: np.ndarray
+    seconds: float
+    forward_passes: int
+    backward_passes: int
+    channels: int
+    channels_total: int
+    complete: bool
+    seconds_left: float = 0.0
+
+    @property
+    def all_zero(self) -> bool:
+        """True when nothing in the picture speaks for the class according to this method."""
+        return not self.raw.any()
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What is known after a step: `image` (H, W, 3) uint8 RGB as given, the class explained and its probability, the ten
+    top classes best first, and by method key the maps so far. `seconds` is wall time since the start."""
+
+    image: np.ndarray
+    model: str
+    target_layer: str
+    methods: tuple[str, ...]
+    max_n: int
+    class_index: int
+    class_name: str
+    probability: float
+    predictions: tuple[Prediction, ...]
+    cams: dict[str, Cam]
+    seconds: float
+
+    @property
+    def complete(self) -> bool:
+        """True when every method asked for has its final map."""
+        return all(key in self.cams and self.cams[key].complete for key in self.methods)
+
+
+def explain(classifier: Classifier, image, methods: Iterable[str] = tuple(METHODS), class_index: int | None = None,
+            target_layer: str | None = None, max_n: int = 10) -> Explanation:
+    """Explains one picture and returns when every map is final; arguments and errors as for `explain_stream`."""
+    for snapshot in explain_stream(classifier, image, methods, class_index, target_layer, max_n):
+        pass
+    return snapshot
+
+
+def explain_stream(classifier: Classifier, image, methods: Iterable[str] = tuple(METHODS), class_index: int | None = None,
+                   target_layer: str | None = None, max_n: int = 10) -> Iterator[Explanation]:
+    """Explanations that get better: the prediction first, then one more after each method and each block of Score-CAM's
+    channels. Closing the iterator stops the work; what was yielded stays valid.
+
+    `image` is a Pillow image or an (H, W, 3) uint8 RGB array and is never modified; `class_index` None explains the top
+    class; `target_layer` None the model's default; `max_n` is Faster Score-CAM's number of channels. Arguments are
+    checked before anything is computed: ValueError with one sentence that says what is wrong and what is allowed.
+    """
+    layer = classifier.check_layer(target_layer)
+    channels = classifier.model.get_layer(layer).output.shape[-1]
+    if isinstance(max_n, bool) or not isinstance(max_n, (int, np.integer)) or not 1 <= max_n <= channels:
+        raise ValueError(f"max_n is {max_n}: it must be a whole number from 1 to {channels}, the channels of {layer}.")
+    index = None if class_index is None else class_at(int(class_index) if isinstance(class_index, np.integer) else class_index).index
+    keys = check_methods(methods)
+    return _stream(classifier, to_rgb(image), keys, index, layer, int(max_n))
+
+
+def top_predictions(probabilities: np.ndarray, count: int = 10) -> tuple[Prediction, ...]:
+    """(1000,) probabilities -> the `count` most probable classes, best first."""
+    best = np.argsort(-probabilities, kind="stable")[:count]
+    return tuple(_prediction(class_at(int(index)), probabilities) for index in best)
+
+
+def _prediction(entry: ImageNetClass, probabilities: np.ndarray) -> Prediction:
+    return Prediction(entry.index, entry.wordnet_id, entry.name, float(probabilities[entry.index]))
+
+
+def _stream(classifier, image, keys, class_index, layer, max_n) -> Iterator[Explanation]:
+    begin, shared = time.perf_counter(), Meter()
+    inputs = classifier.preprocess(image)
+    gradient_methods = [METHODS[key] for key in keys if METHODS[key].uses_gradient]
+    if gradient_methods:
+        activations, logits, gradients = classifier.forward_with_gradient(inputs, layer, class_index, shared)
+    else:
+        activations, logits = classifier.forward(inputs, layer, shared)
+    probabilities = softmax(logits.numpy())[0]
+    predictions = top_predictions(probabilities)
+    index = predictions[0].class_index if class_index is None else class_index
+    snapshot = Explanation(image, classifier.name, layer, keys, max_n, index, class_at(index).name,
+                           float(probabilities[index]), predictions, {}, time.perf_counter() - begin)
+    yield snapshot
+    for method in gradient_methods:
+        cam = _gradient_cam(classifier, method, activations, logits, gradients, index, shared)
+        snapshot = _with(snapshot, {method.key: cam}, begin)
+        yield snapshot
+    channel_methods = [METHODS[key] for key in keys if not METHODS[key].uses_gradient]
+    if channel_methods:
+        # Its own methods pay for the one forward pass that a Score-CAM by itself needs, not for a gradient's way back.
+        shared.backward_passes = 0
+        for cams in _channel_cams(classifier, channel_methods, inputs, activations, index, layer, max_n, shared):
+            snapshot = _with(snapshot, cams, begin)
+            yield snapshot
+
+
+def _with(snapshot: Explanation, cams: dict[str, Cam], begin: float) -> Explanation:
+    return replace(snapshot, cams=snapshot.cams | cams, seconds=time.perf_counter() - begin)
+
+
+def _gradient_cam(classifier, method, activations, logits, gradients, index, shared: Meter) -> Cam:
+    begin = time.perf_counter()
+    raw = gradient_cam(method, activations, logits, gradients, index)
+    mapped = finish(raw, classifier.input_size)
+    count = activations.shape[-1]
+    return Cam(method.key, raw, mapped, shared.seconds + time.perf_counter() - begin, shared.forward_passes,
+               shared.backward_passes, count, count, True)
+
+
+def _channel_cams(classifier, methods, inputs, activations, index, layer, max_n, shared: Meter) -> Iterator[dict[str, Cam]]:
+    """After each block the maps of all Score-CAM methods that the block served."""
+    wanted = {method.key: method.channels(activations.shape[-1], max_n) for method in methods}
+    weigh = partial(channel_terms, methods[-1], class_index=index)
+    finished: set[str] = set()
+    for progress in blocks(classifier, inputs, activations, layer, weigh, sorted(wanted.values()), shared):
+        cams = {}
+        for key, channels in wanted.items():
+            if key in finished:
+                continue
+            cams[key] = _channel_cam(classifier, key, progress, min(channels, progress.live))
+            if cams[key].complete:
+                finished.add(key)
+        yield cams
+
+
+def _channel_cam(classifier, key: str, progress: Progress, total: int) -> Cam:
+    raw = np.maximum(progress.total, 0)
+    left = progress.seconds_left * (total - progress.done) / max(1, progress.live - progress.done)
+    meter = progress.meter
+    return Cam(key, raw, finish(raw, classifier.input_size), meter.seconds, meter.forward_passes, meter.backward_passes,
+               progress.done, total, progress.done >= total, left)

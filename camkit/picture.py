@@ -1,0 +1,113 @@
+"""Turns what a person brings (a file, bytes, any Pillow mode, an array) into an (H, W, 3) uint8 RGB picture.
+
+Owns the limits on size and format, checked before anything is decoded. Refuses everything else with one sentence.
+"""
+
+import io
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF")
+MAX_BYTES = 20 * 1000 * 1000
+MAX_PIXELS = 25 * 1000 * 1000
+MAX_SIDE = 10_000
+MIN_SIDE = 8
+_UNREADABLE = "The picture cannot be read: it is damaged or cut short, or it is not a picture. Use PNG, JPEG, WebP, GIF or TIFF."
+# What Pillow's decoders raise on damaged data; a broken file must never look like a fault of ours.
+_DECODER_ERRORS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError, AttributeError,
+                   MemoryError, RuntimeError, ArithmeticError, NotImplementedError, Image.DecompressionBombError)
+
+
+def open_picture(source: str | os.PathLike | bytes) -> np.ndarray:
+    """Reads a picture file (path or its bytes): first frame, EXIF rotation applied, alpha over white.
+
+    Returns (H, W, 3) uint8 RGB. Raises ValueError with one sentence when it is larger than 20 MB, 25 megapixels or
+    10,000 pixels a side, smaller than 8 pixels a side, of another format than PNG, JPEG, WebP, GIF or TIFF, or damaged.
+    """
+    data = source if isinstance(source, bytes) else _read(Path(source))
+    if not data:
+        raise ValueError("The picture file is empty: choose a PNG, JPEG, WebP, GIF or TIFF file.")
+    check_bytes(len(data))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of large pictures and odd metadata; the checks here decide
+        try:
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            size = image.size
+        except _DECODER_ERRORS as error:
+            raise ValueError(_UNREADABLE) from error
+        check_size(*size)
+        try:
+            image.load()
+            return _from_pillow(image)
+        except _DECODER_ERRORS as error:
+            raise ValueError(_UNREADABLE) from error
+
+
+def to_rgb(image) -> np.ndarray:
+    """Any Pillow image, or an (H, W, 3) uint8 RGB array, as a fresh (H, W, 3) uint8 RGB array; never the input itself.
+
+    Raises ValueError with one sentence when the picture is of another kind or outside the size limits.
+    """
+    if isinstance(image, Image.Image):
+        check_size(*image.size)
+        try:
+            return _from_pillow(image)
+        except _DECODER_ERRORS as error:
+            raise ValueError(_UNREADABLE) from error
+    if not isinstance(image, np.ndarray):
+        raise ValueError(f"The picture is a {type(image).__name__}: give a Pillow image or an (H, W, 3) uint8 RGB array.")
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"The picture array is {image.shape} {image.dtype}: it must be (H, W, 3) uint8 RGB.")
+    check_size(image.shape[1], image.shape[0])
+    return image.copy()
+
+
+def check_bytes(count: int) -> None:
+    """ValueError when a file of `count` bytes is over the limit."""
+    if count > MAX_BYTES:
+        raise ValueError(f"The picture file has {count / 1e6:.0f} MB: at most {MAX_BYTES // 1_000_000} MB are allowed.")
+
+
+def check_size(width: int, height: int) -> None:
+    """ValueError when a picture of this size in pixels is outside the limits."""
+    if min(width, height) < MIN_SIDE:
+        raise ValueError(f"The picture is {width} x {height} pixels: each side must have at least {MIN_SIDE}.")
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        raise ValueError(f"The picture is {width} x {height} pixels: at most {MAX_PIXELS // 1_000_000} megapixels and "
+                         f"{MAX_SIDE:,} pixels a side are allowed.")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        check_bytes(path.stat().st_size)
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError("The picture file cannot be opened: it does not exist or may not be read.") from error
+
+
+def _from_pillow(image: Image.Image) -> np.ndarray:
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I") or image.mode == "F":
+        return np.stack([_to_8_bits(np.asarray(image))] * 3, axis=-1)
+    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.array(image.convert("RGB"))
+
+
+def _to_8_bits(grey: np.ndarray) -> np.ndarray:
+    """16 bit, 32 bit and float grey to uint8: by the format's range where there is one, else by the data's."""
+    if not np.isfinite(grey).all():
+        raise ValueError("not a number in the picture")
+    low, high = float(grey.min()), float(grey.max())
+    if low >= 0 and high <= 1 and grey.dtype.kind == "f":
+        low, high = 0.0, 1.0
+    elif low >= 0 and high <= 255:
+        low, high = 0.0, 255.0
+    elif low >= 0 and high <= 65535:
+        low, high = 0.0, 65535.0
+    return np.uint8(np.rint((grey.astype(np.float64) - low) * (255 / max(high - low, 1e-9))))
