@@ -15,7 +15,7 @@ import numpy as np
 
 from .imagenet import ImageNetClass, class_at
 from .methods import METHODS, channel_terms, check_methods, finish, gradient_cam
-from .models import Classifier, Meter, softmax
+from .models import Classifier, Meter, expand, softmax
 from .picture import to_rgb
 from .scorecam import Progress, blocks
 
@@ -98,12 +98,31 @@ def explain_stream(classifier: Classifier, image, methods: Iterable[str] = tuple
     checked before anything is computed: ValueError with one sentence that says what is wrong and what is allowed.
     """
     layer = classifier.check_layer(target_layer)
-    channels = classifier.model.get_layer(layer).output.shape[-1]
+    channels = classifier.channels(layer)
     if isinstance(max_n, bool) or not isinstance(max_n, (int, np.integer)) or not 1 <= max_n <= channels:
         raise ValueError(f"max_n is {max_n}: it must be a whole number from 1 to {channels}, the channels of {layer}.")
     index = None if class_index is None else class_at(int(class_index) if isinstance(class_index, np.integer) else class_index).index
     keys = check_methods(methods)
     return _stream(classifier, to_rgb(image), keys, index, layer, int(max_n))
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Two maps on one scale and their difference: `first` and `second` (224, 224) float32 in [0, 1], divided by the larger
+    one's maximum; `difference` = first - second, in [-1, 1]."""
+
+    first: np.ndarray
+    second: np.ndarray
+    difference: np.ndarray
+
+
+def contrast(first: Cam, second: Cam) -> Contrast:
+    """Why the one class and not the other: compares the raw maps of one method for two classes of one picture."""
+    size = first.map.shape
+    maps = [expand(cam.raw, size) for cam in (first, second)]
+    scale = max(float(maps[0].max()), float(maps[1].max())) or 1.0
+    one, other = (np.clip(each / scale, 0, 1) for each in maps)
+    return Contrast(one, other, one - other)
 
 
 def top_predictions(probabilities: np.ndarray, count: int = 10) -> tuple[Prediction, ...]:
@@ -166,7 +185,7 @@ def _channel_cams(classifier, methods, inputs, activations, index, layer, max_n,
         for key, channels in wanted.items():
             if key in finished:
                 continue
-            cams[key] = _channel_cam(classifier, key, progress, min(channels, progress.live))
+            cams[key] = _channel_cam(classifier, key, progress, progress.to_do(channels))
             if cams[key].complete:
                 finished.add(key)
         yield cams

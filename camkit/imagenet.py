@@ -7,6 +7,7 @@ twice carry a word in brackets so that every name is unique).
 
 import difflib
 import json
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -37,7 +38,7 @@ def find_class(text: str) -> ImageNetClass:
     wanted = _plain(text)
     if not wanted:
         raise ValueError("The class is empty: give an ImageNet class name such as 'tabby', or an index from 0 to 999.")
-    if wanted.lstrip("+-").isdecimal():
+    if re.fullmatch(r"[+-]?\d{1,9}", wanted):
         return class_at(int(wanted))
     found = _by_name().get(wanted, ())
     if len(found) == 1:
@@ -82,6 +83,7 @@ def _plain(text: str) -> str:
 
 
 def _shown(text: str) -> str:
+    text = str(text)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -95,11 +95,11 @@ METHODS: dict[str, Method] = {method.key: method for method in (
 
 def check_methods(methods) -> tuple[str, ...]:
     """The method keys in the registry's order, each once; ValueError when there is none or one is unknown."""
-    wanted = (methods,) if isinstance(methods, str) else tuple(methods)
+    wanted = (methods,) if isinstance(methods, str) else tuple(methods or ())
     if not wanted:
         raise ValueError(f"No method is chosen: choose at least one of {', '.join(METHODS)}.")
     for key in wanted:
-        if key not in METHODS:
+        if not isinstance(key, str) or key not in METHODS:
             raise ValueError(f"Method '{key}' is unknown: use one of {', '.join(METHODS)}.")
     return tuple(key for key in METHODS if key in wanted)
 

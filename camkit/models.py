@@ -121,8 +121,19 @@ class FairLock:
             turn = threading.Lock()
             turn.acquire()
             self._waiting.append(turn)
-        turn.acquire()
+        try:
+            turn.acquire()
+        except BaseException:  # Ctrl-C while waiting: nobody would ever hand on a turn that nobody takes
+            self._give_up(turn)
+            raise
         return self
+
+    def _give_up(self, turn: threading.Lock) -> None:
+        with self._guard:
+            if turn in self._waiting:
+                self._waiting.remove(turn)
+                return
+        self.__exit__()
 
     def __exit__(self, *_: object) -> None:
         with self._guard:
@@ -166,9 +177,21 @@ class Classifier:
 
     def logits(self, inputs: np.ndarray, meter: Meter | None = None) -> np.ndarray:
         """(N, 224, 224, 3) inputs -> (N, classes) logits, in batches that the device holds."""
+        import tensorflow as tf
+
         whole = self._function("whole", None, self._make_whole)
-        batches = np.split(inputs, range(self.block_size, len(inputs), self.block_size))
-        return np.concatenate([self._run(whole, (batch,), meter, forward=len(batch)).numpy() for batch in batches])
+        found, done = [], 0
+        while done < len(inputs) or not found:
+            batch = inputs[done:done + self.block_size]
+            try:
+                found.append(self._run(whole, (batch,), meter, forward=len(batch)).numpy())
+            except tf.errors.ResourceExhaustedError:
+                if not gpus() or len(batch) == 1:
+                    raise
+                self.halve_block()
+                continue
+            done += len(batch)
+        return np.concatenate(found)
 
     def score_fn(self, class_index: int, meter: Meter | None = None) -> Callable[[np.ndarray], np.ndarray]:
         """A function (N, H, W, 3) inputs -> (N,) probabilities of one class, for `camkit.faithfulness`."""
@@ -209,6 +232,10 @@ class Classifier:
                              f"use one of {', '.join(self.target_layers)}.")
         return target_layer
 
+    def channels(self, target_layer: str) -> int:
+        """The number of channels of a target layer."""
+        return int(self.model.get_layer(target_layer).output.shape[-1])
+
     @cached_property
     def block_size(self) -> int:
         """Pictures in one batch: bounded memory on a CPU, a share of the memory on a GPU; a power of two."""
@@ -229,6 +256,8 @@ class Classifier:
         with self.lock:
             begin = time.perf_counter()
             result = function(*arguments)
+            if gpus():
+                _wait_for_gpu()
             seconds = time.perf_counter() - begin
         if meter is not None:
             meter.add(seconds, forward, backward)
@@ -378,6 +407,13 @@ def gpu_memory() -> int:
     except (OSError, subprocess.SubprocessError):
         return 8 * 2**30
     return int(answer.split()[0]) * 2**20
+
+
+def _wait_for_gpu() -> None:
+    """Returns when the GPU has done what it was given: calls return before, so their time and their turn would be short."""
+    import tensorflow as tf
+
+    tf.test.experimental.sync_devices()
 
 
 @cache

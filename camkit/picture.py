@@ -93,7 +93,9 @@ def _from_pillow(image: Image.Image) -> np.ndarray:
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
         return np.stack([_to_8_bits(np.asarray(image))] * 3, axis=-1)
-    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+    if image.mode == "La":  # Pillow converts it to nothing else
+        image = image.convert("LA")
+    if image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return np.array(image.convert("RGB"))
@@ -104,7 +106,9 @@ def _to_8_bits(grey: np.ndarray) -> np.ndarray:
     if not np.isfinite(grey).all():
         raise ValueError("not a number in the picture")
     low, high = float(grey.min()), float(grey.max())
-    if low >= 0 and high <= 1 and grey.dtype.kind == "f":
+    if grey.dtype.kind == "u":
+        low, high = 0.0, float(np.iinfo(grey.dtype).max)
+    elif low >= 0 and high <= 1 and grey.dtype.kind == "f":
         low, high = 0.0, 1.0
     elif low >= 0 and high <= 255:
         low, high = 0.0, 255.0

@@ -6,6 +6,7 @@ and aspect ratio. NumPy, Pillow and plotly's colour scales only; knows neither m
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import zipfile
@@ -13,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -23,17 +24,28 @@ if TYPE_CHECKING:
 
 # plotly's scales by our key. The first is the default: even steps of lightness, readable without colour vision.
 COLORMAPS = {"viridis": "Viridis", "turbo": "Turbo", "cividis": "Cividis", "inferno": "Inferno", "jet": "Jet"}
+DIFFERENCE = "PuOr_r"  # from one hue to another through white; told apart without colour vision
 ALPHA = 0.55
 
 
-@cache
 def colors(colormap: str) -> np.ndarray:
     """(256, 3) uint8 RGB table of a colour map; ValueError for an unknown one."""
-    from plotly.colors import sample_colorscale, unlabel_rgb
-
     if colormap not in COLORMAPS:
         raise ValueError(f"Colour map '{colormap}' is unknown: use one of {', '.join(COLORMAPS)}.")
-    sampled = sample_colorscale(COLORMAPS[colormap], np.linspace(0, 1, 256))
+    return _table(COLORMAPS[colormap])
+
+
+def tables() -> dict[str, str]:
+    """Every colour table as base64 of its 768 bytes, and "difference" (128 is zero), for `browser/panels.js`."""
+    scales = COLORMAPS | {"difference": DIFFERENCE}
+    return {key: base64.b64encode(_table(scale).tobytes()).decode() for key, scale in scales.items()}
+
+
+@cache
+def _table(scale: str) -> np.ndarray:
+    from plotly.colors import sample_colorscale, unlabel_rgb
+
+    sampled = sample_colorscale(scale, np.linspace(0, 1, 256))
     return np.rint([unlabel_rgb(color) for color in sampled]).astype(np.uint8)
 
 
@@ -47,7 +59,7 @@ def fit(cam_map: np.ndarray, image: np.ndarray) -> np.ndarray:
 
 def heatmap(cam_map: np.ndarray, colormap: str = "viridis") -> np.ndarray:
     """(h, w) map -> (h, w, 3) uint8 RGB in the colours of `colormap`."""
-    return colors(colormap)[np.uint8(np.rint(cam_map * 255))]
+    return colors(colormap)[grey(cam_map)]
 
 
 def overlay(image: np.ndarray, cam_map: np.ndarray, alpha: float = ALPHA, colormap: str = "viridis") -> np.ndarray:
@@ -68,6 +80,16 @@ def encode(image: np.ndarray, kind: str = "PNG", **options) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def data_url(image: np.ndarray, kind: str = "PNG", **options) -> str:
+    """(H, W, 3) or (H, W) uint8 -> a data URL that a page can show."""
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(encode(image, kind, **options)).decode()}"
+
+
+def grey(cam_map: np.ndarray) -> np.ndarray:
+    """(h, w) map in [0, 1] -> (h, w) uint8."""
+    return np.uint8(np.rint(cam_map * 255))
 
 
 def maps_npz(explanation: Explanation) -> bytes:
@@ -94,10 +116,10 @@ def cam_facts(cam) -> dict:
     return {**asdict(replace(cam, raw=None, map=None)), "all_zero": cam.all_zero, "raw_shape": list(cam.raw.shape)}
 
 
-def write_bundle(path: str | Path, explanation: Explanation, alpha: float = ALPHA, colormap: str = "viridis",
-                 versions: Mapping[str, str] | None = None, extra: Mapping[str, bytes] | None = None) -> Path:
-    """Writes one zip: picture and overlays (PNG), raw and expanded maps (NPZ), settings, class, probabilities, costs and
-    library `versions` (JSON), and any `extra` files by name. Returns the path. `load_bundle` reads it back."""
+def write_bundle(path: str | Path | BinaryIO, explanation: Explanation, alpha: float = ALPHA, colormap: str = "viridis",
+                 versions: Mapping[str, str] | None = None, extra: Mapping[str, bytes] | None = None) -> None:
+    """Writes one zip to a path or binary file: picture and overlays (PNG), raw and expanded maps (NPZ), settings, class, probabilities, costs and
+    library `versions` (JSON), and any `extra` files by name. `load_bundle` reads it back."""
     settings = facts(explanation) | {"alpha": alpha, "colormap": colormap, "versions": dict(versions or {})}
     files = {"explanation.json": json.dumps(settings, indent=1).encode(), "maps.npz": maps_npz(explanation),
              "picture.png": encode(explanation.image)}
@@ -106,10 +128,9 @@ def write_bundle(path: str | Path, explanation: Explanation, alpha: float = ALPH
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:  # PNG and NPZ are compressed already
         for name, data in {**files, **(extra or {})}.items():
             archive.writestr(name, data)
-    return Path(path)
 
 
-def load_bundle(path: str | Path) -> Explanation:
+def load_bundle(path: str | Path | BinaryIO) -> Explanation:
     """The Explanation in a zip that the demo or `write_bundle` made. ValueError when the file is not one."""
     from .explain import Cam, Explanation, Prediction
 

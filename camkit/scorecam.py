@@ -19,43 +19,50 @@ from .models import Classifier, Meter, gpus
 @dataclass(frozen=True)
 class Progress:
     """The state after a block: `total` is the map before ReLU, (h, w) float32, summed over `done` channels of the `live`
-    ones; `seconds_left` extrapolates the time per channel so far, waiting for the model included."""
+    ones of this run; `seconds_left` extrapolates the time per channel so far, waiting for the model included. `ranks` are
+    the live channels' places, from 1, in the order of all channels."""
 
     total: np.ndarray
     done: int
     live: int
     seconds_left: float
     meter: Meter
+    ranks: np.ndarray
+
+    def to_do(self, channels: int) -> int:
+        """How many of the first `channels` by standard deviation are live, and so go into their map."""
+        return int(np.searchsorted(self.ranks, channels, side="right"))
 
 
-def ranked_channels(activations) -> np.ndarray:
+def ranked_channels(activations) -> tuple[np.ndarray, np.ndarray]:
     """(1, h, w, C) activations -> indices of the channels that are not zero everywhere, in order of falling standard
-    deviation, which is how Faster Score-CAM chooses (tf.math.top_k, as tf-keras-vis does, so ties fall alike).
+    deviation, which is how Faster Score-CAM chooses, and the place, from 1, of each in that order of all C channels.
 
-    A channel that is zero everywhere adds exactly nothing to the map and needs no pass.
+    A channel that is zero everywhere adds exactly nothing to the map and needs no pass. It keeps its place: a channel
+    that is constant but not zero ties with it, and is chosen or not as tf-keras-vis's own tf.math.top_k decides.
     """
     import tensorflow as tf
 
-    deviation = tf.math.reduce_std(activations, axis=(0, 1, 2))
+    deviation = tf.math.reduce_std(activations, axis=(1, 2))[0]
     order = tf.math.top_k(deviation, deviation.shape[0]).indices.numpy()
-    live = tf.reduce_any(activations != 0, axis=(0, 1, 2)).numpy()
-    return order[live[order]]
+    live = tf.reduce_any(activations != 0, axis=(0, 1, 2)).numpy()[order]
+    return order[live], np.flatnonzero(live) + 1
 
 
 def blocks(
     classifier: Classifier, inputs: np.ndarray, activations, target_layer: str, weigh: Callable,
     stops: list[int], meter: Meter,
 ) -> Iterator[Progress]:
-    """Sums the channels' terms block by block, up to the last of `stops` (numbers of channels); a block never runs past
-    a stop, so that the state there is exact. `weigh((1, h, w, n) activations, (n, classes) logits)` returns the block's
+    """Sums the channels' terms block by block, up to the last of `stops` (numbers of channels, the dead ones counted); a
+    block never runs past a stop, so that the state there is exact. `weigh((1, h, w, n) activations, (n, classes) logits)` returns the block's
     term, (h, w). Closing the iterator stops the work; no lock is held between two blocks.
     """
-    order = ranked_channels(activations)
-    live = min(stops[-1], len(order))
-    stops = sorted({min(stop, live) for stop in stops})
+    order, ranks = ranked_channels(activations)
+    stops = sorted({int(np.searchsorted(ranks, stop, side="right")) for stop in stops})
+    live = stops[-1]
     begin, done, total = time.perf_counter(), 0, np.zeros(activations.shape[1:3], np.float32)
     if not live:
-        yield Progress(total, 0, 0, 0.0, meter.copy())
+        yield Progress(total, 0, 0, 0.0, meter.copy(), ranks)
     while done < live:
         end = min(done + classifier.block_size, next(stop for stop in stops if stop > done))
         term = _block(classifier, inputs, activations, order[done:end], target_layer, weigh, meter)
@@ -63,7 +70,7 @@ def blocks(
             continue  # the block was too large for the GPU and has been halved
         total, done = total + term, end
         spent = time.perf_counter() - begin
-        yield Progress(total, done, live, spent / done * (live - done), meter.copy())
+        yield Progress(total, done, live, spent / done * (live - done), meter.copy(), ranks)
 
 
 def _block(classifier, inputs, activations, channels, target_layer, weigh, meter) -> np.ndarray | None:
@@ -78,4 +85,7 @@ def _block(classifier, inputs, activations, channels, target_layer, weigh, meter
             raise
         classifier.halve_block()
         return None
-    return weigh(chosen, logits)
+    begin = time.perf_counter()
+    term = weigh(chosen, logits)
+    meter.add(time.perf_counter() - begin, 0, 0)
+    return term
