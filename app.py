@@ -7,7 +7,6 @@ Imports no model library: the page opens at once and the classifier is loaded in
 from __future__ import annotations
 
 import base64
-import binascii
 import functools
 import importlib.metadata
 import importlib.util
@@ -28,12 +27,16 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import gradio as gr
 import numpy as np
 from gradio import processing_utils, utils
+from gradio.exceptions import InvalidPathError
+from gradio_client.utils import is_http_url_like
 from PIL import Image
 
 import camkit
 from camkit import faithfulness, models, picture, render
-from camkit.explain import contrast
+from camkit.explain import contrast, map_of_inputs
 from camkit.imagenet import classes
+from camkit.methods import check_methods
+from camkit.parts import dial
 
 HERE = Path(__file__).parent
 REVISION = (HERE / "REVISION").read_text().strip() if (HERE / "REVISION").exists() else "development"
@@ -90,17 +93,28 @@ def classifier(model: str) -> camkit.Classifier:
     model = default_model() if model == "auto" else model
     spec = models.check_model(model)
     if not is_ready(model):
+        failed = spec.weights.state  # read before the new attempt replaces what the last one has to say
         spec.weights.download_in_background()
-        raise ValueError(f"{spec.name} has no weights here yet. {spec.weights.state.sentence} "
+        state = failed if failed.status == "failed" else spec.weights.state
+        raise ValueError(f"{spec.name} has no weights here yet. {state.sentence} "
                          f"Meanwhile use {camkit.MODELS[default_model()].name}.")
     return camkit.load(model)
+
+
+def look_for(weights) -> None:
+    """A copy in Keras's cache counts once its checksum was seen. What is wrong with a file the operator named goes to the
+    log and the status line; the bundled classifier is warmed up all the same."""
+    try:
+        weights.find()
+    except camkit.WeightsError as error:
+        log.warning("%s", error)
 
 
 def warm_up() -> None:
     """Loads and compiles what the first visitor will need, so that no visitor waits for it."""
     for spec in camkit.MODELS.values():
         if spec.weights is not None:
-            spec.weights.find()  # a copy in Keras's cache counts once its checksum was seen
+            look_for(spec.weights)
     for model in dict.fromkeys([default_model(), *filter(is_ready, camkit.MODELS)]):
         clf = camkit.load(model)
         noise = np.random.default_rng(0).integers(0, 256, (*clf.input_size, 3), dtype=np.uint8)
@@ -143,11 +157,13 @@ class Visitors:
         self._numbers = itertools.count(1)
 
     @contextmanager
-    def page_run(self, visitor: str) -> Iterator[Run]:
+    def page_run(self, visitor: str, same_maps: bool = False) -> Iterator[Run]:
+        """`same_maps`: the page goes on showing the old run's maps, so it ends as if stopped and says so."""
         with self._guard:
             run = Run(next(self._numbers))
             if visitor in self._runs:
-                self._runs[visitor].replaced = True
+                old = self._runs[visitor]
+                old.stopped, old.replaced = old.stopped or same_maps, not same_maps
             self._runs[visitor] = run
         try:
             yield run
@@ -176,6 +192,10 @@ class Visitors:
             if visitor in self._runs:
                 self._runs[visitor].stopped = True
 
+    def busy(self, visitor: str) -> bool:
+        with self._guard:
+            return visitor in self._runs
+
     def leave(self, visitor: str) -> None:
         with self._guard:
             if visitor in self._runs:
@@ -190,35 +210,64 @@ def visitor_of(request: gr.Request) -> str:
     return request.session_hash or (request.client.host if request.client else "unknown")
 
 
+UNREADABLE = "The request cannot be read: what each endpoint takes is described at /gradio_api/info."
+UNEXPECTED = "This could not be computed: a value sent is of the wrong type, or the fault is the server's and is in its log."
+
+
+def refusal(error: Exception) -> gr.Error:
+    """What a visitor is told of an error: camkit's sentence; of what nobody expected no more than that it is in the log."""
+    if isinstance(error, gr.Error):
+        return error
+    expected = type(error) is ValueError or isinstance(error, camkit.WeightsError)
+    if not expected:
+        log.error("%s", UNEXPECTED, exc_info=error)
+    return gr.Error(str(error) if expected else UNEXPECTED, print_exception=False, title="That did not work")
+
+
 def in_words(function):
     """Turns what a visitor did wrong into one sentence; whatever else fails stays in the server's log."""
-
-    def translated(error: Exception) -> gr.Error:
-        return gr.Error(str(error), print_exception=False, title="That did not work")
 
     if inspect.isgeneratorfunction(function):
         @functools.wraps(function)
         def stream(*args, **kwargs):
             try:
                 yield from function(*args, **kwargs)
-            except (ValueError, camkit.WeightsError) as error:
-                raise translated(error) from error
+            except Exception as error:
+                raise refusal(error) from error
         return stream
 
     @functools.wraps(function)
     def call(*args, **kwargs):
         try:
             return function(*args, **kwargs)
-        except (ValueError, camkit.WeightsError) as error:
-            raise translated(error) from error
+        except Exception as error:
+            raise refusal(error) from error
     return call
+
+
+class Page(gr.Blocks):
+    """Blocks whose answer to a payload that Gradio cannot read is a sentence too, not an empty error."""
+
+    async def preprocess_data(self, *args, **kwargs):
+        try:
+            return await super().preprocess_data(*args, **kwargs)
+        except gr.Error:
+            raise
+        except Exception as error:
+            message = NOT_UPLOADED if isinstance(error, InvalidPathError) else UNREADABLE
+            log.warning("%s (%s)", message, type(error).__name__)
+            raise gr.Error(message, print_exception=False, title="That did not work") from error
+
+
+NOT_UPLOADED = "The picture must be uploaded first: its file is not among the uploads."
 
 
 class Picture(gr.Image):
     """An image input that gives handlers an (H, W, 3) uint8 RGB array and opens nothing but what was uploaded.
 
-    Gradio 6.31 reads any path of the server's disk when a raw payload leaves out `meta`; and it decodes before it checks
-    sizes. Both are settled here, so every event and endpoint that takes a picture is covered.
+    Gradio 6.31 reads any path of the server's disk when a raw payload leaves out `meta`; it decodes before it checks
+    sizes; and it downloads an address whatever its size. All are settled here, so every event and endpoint that takes a
+    picture is covered.
     """
 
     is_template = True  # rendered by the browser's Image component
@@ -231,13 +280,27 @@ class Picture(gr.Image):
         except ValueError as error:
             raise gr.Error(str(error), print_exception=False, title="That picture cannot be used") from error
 
+    def example_payload(self) -> dict:
+        """What the API page shows in its snippets."""
+        return {"path": "picture.jpg", "url": "picture.jpg", "meta": {"_type": "gradio.FileData"}}
+
+    async def async_move_resource_to_block_cache(self, url_or_file_path):
+        """Called before `preprocess` with what a payload names, after Gradio's own check of paths."""
+        if is_http_url_like(str(url_or_file_path)):
+            raise gr.Error("Send the picture itself: this server fetches none from an address.", print_exception=False,
+                           title="That picture cannot be used")
+        return await super().async_move_resource_to_block_cache(url_or_file_path)
+
     def _content(self, payload) -> bytes | Path:
         if payload.url and payload.url.startswith("data:"):
             return bytes_of_data_url(payload.url)
-        folder = Path(self.GRADIO_CACHE).resolve()
-        path = Path(payload.path or "").resolve()
-        if not payload.path or not path.is_relative_to(folder) or not path.is_file():
-            raise ValueError("The picture must be uploaded first: its file is not among the uploads.")
+        try:
+            path = Path(payload.path or "").resolve()
+            uploaded = path.is_relative_to(Path(self.GRADIO_CACHE).resolve()) and path.is_file()
+        except (OSError, ValueError):  # a name too long, or with a zero byte in it
+            uploaded = False
+        if not payload.path or not uploaded:
+            raise ValueError(NOT_UPLOADED)
         return path
 
 
@@ -245,12 +308,12 @@ def bytes_of_data_url(url: str, limit: int = picture.MAX_BYTES) -> bytes:
     """The content of a base64 data URL, refused by its length before it is decoded; ValueError when it is not one."""
     head, _, body = url.partition(",")
     if len(body) > limit * 4 / 3 + 4:
-        picture.check_bytes(len(body) * 3 // 4)
+        raise ValueError(f"The picture's base64 text is too long: at most {limit / 1e6:g} MB are allowed.")
     if not head.endswith(";base64"):
         raise ValueError("The picture's data URL is not base64: send 'data:image/png;base64,...'.")
     try:
         return base64.b64decode(body, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # binascii.Error, or text that is not ASCII
         raise ValueError("The picture's base64 text is damaged.") from error
 
 
@@ -290,19 +353,29 @@ def needed(image: np.ndarray | None) -> np.ndarray:
     return image
 
 
+def check_view(alpha, colormap) -> None:
+    """Refuses at once what `overlay` would refuse when the work is done."""
+    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
+        raise ValueError(f"alpha is {alpha!r}: it must be a number from 0 (picture only) to 1 (heatmap only).")
+    camkit.overlay(np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.float32), alpha, colormap)
+
+
 @in_words
 def api_classify(image, model, top_k) -> dict:
     """Classifies one picture: the `top_k` most probable of the 1000 ImageNet classes, best first."""
+    if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= len(classes()):
+        raise ValueError(f"top_k is {top_k!r}: it must be a whole number from 1 to {len(classes())}.")
     clf = classifier(model)
-    predictions = camkit.top_predictions(clf.predict(needed(image)), int(top_k))
+    predictions = camkit.top_predictions(clf.predict(needed(image)), top_k)
     return {"model": clf.name, "predictions": [vars(prediction) for prediction in predictions]}
 
 
 @in_words
 def api_explain(image, method, class_name, model, target_layer, max_n, alpha, colormap, request: gr.Request):
     """Explains one class of one picture by one method: the overlay, the facts with the raw map, and the maps as NPZ."""
-    clf = classifier(model)
-    arguments = (clf, needed(image), [method], open_class(class_name), target_layer, max_n)
+    check_view(alpha, colormap)
+    (method,) = check_methods([method])
+    arguments = (classifier(model), needed(image), [method], open_class(class_name), target_layer, max_n)
     if camkit.METHODS[method].uses_gradient:
         explanation = camkit.explain(*arguments)
     else:
@@ -315,16 +388,29 @@ def api_explain(image, method, class_name, model, target_layer, max_n, alpha, co
 
 
 @in_words
-def api_compare(image, methods, class_name, model, target_layer, max_n, request: gr.Request):
+def api_compare(image, methods, class_name, model, target_layer, max_n, faithfulness, request: gr.Request):
     """Explains one class of one picture by several methods. Streams: each answer has the maps so far, the last one is
-    complete and brings the zip."""
+    complete and brings the zip. With `faithfulness` every map and the controls are measured as in /evaluate."""
     clf = classifier(model)
     stream = camkit.explain_stream(clf, needed(image), methods, open_class(class_name), target_layer, max_n)
     with VISITORS.api_run(visitor_of(request)):
         for snapshot in stream:
             if not snapshot.complete:
                 yield _overlays(snapshot), _comparison(snapshot), None
-    yield _overlays(snapshot), _comparison(snapshot), bundle(snapshot)
+        results = measured(clf, snapshot) if faithfulness else {}
+    facts = _comparison(snapshot) | ({"faithfulness": evidence_json(results)} if results else {})
+    yield _overlays(snapshot), facts, bundle(snapshot, extra=csv_of(snapshot, results))
+
+
+@in_words
+def api_evaluate(image, methods, class_name, model, request: gr.Request) -> dict:
+    """Measures how far each method's map of one picture can be believed: every metric, the insertion and deletion curves, the
+    costs, and the same for a random, a centred and a uniform map as controls."""
+    clf = classifier(model)
+    with VISITORS.api_run(visitor_of(request)):
+        explanation = camkit.explain(clf, needed(image), methods, open_class(class_name))
+        results = measured(clf, explanation)
+    return _comparison(explanation) | {"faithfulness": evidence_json(results)}
 
 
 def _overlays(snapshot) -> list:
@@ -379,12 +465,12 @@ def seconds_in_words(seconds: float) -> str:
 
 def percent(probability: float) -> str:
     """A probability in words: never 0 % for what is not zero."""
-    return f"{probability:.1%}" if probability >= 0.001 else f"{probability:.1e}"
+    return f"{probability:.1%}" if probability >= 0.001 else f"{100 * probability:.2g}%"
 
 
 def passes_in_words(cam) -> str:
-    back = f", {cam.backward_passes} backward" if cam.backward_passes else ""
-    noun = "pass" if cam.forward_passes + cam.backward_passes == 1 else "passes"
+    back = f" and {cam.backward_passes} backward" if cam.backward_passes else ""
+    noun = "pass" if max(cam.forward_passes, cam.backward_passes) == 1 else "passes"
     return f"{seconds_in_words(cam.seconds)} · {cam.forward_passes} forward{back} {noun}"
 
 
@@ -474,7 +560,7 @@ def page_update(snapshot, run: Run, url: str, stopped: bool, model: str) -> tupl
         explained_line(snapshot) if first else gr.skip(),
         Session(snapshot.image, snapshot, run.number),
         gr.update(interactive=running) if first or not running else gr.skip(),
-        gr.update(value=snapshot.class_index) if first else gr.skip(),
+        gr.update(value=None) if first else gr.skip(),  # empty again, ready to be typed into
         status_html(model) if first else gr.skip(),
     )
 
@@ -487,17 +573,24 @@ def on_picture(image, methods, model, layer, max_n, full, request: gr.Request):
 
 
 @in_words
-def on_settings(session, class_index, methods, model, layer, max_n, full, request: gr.Request):
-    """Another class or other settings, on the picture that the page has."""
-    if session is not None:
-        yield from explain_on_page(session.image, class_index, methods, model, layer, max_n, full, request)
+def on_settings(session, methods, model, layer, max_n, full, request: gr.Request):
+    """Other settings, on the picture and the class that the page has."""
+    if session is not None and session.explanation is not None:
+        yield from explain_on_page(session.image, session.explanation.class_index, methods, model, layer, max_n, full, request)
+
+
+@in_words
+def on_class(session, class_index, methods, model, layer, max_n, full, request: gr.Request):
+    """Another class, on the picture that the page has."""
+    if session is not None and class_index is not None:
+        yield from explain_on_page(session.image, int(class_index), methods, model, layer, max_n, full, request)
 
 
 @in_words
 def on_prediction(session, methods, model, layer, max_n, full, request: gr.Request, event: gr.SelectData):
     """A bar of the prediction was clicked."""
     index = camkit.find_class(str(event.value)).index
-    yield from on_settings(session, index, methods, model, layer, max_n, full, request)
+    yield from on_class(session, index, methods, model, layer, max_n, full, request)
 
 
 @in_words
@@ -532,9 +625,16 @@ def on_leave(request: gr.Request) -> None:
 
 
 @in_words
-def on_download(session, alpha, colormap) -> str:
+def on_download(session, results, alpha, colormap) -> str:
     """The zip of what the page shows now."""
-    return bundle(explained(session), alpha, colormap)
+    shown = explained(session)
+    run, measurement = results or (0, {})
+    return bundle(shown, alpha, colormap, csv_of(shown, measurement if run == session.run else {}))
+
+
+def csv_of(explanation, results: dict) -> dict[str, bytes]:
+    """The measurement as a file for the zip, when there is one."""
+    return {"faithfulness.csv": render.metrics_csv(results, explanation.cams)} if results else {}
 
 
 def explained(session: Session | None):
@@ -589,7 +689,7 @@ def on_contrast(session, other, method, request: gr.Request):
         raise ValueError(f"Both classes are {shown.class_name}: choose another one for B.")
     clf = classifier(shown.model)
     arguments = {"methods": [method], "target_layer": shown.target_layer, "max_n": shown.max_n}
-    with VISITORS.page_run(visitor_of(request)) as run:
+    with VISITORS.page_run(visitor_of(request), same_maps=True) as run:
         first = shown.cams.get(method)
         if first is None or not first.complete:
             first = _until_replaced(camkit.explain_stream(clf, shown.image, class_index=shown.class_index, **arguments), run).cams[method]
@@ -630,7 +730,7 @@ def on_cover(session, painting) -> str:
     inputs = clf.preprocess(shown.image)[0]
     pictures = np.stack([faithfulness.covered(inputs, region, key) for key in faithfulness.BASELINES])
     probabilities = clf.score_fn(shown.class_index)(pictures)
-    rows = [f"| {baseline.name} | {percent(shown.probability)} | **{percent(probability)}** |"
+    rows = [f"| {baseline.name}{f' ({clf.spec.zero})' if baseline.key == 'zero' else ''} | {percent(shown.probability)} | **{percent(probability)}** |"
             for baseline, probability in zip(faithfulness.BASELINES.values(), probabilities, strict=True)]
     said = [f"| {camkit.METHODS[key].name} | {faithfulness.energy_inside(np.clip(cam.map, 0, 1), region):.0%} |"
             for key, cam in shown.cams.items()]
@@ -659,6 +759,139 @@ def on_painter(session) -> tuple:
     return {"image": url, "mask": None}, "Paint over a part of the picture."
 
 
+# --- evidence: how far each map can be believed ------------------------------------------------------------------------------
+
+NAMES = {key: entry.name for key, entry in {**camkit.METHODS, **faithfulness.CONTROLS}.items()}
+SOON = 30.0  # seconds; a measurement expected to take longer waits for a click
+
+
+def measuring(clf, explanation) -> Iterator[tuple]:
+    """(key, Faithfulness or None) of every finished map and the controls; None after each batch, so that it can be stopped.
+    Coherency needs the map of the masked picture, which for a full Score-CAM would double its cost: it is left out there."""
+    maps = {key: np.clip(cam.map, 0, 1) for key, cam in explanation.cams.items() if cam.complete}
+    count = clf.channels(explanation.target_layer)
+    quick = [key for key in maps if camkit.METHODS[key].uses_gradient or camkit.METHODS[key].channels(count, explanation.max_n) < count]
+    cam_fns = {key: functools.partial(_masked_map, clf, explanation, key) for key in quick}
+    return faithfulness.measure_stream(
+        clf.score_fn(explanation.class_index), clf.preprocess(explanation.image)[0], maps, cam_fns,
+        explanation.probability, batch_size=clf.block_size, heartbeat=True)
+
+
+def _masked_map(clf, explanation, key: str, inputs: np.ndarray) -> np.ndarray:
+    cam_map = map_of_inputs(clf, inputs[None], key, explanation.class_index, explanation.target_layer, explanation.max_n)
+    return np.clip(cam_map, 0, 1)
+
+
+def measured(clf, explanation) -> dict:
+    """Every Faithfulness by key, methods first."""
+    return {key: result for key, result in measuring(clf, explanation) if result is not None}
+
+
+def evidence_json(results: dict) -> dict:
+    controls = _controls(results)
+    return {key: {"name": NAMES[key], "control": key in controls, **result.metrics,
+                  "beats_controls": None if key in controls else faithfulness.beats_controls(result, controls.values()),
+                  "insertion_curve": _curve(result.insertion), "deletion_curve": _curve(result.deletion)}
+            for key, result in results.items()}
+
+
+def _curve(curve) -> dict:
+    return {"fractions": curve.fractions.tolist(), "probabilities": curve.probabilities.tolist()}
+
+
+def _controls(results: dict) -> dict:
+    return {key: result for key, result in results.items() if key in faithfulness.CONTROLS}
+
+
+def evidence_table(results: dict, cams: dict) -> str:
+    """A row for each method and control, a column for each metric; the best method's value of each column is marked."""
+    head = "".join(f'<th scope="col"><abbr tabindex="0" title="{metric.summary} {metric.formula}. {metric.source}">{metric.name}</abbr> '
+                   f'{"↓" if metric.better == "lower" else "↑"}</th>' for metric in faithfulness.METRICS.values())
+    best = {key: _best(metric, results) for key, metric in faithfulness.METRICS.items()}
+    rows = "".join(_evidence_row(key, result, results, cams, best) for key, result in results.items())
+    return (f'<div class="evidence"><table><thead><tr><th scope="col">Map</th>{head}<th scope="col">Seconds</th></tr></thead>'
+            f"<tbody>{rows}</tbody></table></div>")
+
+
+def _best(metric, results: dict) -> float | None:
+    values = [result.metrics[metric.key] for key, result in results.items() if key not in faithfulness.CONTROLS]
+    known = [value for value in values if value is not None]
+    return (min if metric.better == "lower" else max)(known) if known else None
+
+
+def _evidence_row(key: str, result, results: dict, cams: dict, best: dict) -> str:
+    controls = _controls(results)
+    cells = []
+    for name, value in result.metrics.items():
+        text = "–" if value is None else faithfulness.METRICS[name].format.format(value)
+        cells.append(f'<td class="best">{text}<span class="only-read"> (best)</span></td>'
+                     if key not in controls and value is not None and value == best[name] else f"<td>{text}</td>")
+    verdict = ""
+    if key not in controls and len(controls) == len(faithfulness.CONTROLS) and not faithfulness.beats_controls(result, controls.values()):
+        verdict = "<small>no better than a control on this picture</small>"
+    cost = seconds_in_words(cams[key].seconds) if key in cams else ""
+    kind = ' class="control"' if key in controls else ""
+    return f'<tr{kind}><th scope="row">{NAMES[key]}{verdict}</th>{"".join(cells)}<td>{cost}</td></tr>'
+
+
+def evidence_figures(results: dict, cams: dict) -> tuple:
+    controls = _controls(results)
+    gains = {key: result.metrics["insertion_minus_deletion"] for key, result in results.items()}
+    floor = max((gains[key] for key in controls), default=None)
+    seconds = {key: cams[key].seconds for key in results if key in cams}
+    return (gr.update(value=render.curves_figure(results, NAMES, controls), visible=True),
+            gr.update(value=render.cost_figure(seconds, gains, NAMES, floor), visible=True))
+
+
+def expected_seconds(clf, explanation) -> float:
+    """What a measurement will take: pictures to score, times what one forward pass took in this run."""
+    cost = min((cam.seconds / (cam.forward_passes + cam.backward_passes) for cam in explanation.cams.values()), default=0.0)
+    return cost * 57 * (len(explanation.cams) + len(faithfulness.CONTROLS))
+
+
+@in_words
+def on_measure(session, request: gr.Request):
+    """Measures what the page shows; each row appears when it is known."""
+    explanation = explained(session)
+    clf, results = classifier(explanation.model), {}
+    with VISITORS.page_run(visitor_of(request), same_maps=True) as run:
+        yield "Measuring: 57 pictures to score for each map.", *[gr.skip()] * 3
+        for key, result in measuring(clf, explanation):
+            if run.ended:
+                yield "Stopped.", *[gr.skip()] * 3
+                return
+            if result is not None:
+                results[key] = result
+                yield evidence_table(results, explanation.cams), *[gr.skip()] * 3
+    yield evidence_table(results, explanation.cams), *evidence_figures(results, explanation.cams), (session.run, results)
+
+
+@in_words
+def on_explained(session, request: gr.Request):
+    """After an explanation: measures by itself when that is quick and nothing newer has begun."""
+    if session is None or session.explanation is None or not session.explanation.cams or VISITORS.busy(visitor_of(request)):
+        return
+    expected = expected_seconds(classifier(session.explanation.model), session.explanation)
+    if expected <= SOON:
+        yield from on_measure(session, request)
+    else:
+        yield f"A measurement takes about {seconds_in_words(expected)} here: press Measure.", *[gr.skip()] * 3
+
+
+@in_words
+def on_dial(session, request: gr.Request):
+    """Faster Score-CAM's channels against its likeness to the full Score-CAM, out of one run."""
+    explanation = explained(session)
+    stream = dial(classifier(explanation.model), explanation.image, explanation.class_index, None, explanation.target_layer)
+    with VISITORS.page_run(visitor_of(request), same_maps=True) as run:
+        for state in stream:
+            if run.ended:
+                return
+            if state.points:
+                note = "" if state.complete else f"{state.channels} of {state.channels_total} channels, about {seconds_in_words(state.seconds_left)} left"
+                yield gr.update(value=render.dial_figure(state.points, state.complete), visible=True), note
+
+
 # --- page: how it is laid out ------------------------------------------------------------------------------------------------
 
 CSS = """
@@ -679,12 +912,27 @@ CSS = """
 .cam-examples span { font-size: 11px; font-weight: 500; line-height: 1.2; padding: 3px 5px; }
 #explained p { margin: 0; }
 #prediction button { cursor: pointer; }
+.prose table { font-size: 13px; border-collapse: collapse; }
+.prose table th, .prose table td { border: 0 !important; border-bottom: 1px solid var(--border-color-primary) !important; padding: 5px 14px 5px 0 !important; }
 #controls { align-items: end; }
 #controls .block { padding: 6px 10px; }
-#buttons { flex-direction: column; gap: 6px; }
+#buttons { gap: 6px; }
+.evidence { overflow-x: auto; }
+.evidence table { border-collapse: collapse; font-size: 13px; width: 100%; font-variant-numeric: tabular-nums; }
+.evidence th, .evidence td { padding: 5px 10px; border-bottom: 1px solid var(--border-color-primary); text-align: right; white-space: nowrap; }
+.evidence th[scope=row], .evidence thead th:first-child { text-align: left; }
+.evidence th small { display: block; font-weight: 400; color: var(--body-text-color-subdued); }
+.evidence abbr { text-decoration: underline dotted; cursor: help; }
+.evidence .best { font-weight: 700; background: var(--color-accent-soft); }
+.evidence .control { color: var(--body-text-color-subdued); }
+.only-read { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+@media (max-width: 1100px) { #controls { gap: 6px; } #buttons { flex-direction: row !important; min-width: 100% !important; } }
 @media (max-width: 700px) { .gradio-container { padding: 6px 8px !important; } .cam-examples { grid-template-columns: repeat(3, 1fr); } }
 """
-VIEW_JS = "(alpha, colormap, mode) => { window.dispatchEvent(new CustomEvent('cam-view', {detail: {alpha, colormap, mode}})); }"
+VIEW_JS = """(alpha, colormap, mode) => {
+  window.camView = {alpha, colormap, mode};
+  window.dispatchEvent(new CustomEvent('cam-view', {detail: window.camView}));
+}"""
 EXAMPLES_JS = """element.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-index]');
   if (button) trigger('select', {index: Number(button.dataset.index)});
@@ -708,8 +956,8 @@ def examples_html() -> str:
     return f'<div class="cam-examples" role="group" aria-label="Example pictures">{"".join(buttons)}</div>'
 
 
-def maps_component(value, elem_id: str, height: str | None = None) -> gr.HTML:
-    style = f' style="--cam-height: {height}"' if height else ""
+def maps_component(value, elem_id: str, style: str = "") -> gr.HTML:
+    style = f' style="{style}"' if style else ""
     return gr.HTML(value, html_template=f'<div class="cam-host"{style}></div>', js_on_load=browser_code("panels.js"),
                    elem_id=elem_id, tables=render.tables(), alpha=render.ALPHA, colormap=next(iter(camkit.COLORMAPS)))
 
@@ -721,16 +969,17 @@ def class_dropdown(label: str, **options) -> gr.Dropdown:
 
 def build() -> gr.Blocks:
     """The page and its endpoints, not launched."""
-    with gr.Blocks(title="Class activation maps, side by side", analytics_enabled=False, fill_width=True,
+    with Page(title="Class activation maps, side by side", analytics_enabled=False, fill_width=True,
                    delete_cache=(600, FILES_LIVE)) as demo:
         parts = build_main()
         with gr.Tabs():
+            build_evidence(parts)
             build_contrast(parts)
             build_cover(parts)
             build_about()
         build_api()
         wire(demo, parts)
-    demo.queue(max_size=QUEUE_LENGTH, default_concurrency_limit=16)
+    demo.queue(max_size=QUEUE_LENGTH, default_concurrency_limit=16, api_open=False)  # nobody goes past the queue
     return demo
 
 
@@ -785,6 +1034,25 @@ def build_settings(parts: dict) -> None:
             parts["full"] = gr.Checkbox(True, label=f"Score-CAM in full (else {PREVIEW_CHANNELS} channels)", elem_id="full")
 
 
+def build_evidence(parts: dict) -> None:
+    with gr.Tab("How far to believe it"):
+        with gr.Row():
+            gr.Markdown("Each map decides which pixels of your picture are hidden or shown; the classifier then says what that did to the "
+                        "class. Maps that know nothing of the picture stand beside as controls. Hover or focus a column's name.")
+            parts["measure"] = gr.Button("Measure", scale=0, min_width=120, elem_id="measure")
+        parts["evidence"] = gr.HTML("Measured once the maps are complete.", elem_id="evidence")
+        parts["results"] = gr.State(None, time_to_live=FILES_LIVE)
+        parts["curves"] = gr.Plot(label="Insertion and deletion", elem_id="curves", visible=False)
+        with gr.Row():
+            with gr.Column(min_width=320):
+                parts["cost"] = gr.Plot(label="Cost against faithfulness", elem_id="cost", visible=False)
+            with gr.Column(min_width=320):
+                gr.Markdown("**The Faster Score-CAM dial.** How many channels until it equals the full Score-CAM? One streamed run tells.")
+                parts["dial_go"] = gr.Button("Turn the dial", size="sm", elem_id="dial-go")
+                parts["dial_note"] = gr.Markdown("")
+                parts["dial"] = gr.Plot(show_label=False, elem_id="dial", visible=False)
+
+
 def build_contrast(parts: dict) -> None:
     with gr.Tab("Why A and not B?"):
         gr.Markdown("A is the class explained above. Choose B: both maps on one scale, and what speaks for the one against the other.")
@@ -792,7 +1060,7 @@ def build_contrast(parts: dict) -> None:
             parts["other"] = class_dropdown("B: the other class", scale=2, elem_id="other")
             parts["contrast_method"] = gr.Dropdown(METHOD_CHOICES, value=METHOD_CHOICES[0][1], label="Method", scale=1)
             parts["contrast_go"] = gr.Button("Compare", variant="primary", scale=0, min_width=120, elem_id="contrast-go")
-        parts["contrast"] = maps_component(None, "contrast", "300px")
+        parts["contrast"] = maps_component(None, "contrast", "--cam-height: 300px; --cam-column: 30%")
 
 
 def build_cover(parts: dict) -> None:
@@ -812,32 +1080,38 @@ def wire(demo: gr.Blocks, parts: dict) -> None:
     outputs = [parts[name] for name in PAGE_OUTPUTS]
     private = {"api_visibility": "private", "trigger_mode": "multiple", "show_progress_on": parts["explained"]}
     session = parts["session"]
-    parts["image"].input(on_picture, [parts["image"], *settings], outputs, **private)
-    parts["examples"].select(on_example, settings, [*outputs, parts["image"]], **private)
-    parts["prediction"].select(on_prediction, [session, *settings], outputs, **private)
-    current = [session, parts["class_box"], *settings]
-    parts["class_box"].input(on_settings, current, outputs, **private)
-    for name in ("methods", "layer", "full"):
-        parts[name].input(on_settings, current, outputs, **private)
-    parts["max_n"].release(on_settings, current, outputs, **private)
+    current = [session, *settings]
+    runs = [
+        parts["image"].input(on_picture, [parts["image"], *settings], outputs, **private),
+        parts["examples"].select(on_example, settings, [*outputs, parts["image"]], **private),
+        parts["prediction"].select(on_prediction, [session, *settings], outputs, **private),
+        parts["class_box"].input(on_class, [session, parts["class_box"], *settings], outputs, **private),
+        parts["max_n"].release(on_settings, current, outputs, **private),
+        *[parts[name].input(on_settings, current, outputs, **private) for name in ("methods", "layer", "full")],
+        demo.load(on_open, settings, [*outputs, parts["image"]], **private),
+    ]
     quiet = {"api_visibility": "private", "show_progress": "hidden"}
     parts["layer"].change(on_layer, [parts["model"], parts["layer"], parts["max_n"]], parts["max_n"], **quiet)
     model_outputs = [parts["model"], parts["layer"], parts["status"], parts["timer"]]
     chosen = parts["model"].input(on_model, parts["model"], model_outputs, **quiet)
-    chosen.then(on_settings, current, outputs, **private)
+    runs.append(chosen.then(on_settings, current, outputs, **private))
     offered = parts["offer"].click(lambda: (default_model(), gr.update(visible=False)), None, [parts["model"], parts["offer"]], **quiet)
-    offered.then(on_model, parts["model"], model_outputs, **quiet).then(on_settings, current, outputs, **private)
+    runs.append(offered.then(on_model, parts["model"], model_outputs, **quiet).then(on_settings, current, outputs, **private))
     parts["timer"].tick(on_tick, parts["model"], [parts["status"], parts["offer"], parts["timer"]], **quiet)
     parts["stop"].click(on_stop, None, None, queue=False, **quiet)
     view = [parts["alpha"], parts["colormap"], parts["mode"]]
     for control in view:
         control.change(None, view, None, js=VIEW_JS, **quiet)
-    ready = parts["download"].click(on_download, [session, parts["alpha"], parts["colormap"]], parts["bundle"], api_visibility="private")
+    ready = parts["download"].click(on_download, [session, parts["results"], parts["alpha"], parts["colormap"]], parts["bundle"], api_visibility="private")
     ready.success(None, None, None, js="() => document.querySelector('#bundle').click()", api_visibility="private")
     parts["contrast_go"].click(on_contrast, [session, parts["other"], parts["contrast_method"]], parts["contrast"], api_visibility="private")
     parts["cover_tab"].select(on_painter, session, [parts["painter"], parts["cover"]], **quiet)
     parts["painter"].input(on_cover, [session, parts["painter"]], parts["cover"], trigger_mode="always_last", **quiet)
-    demo.load(on_open, settings, [*outputs, parts["image"]], **private)
+    evidence = [parts[name] for name in ("evidence", "curves", "cost", "results")]
+    for run in runs:
+        run.success(on_explained, session, evidence, api_visibility="private", show_progress_on=parts["evidence"])
+    parts["measure"].click(on_measure, session, evidence, api_visibility="private", show_progress_on=parts["evidence"])
+    parts["dial_go"].click(on_dial, session, [parts["dial"], parts["dial_note"]], api_visibility="private", show_progress_on=parts["dial_note"])
     demo.unload(on_leave)
 
 
@@ -856,23 +1130,48 @@ to the picture by linear interpolation with aligned corners, as tf-keras-vis doe
 """
 
 
+PARAMETERS = {
+    "image": "A picture file: PNG, JPEG, WebP, GIF or TIFF, at most 20 MB, 25 megapixels and 10,000 pixels a side.",
+    "model": "The classifier; 'auto' takes VGG16 when its weights are on the server, else the bundled one.",
+    "top_k": "How many classes to return, 1 to 1000.",
+    "method": "The class activation map to compute.",
+    "methods": "The class activation maps to compute; at least one.",
+    "class_name": "The class to explain: a name, another word for it, or an index from 0 to 999 as text; '' takes the top class.",
+    "target_layer": "The layer whose activations are mapped, one of the model's target_layers in /info; '' takes the last.",
+    "max_n": "How many channels Faster Score-CAM takes, from 1 to the layer's number; the others ignore it.",
+    "alpha": "The weight of the heatmap in the overlay, 0 (picture only) to 1 (heatmap only).",
+    "colormap": "The colours of the heatmap.",
+}
+
+
+def parameter(name: str, component):
+    """A component as a documented input. Except for pictures and text its value reaches the handler as it was sent: camkit's
+    own checks name the parameter and what it may be, Gradio's do not."""
+    schema = component.api_info() | {"additional_description": PARAMETERS[name]}
+    component.api_info = lambda: schema
+    if not isinstance(component, (Picture, gr.Textbox)):
+        component.preprocess = lambda payload: payload
+    return component
+
+
 def build_api() -> None:
-    """The public endpoints. Their inputs are hidden components: names, types and defaults are the documentation."""
+    """The public endpoints. Their inputs are hidden components: names, types, defaults and PARAMETERS document them."""
     with gr.Row(visible=False):
         def inputs(*wanted: str) -> list:
             made = {
                 "image": lambda: Picture(label="image"),
                 "model": lambda: gr.Dropdown(["auto", *camkit.MODELS], value="auto", label="model"),
-                "top_k": lambda: gr.Number(5, precision=0, minimum=1, maximum=1000, label="top_k"),
+                "top_k": lambda: gr.Number(5, precision=0, label="top_k"),
                 "method": lambda: gr.Dropdown(list(camkit.METHODS), value="gradcam", label="method"),
                 "methods": lambda: gr.CheckboxGroup(list(camkit.METHODS), value=list(camkit.METHODS), label="methods"),
                 "class_name": lambda: gr.Textbox("", label="class_name"),
                 "target_layer": lambda: gr.Textbox("", label="target_layer"),
-                "max_n": lambda: gr.Number(10, precision=0, minimum=1, label="max_n"),
-                "alpha": lambda: gr.Number(render.ALPHA, minimum=0, maximum=1, label="alpha"),
+                "max_n": lambda: gr.Number(10, precision=0, label="max_n"),
+                "alpha": lambda: gr.Number(render.ALPHA, label="alpha"),
                 "colormap": lambda: gr.Dropdown(list(camkit.COLORMAPS), value="viridis", label="colormap"),
+                "faithfulness": lambda: gr.Checkbox(False, label="faithfulness"),
             }
-            return [made[name]() for name in wanted]
+            return [parameter(name, made[name]()) for name in wanted]
 
         overlay = gr.Image(format="png", label="overlay")
         overlays = gr.Gallery(format="png", label="overlays")
@@ -883,8 +1182,9 @@ def build_api() -> None:
         on.click(api_classify, inputs("image", "model", "top_k"), gr.JSON(label="predictions"), api_name="classify")
         on.click(api_explain, inputs("image", "method", "class_name", "model", "target_layer", "max_n", "alpha", "colormap"),
                  [overlay, facts, file], api_name="explain")
-        on.click(api_compare, inputs("image", "methods", "class_name", "model", "target_layer", "max_n"),
+        on.click(api_compare, inputs("image", "methods", "class_name", "model", "target_layer", "max_n", "faithfulness"),
                  [overlays, table, zipped], api_name="compare")
+        on.click(api_evaluate, inputs("image", "methods", "class_name", "model"), gr.JSON(label="figures"), api_name="evaluate")
 
 
 # --- server --------------------------------------------------------------------------------------------------------------------

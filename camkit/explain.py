@@ -106,6 +106,19 @@ def explain_stream(classifier: Classifier, image, methods: Iterable[str] = tuple
     return _stream(classifier, to_rgb(image), keys, index, layer, int(max_n))
 
 
+def map_of_inputs(classifier: Classifier, inputs: np.ndarray, method: str, class_index: int, target_layer: str,
+                  max_n: int = 10) -> np.ndarray:
+    """(224, 224) map in [0, 1] of preprocessed inputs (1, 224, 224, 3) that no picture gave, such as a masked one."""
+    entry, meter = METHODS[method], Meter()
+    if entry.uses_gradient:
+        activations, logits, gradients = classifier.forward_with_gradient(inputs, target_layer, class_index, meter)
+        return finish(gradient_cam(entry, activations, logits, gradients, class_index), classifier.input_size)
+    activations, _ = classifier.forward(inputs, target_layer, meter)
+    for cams in _channel_cams(classifier, [entry], inputs, activations, class_index, target_layer, max_n, meter):
+        cam = cams[method]
+    return cam.map
+
+
 @dataclass(frozen=True)
 class Contrast:
     """Two maps on one scale and their difference: `first` and `second` (224, 224) float32 in [0, 1], divided by the larger

@@ -81,7 +81,7 @@ METHODS: dict[str, Method] = {method.key: method for method in (
     ),
     Method(
         "scorecam", "Score-CAM",
-        "Shows the model the picture through every channel and weights the channel by the answer.",
+        "Shows the model the picture through each channel; the answer is its weight.",
         r"\mathrm{ReLU}\Big(\sum_k p_c(x \circ H^k)\, A^k\Big),\quad H^k = \mathrm{normalise}(\mathrm{expand}(A^k))",
         "The weight is the class probability of the masked picture; the paper takes the rise of the score over a "
         "baseline picture, then a softmax over channels.",

@@ -1,16 +1,17 @@
 """From a map to something to look at or to keep: heatmap, overlay, masked picture, and the downloadable bundle.
 
 Pictures are (H, W, 3) uint8 RGB, maps (h, w) float32 in [0, 1] of any size: a map is brought onto the picture's own size
-and aspect ratio. NumPy, Pillow and plotly's colour scales only; knows neither models nor methods.
+and aspect ratio. NumPy, Pillow and plotly only; knows neither models nor methods.
 """
 
 from __future__ import annotations
 
 import base64
+import csv
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
@@ -90,6 +91,80 @@ def data_url(image: np.ndarray, kind: str = "PNG", **options) -> str:
 def grey(cam_map: np.ndarray) -> np.ndarray:
     """(h, w) map in [0, 1] -> (h, w) uint8."""
     return np.uint8(np.rint(cam_map * 255))
+
+
+# Okabe and Ito's colours, told apart with any colour vision; controls are grey and dashed.
+LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+
+def curves_figure(results: Mapping, names: Mapping[str, str], controls: Collection[str]):
+    """The insertion and deletion curves of all maps as one plotly figure: `results` by key, each with `insertion` and
+    `deletion` of `fractions` and `probabilities`; `names` by key for the legend; keys in `controls` are drawn grey."""
+    from plotly.subplots import make_subplots
+
+    figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.04, subplot_titles=(
+        "Insertion: important pixels restored first (higher is better)", "Deletion: important pixels removed first (lower is better)"))
+    for position, (key, result) in enumerate(results.items()):
+        line = {"color": "#8a8f98", "dash": ("dot", "dash", "dashdot")[position % 3], "width": 1.5} if key in controls else {
+            "color": LINES[position % len(LINES)], "width": 2.5}
+        for column, curve in enumerate((result.insertion, result.deletion), 1):
+            figure.add_scatter(x=list(curve.fractions), y=list(curve.probabilities), name=names[key], legendgroup=key, line=line,
+                               showlegend=column == 1, row=1, col=column,
+                               hovertemplate="%{y:.3f} at %{x:.0%}<extra>" + names[key] + "</extra>")
+    figure.update_xaxes(tickformat=".0%", title_text="share of the picture")
+    figure.update_yaxes(title_text="probability of the class", rangemode="tozero", row=1, col=1)
+    return _laid_out(figure, 380)
+
+
+def cost_figure(seconds: Mapping[str, float], gains: Mapping[str, float], names: Mapping[str, str], floor: float | None):
+    """Cost against faithfulness as one plotly figure: seconds on a log axis, insertion minus deletion on the other; `floor`
+    is the best control's value, a line that a map has to be above."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for position, key in enumerate(seconds):
+        figure.add_scatter(x=[seconds[key]], y=[gains[key]], name=names[key], text=[names[key]], mode="markers+text",
+                           textposition="top center", marker={"size": 14, "color": LINES[position % len(LINES)]},
+                           hovertemplate="%{y:+.3f} in %{x:.2f} s<extra>" + names[key] + "</extra>", showlegend=False)
+    if floor is not None:
+        figure.add_hline(y=floor, line={"color": "#8a8f98", "dash": "dash"}, annotation_text="best control")
+    low, high = min(seconds.values()), max(seconds.values())
+    figure.update_xaxes(type="log", title_text="seconds", range=[np.log10(low) - 0.4, np.log10(high) + 0.4], dtick=1)
+    figure.update_yaxes(title_text="insertion minus deletion")
+    return _laid_out(figure, 340)
+
+
+def dial_figure(points: Collection, complete: bool):
+    """Faster Score-CAM's channels against its correlation with the full Score-CAM and its seconds, a plotly figure."""
+    import plotly.graph_objects as go
+
+    counts = [point.max_n for point in points]
+    figure = go.Figure()
+    figure.add_scatter(x=counts, y=[point.correlation for point in points], mode="lines+markers", line={"color": LINES[0]},
+                       customdata=[point.seconds for point in points], showlegend=False,
+                       hovertemplate="%{x} channels: correlation %{y:.3f}, %{customdata:.2f} s<extra></extra>")
+    figure.update_xaxes(type="log", title_text="channels", tickvals=counts, ticktext=[str(count) for count in counts])
+    figure.update_yaxes(title_text="correlation with " + ("the full Score-CAM" if complete else "the map so far"))
+    return _laid_out(figure, 320)
+
+
+def _laid_out(figure, height: int):
+    # No background of its own, so that it fits a light and a dark page.
+    return figure.update_layout(height=height, margin={"l": 60, "r": 20, "t": 40, "b": 50}, paper_bgcolor="rgba(0,0,0,0)",
+                                plot_bgcolor="rgba(128,128,128,0.06)", font={"color": "#7d8590"},
+                                legend={"orientation": "h", "y": -0.22})
+
+
+def metrics_csv(results: Mapping, cams: Mapping) -> bytes:
+    """A row for each method and control: every metric, and the costs where there are any."""
+    costs = ("seconds", "forward_passes", "backward_passes")
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(["key", *next(iter(results.values())).metrics, *costs])
+    for key, result in results.items():
+        cost = [getattr(cams[key], name) for name in costs] if key in cams else [""] * len(costs)
+        writer.writerow([key, *("" if value is None else value for value in result.metrics.values()), *cost])
+    return buffer.getvalue().encode()
 
 
 def maps_npz(explanation: Explanation) -> bytes:

@@ -152,9 +152,9 @@ class WeightsFile:
             self.obtain()
         except Exception as error:  # the edge of the thread: nobody above could report it, so the state and the log do
             expected = isinstance(error, WeightsError)
-            message = str(error) if expected else f"{self.name}'s weights could not be had: {error!r}."
+            message = str(error) if expected else f"{self.name}'s weights could not be had ({type(error).__name__}): see the log."
             self._note(self._state("failed", message))
-            logger.warning("%s", message)
+            logger.warning("%s", message, exc_info=not expected)
 
     # On disk
 
@@ -177,8 +177,9 @@ class WeightsFile:
         if not named:
             return None
         if not Path(named).expanduser().is_file():
-            origin = "" if path else f" (from {self.path_variable})"
-            raise WeightsError(f"There is no weights file at {named}{origin}: name an existing file, or none at all.")
+            # The environment is the operator's: what a page shows of it must not tell strangers where his files lie.
+            shown = named if path else f"{Path(named).name} (from {self.path_variable})"
+            raise WeightsError(f"There is no weights file at {shown}: name an existing file, or none at all.")
         return Path(named).expanduser()
 
     def _in_hub_cache(self) -> Path | None:
@@ -460,7 +461,7 @@ def check_layout(path: str | Path, layers: Layers) -> None:
     for wanted, found in zip_longest(layers.items(), held.items(), fillvalue=("no layer", ())):
         if wanted != found:
             raise WeightsError(
-                f"{path} does not fit the model: expected {_describe(*wanted)}, found {_describe(*found)};"
+                f"{Path(path).name} does not fit the model: expected {_describe(*wanted)}, found {_describe(*found)};"
                 " name a file with this model's weights."
             )
 
@@ -474,18 +475,18 @@ def _read_layout(path: Path) -> Layers:
     import h5py
 
     if not path.is_file():
-        raise WeightsError(f"There is no weights file at {path}: name an existing file.")
+        raise WeightsError(f"There is no weights file at {path.name}: name an existing file.")
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise WeightsError(f"{path} is no HDF5 file, or only part of one: name a whole .h5 weights file.") from error
+        raise WeightsError(f"{path.name} is no HDF5 file, or only part of one: name a whole .h5 weights file.") from error
     with file:
         try:
             root = file if "layer_names" in file.attrs else file["model_weights"]  # a whole model keeps them one down
             shapes = {name: _shapes(root[name]) for name in _texts(root.attrs["layer_names"])}
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise WeightsError(
-                f"{path} is not laid out as Keras's legacy .h5 weights: name the file that Keras publishes."
+                f"{path.name} is not laid out as Keras's legacy .h5 weights: name the file that Keras publishes."
             ) from error
     return {name: held for name, held in shapes.items() if held}
 

@@ -6,7 +6,7 @@
 const root = element.querySelector(".cam-host").attachShadow({ mode: "open" });
 root.innerHTML = `<style>
   :host { display: block; color: var(--body-text-color); font-family: var(--font); }
-  .grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, max(300px, 34%)), 1fr)); gap: 10px; }
+  .grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, max(215px, var(--cam-column, 34%))), 1fr)); gap: 10px; }
   figure { margin: 0; padding: 8px 12px; border: 1px solid var(--border-color-primary); border-radius: 10px;
            background: var(--block-background-fill); display: flex; flex-direction: column; gap: 4px; min-width: 0; }
   h3 { margin: 0; font-size: 15px; font-weight: 650; display: flex; gap: 8px; align-items: baseline; }
@@ -17,7 +17,7 @@ root.innerHTML = `<style>
   p.note { color: var(--body-text-color); font-weight: 550; }
   p:empty { display: none; }
   p.facts:empty { display: block; }
-  .frame { position: relative; height: var(--cam-height, clamp(190px, calc(50vh - 182px), 480px)); border-radius: 6px; overflow: hidden;
+  .frame { position: relative; aspect-ratio: 1; width: 100%; max-height: var(--cam-height, clamp(190px, calc(50vh - 182px), 480px)); border-radius: 6px; overflow: hidden;
            background: var(--background-fill-secondary); }
   canvas { width: 100%; height: 100%; object-fit: contain; display: block; touch-action: pan-y; }
   .probe { position: absolute; right: 6px; bottom: 6px; font-size: 11px; padding: 1px 6px; border-radius: 6px; pointer-events: none;
@@ -34,7 +34,7 @@ root.innerHTML = `<style>
 const grid = root.querySelector(".grid");
 const panels = new Map();
 const pictures = new Map(); // data URL -> promise of a decoded image; only the latest of each panel is kept
-const view = { alpha: props.alpha ?? 0.55, colormap: props.colormap ?? "viridis", mode: "overlay" };
+const view = { alpha: props.alpha, colormap: props.colormap, mode: "overlay", ...window.camView }; // camView: the controls, if moved before
 const tables = Object.fromEntries(Object.entries(props.tables).map(([name, text]) =>
   [name, Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0))]));
 let latestRun = -1;
