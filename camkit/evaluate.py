@@ -57,6 +57,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 DEFAULTS = Settings()
+SAMPLE = 3  # pictures, evenly spread, on which the claims on noise and the dial run full Score-CAM as well
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ def evaluate_stream(
 
 def _evaluating(classifier, pictures, settings, boxes, parts, saved: Checkpoint) -> Iterator[Evaluation]:
     model = _fingerprint(classifier)
+    sample = np.linspace(0, len(pictures) - 1, SAMPLE).round()
     values, skipped, spent = {part: [] for part in parts}, {}, []
     for done, (name, source) in enumerate(pictures.items()):
         begin, fresh = time.perf_counter(), len(saved.values)
@@ -117,12 +119,13 @@ def _evaluating(classifier, pictures, settings, boxes, parts, saved: Checkpoint)
         except ValueError as error:
             skipped[name] = str(error)
             continue
-        given = boxes.get(name, ())
+        given, sampled = boxes.get(name, ()), done in sample
         measured: dict = {}
         for part in parts:
-            case = Case(classifier, name, image, settings, given, measured, warm=bool(spent))
+            case = Case(classifier, name, image, settings, given, measured, bool(spent), sampled)
             key = _job_key(case, part, model)
-            for label in _work(case, part, key, saved):
+            for step in _work(case, part, key, saved):
+                label = f"{PARTS[part].label}: {step}"
                 left = _seconds_left(spent, len(pictures) - done, time.perf_counter() - begin)
                 yield Evaluation(done, len(pictures), name, label, left, _frozen(values), dict(skipped))
             values[part].append(saved.values[key])
@@ -136,6 +139,7 @@ def _evaluating(classifier, pictures, settings, boxes, parts, saved: Checkpoint)
 
 
 def _work(case: Case, part: str, key: str, saved: Checkpoint) -> Iterator[str]:
+    """Does one job unless it is done already, and keeps its result."""
     if key not in saved.values:
         begin = time.perf_counter()
         value = yield from PARTS[part].run(case)
@@ -169,6 +173,8 @@ def _job_key(case: Case, part: str, model: str) -> str:
         asdict(case.settings),
         [asdict(box) for box in case.boxes],
     ]
+    if PARTS[part].samples and not case.sampled:
+        given.append("without full Score-CAM")
     return hashlib.sha256(json.dumps(given, sort_keys=True).encode() + case.image.tobytes()).hexdigest()
 
 
@@ -296,6 +302,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> None:
+    if options.readme and not options.claims:
+        raise ValueError("--readme writes the measured claims: give --claims as well.")
     pictures, boxes = find_pictures(options.folder), read_boxes(options.folder / "boxes.json")
     settings = Settings(tuple(options.methods), options.target_layer, options.max_n, options.steps, options.coherency)
     parts = (CLAIMS if options.claims else ("metrics",)) + (("alignment",) if options.alignment else ())

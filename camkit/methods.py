@@ -19,6 +19,9 @@ from .models import expand
 # Grad-CAM++ takes exp(score), infinite in float32 above 88.7. The factor is common to the whole map and falls out when
 # the map is normalised, so a larger score is lowered to this first; `raw` is then smaller by exp(score - 60).
 LARGEST_SCORE = 60.0
+# Grad-CAM++ divides by 2 + gradient x sum of activations, and all of its map is NaN when that is exactly 0 somewhere;
+# gradients larger by this factor give the limit.
+NUDGE = 1.00001
 # Stock Scorecam tiles its inputs once per channel; at early layers a block is weighed in parts of this many floats.
 WEIGH_FLOATS = 4_000_000
 
@@ -111,7 +114,10 @@ def gradient_cam(method: Method, activations, logits, gradients, class_index: in
 
     excess = max(0.0, float(logits[0, class_index]) - LARGEST_SCORE)
     run = _traced(method) if method.traceable else partial(_stock_gradient_cam, method)
-    cam = run(activations, logits, gradients, tf.constant(class_index), tf.constant(excess))
+    scalars = tf.constant(class_index), tf.constant(excess)
+    cam = run(activations, logits, gradients, *scalars)
+    if not np.isfinite(cam).all():
+        cam = run(activations, logits, gradients * NUDGE, *scalars)
     return np.asarray(cam, np.float32)[0]
 
 

@@ -410,7 +410,7 @@ def gpu_memory() -> int:
 
 
 def _wait_for_gpu() -> None:
-    """Returns when the GPU has done what it was given: calls return before, so their time and their turn would be short."""
+    """Returns when the GPU has done what it was given: a call returns before that, its time and its turn too short."""
     import tensorflow as tf
 
     tf.test.experimental.sync_devices()

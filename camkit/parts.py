@@ -91,8 +91,9 @@ class Box:
 
 @dataclass(frozen=True)
 class Case:
-    """One picture of the set: `image` (H, W, 3) uint8 RGB, its boxes, what "metrics" found once it has run, and whether
-    the classifier is `warm`: its compiled passes traced, which is no cost of a method."""
+    """One picture of the set: `image` (H, W, 3) uint8 RGB, its boxes, what "metrics" found once it has run; whether the
+    classifier is `warm`, its compiled passes traced, which is no cost of a method; and whether it is `sampled`, one of
+    the few pictures on which the claims run full Score-CAM more than they must."""
 
     classifier: Classifier
     picture: str
@@ -101,6 +102,7 @@ class Case:
     boxes: tuple[Box, ...] = ()
     measured: Mapping = field(default_factory=dict)
     warm: bool = True
+    sampled: bool = True
 
     @cached_property
     def inputs(self) -> np.ndarray:
@@ -162,9 +164,11 @@ def metrics(case: Case) -> Work:
     }
 
 
-def _explained(case: Case, image: np.ndarray, class_index: int | None, layer: str) -> Generator[str, None, Explanation]:
-    settings = case.settings
-    for snapshot in explain_stream(case.classifier, image, settings.methods, class_index, layer, _max_n(case, layer)):
+def _explained(
+    case: Case, image: np.ndarray, class_index: int | None, layer: str, methods: tuple[str, ...] = ()
+) -> Generator[str, None, Explanation]:
+    chosen = methods or case.settings.methods
+    for snapshot in explain_stream(case.classifier, image, chosen, class_index, layer, _max_n(case, layer)):
         yield "maps"
     return snapshot
 
@@ -294,15 +298,18 @@ def noise(case: Case) -> Work:
     """The map's correlation with itself when the picture is noisy.
 
     The noise is added at the model's own input size: on a large picture the resizing would average most of it away, and
-    a sigma would mean something else for each picture.
+    a sigma would mean something else for each picture. Full Score-CAM takes part on sampled pictures only.
     """
+    methods = tuple(key for key in case.settings.methods if case.sampled or key in _FAST)
+    if not methods:
+        return {"picture": case.picture, "rows": []}
     height, width = case.classifier.input_size
     small = np.asarray(Image.fromarray(case.image).resize((width, height), Image.Resampling.BICUBIC), np.float64)
     rows = []
     for sigma in NOISE:
         added = np.random.default_rng([case.settings.seed, sigma]).normal(0, sigma, small.shape)
         noisy = np.uint8(np.rint(np.clip(small + added, 0, 255)))
-        explanation = yield from _explained(case, noisy, case.measured["class_index"], case.layer)
+        explanation = yield from _explained(case, noisy, case.measured["class_index"], case.layer, methods)
         rows += [
             {"key": key, "sigma": sigma, "correlation": correlation(cam.map, case.maps[key])}
             for key, cam in explanation.cams.items()
@@ -426,26 +433,30 @@ def _dialling(
 
 
 def dialled(case: Case) -> Work:
-    """The dial's curve, and how far Faster Score-CAM's map moves with max_n from its map at the default."""
-    for state in dial(case.classifier, case.image, case.measured["class_index"], None, case.layer):
+    """How far Faster Score-CAM's map moves with max_n from its map at the default; on sampled pictures, the dial."""
+    channels = case.classifier.channels(case.layer)
+    counts = None if case.sampled else [count for count in TUNED if count <= channels] or [channels]
+    for state in dial(case.classifier, case.image, case.measured["class_index"], counts, case.layer):
         yield "dial"
     maps = {point.max_n: point.map for point in state.points}
     known = [count for count in TUNED if count in maps and TUNED[1] in maps]
     figures = ("max_n", "correlation", "seconds", "forward_passes")
     return {
         "picture": case.picture,
-        "points": [{name: getattr(point, name) for name in figures} for point in state.points],
+        "points": [{name: getattr(point, name) for name in figures} for point in state.points if case.sampled],
         "moved": {str(count): 1 - correlation(maps[count], maps[TUNED[1]]) for count in known},
     }
 
 
 @dataclass(frozen=True)
 class Part:
-    """One entry of PARTS: `label` is what the progress says while it runs, `run` measures it on one picture."""
+    """One entry of PARTS: `label` says what it measures, `run` does so on one picture, and `samples` tells that it does
+    less on pictures that are not sampled. The steps that `run` yields continue the label in the progress."""
 
     key: str
     label: str
     run: Callable[[Case], Work]
+    samples: bool = False
 
 
 PARTS: dict[str, Part] = {
@@ -453,9 +464,9 @@ PARTS: dict[str, Part] = {
     for part in (
         Part("metrics", "maps, costs and faithfulness", metrics),
         Part("layers", "earlier layers", layers),
-        Part("noise", "noise", noise),
+        Part("noise", "noise", noise, True),
         Part("boxes", "boxes", boxes),
-        Part("dial", "the dial of Faster Score-CAM", dialled),
+        Part("dial", "the dial of Faster Score-CAM", dialled, True),
         Part("alignment", "alignment", alignment),
     )
 }

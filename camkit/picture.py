@@ -17,6 +17,8 @@ MAX_PIXELS = 25 * 1000 * 1000
 MAX_SIDE = 10_000
 MIN_SIDE = 8
 _UNREADABLE = "The picture cannot be read: it is damaged or cut short, or it is not a picture. Use PNG, JPEG, WebP, GIF or TIFF."
+_TOO_LARGE = (f"The picture has far too many pixels: at most {MAX_PIXELS // 1_000_000} megapixels and {MAX_SIDE:,} pixels a side "
+              "are allowed.")
 # What Pillow's decoders raise on damaged data; a broken file must never look like a fault of ours.
 _DECODER_ERRORS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError, AttributeError,
                    MemoryError, RuntimeError, ArithmeticError, NotImplementedError, Image.DecompressionBombError)
@@ -37,6 +39,8 @@ def open_picture(source: str | os.PathLike | bytes) -> np.ndarray:
         try:
             image = Image.open(io.BytesIO(data), formats=FORMATS)
             size = image.size
+        except Image.DecompressionBombError as error:  # Pillow refuses such a size before it can be asked for it
+            raise ValueError(_TOO_LARGE) from error
         except _DECODER_ERRORS as error:
             raise ValueError(_UNREADABLE) from error
         check_size(*size)

@@ -130,7 +130,9 @@ def cost_figure(seconds: Mapping[str, float], gains: Mapping[str, float], names:
         figure.add_hline(y=floor, line={"color": "#8a8f98", "dash": "dash"}, annotation_text="best control")
     low, high = min(seconds.values()), max(seconds.values())
     figure.update_xaxes(type="log", title_text="seconds", range=[np.log10(low) - 0.4, np.log10(high) + 0.4], dtick=1)
-    figure.update_yaxes(title_text="insertion minus deletion")
+    heights = [gains[key] for key in seconds] + [floor or 0.0]
+    room = 0.2 * (max(heights) - min(heights)) or 0.1  # for the names above the points
+    figure.update_yaxes(title_text="insertion minus deletion", range=[min(heights) - room, max(heights) + room])
     return _laid_out(figure, 340)
 
 

@@ -53,8 +53,8 @@ def summary_table(facts: Facts) -> Table:
         ("", *(column.name + _ARROWS[column.better] for column in shown)),
         tuple(rows),
         "Brackets hold 95 % intervals of the mean over pictures: Student's t, for shares of pictures Wilson's; none is "
-        "cut off at the ends of its scale. The controls know nothing of the picture; their coherency is 1 by construction. "
-        "A method beats every control on a picture when its insertion less deletion is higher.",
+        "cut off at the ends of its scale. The controls know nothing of the picture; their coherency is 1 by "
+        "construction. A method beats every control on a picture when its insertion less deletion is higher.",
     )
 
 
@@ -123,7 +123,11 @@ def tuning_table(facts: Facts) -> Table:
 
 def dial_table(facts: Facts) -> Table:
     """Faster Score-CAM against the full Score-CAM, for rising max_n."""
-    curves = {value["picture"]: {point["max_n"]: point for point in value["points"]} for value in facts.values["dial"]}
+    curves = {
+        value["picture"]: {point["max_n"]: point for point in value["points"]}
+        for value in facts.values["dial"]
+        if value["points"]
+    }
     rows = []
     for count in sorted({count for points in curves.values() for count in points}):
         points = [points[count] for points in curves.values() if count in points]
@@ -205,10 +209,17 @@ def conditions(facts: Facts) -> list[str]:
         "every comparison.",
         f"Curves of {settings.steps} steps; insertion starts from {start}, deletion ends in {end}. Faster Score-CAM "
         f"takes {settings.max_n} channels. The random control's seed is {settings.seed}.",
-        f"Coherency, and so ADCC, was measured for {COHERENCY[settings.coherency]}. Nothing was sampled: every part "
-        "ran on every picture.",
+        f"Coherency, and so ADCC, was measured for {COHERENCY[settings.coherency]}.",
+        *_sampled(facts),
         *(f"Skipped: {name}. {why}" for name, why in facts.skipped.items()),
     ]
+
+
+def _sampled(facts: Facts) -> list[str]:
+    names = [value["picture"] for value in facts.values.get("dial", ()) if value["points"]]
+    if not names:
+        return []
+    return [f"Sampled: the dial, and the noise for full Score-CAM, on {', '.join(names)}. All else on every picture."]
 
 
 def markdown_report(facts: Facts) -> str:

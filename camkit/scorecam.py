@@ -18,9 +18,9 @@ from .models import Classifier, Meter, gpus
 
 @dataclass(frozen=True)
 class Progress:
-    """The state after a block: `total` is the map before ReLU, (h, w) float32, summed over `done` channels of the `live`
-    ones of this run; `seconds_left` extrapolates the time per channel so far, waiting for the model included. `ranks` are
-    the live channels' places, from 1, in the order of all channels."""
+    """The state after a block: `total` is the map before ReLU, (h, w) float32, summed over `done` channels of the
+    `live` ones of this run; `seconds_left` extrapolates the time per channel so far, waiting for the model included.
+    `ranks` are the live channels' places, from 1, in the order of all channels."""
 
     total: np.ndarray
     done: int
@@ -53,9 +53,9 @@ def blocks(
     classifier: Classifier, inputs: np.ndarray, activations, target_layer: str, weigh: Callable,
     stops: list[int], meter: Meter,
 ) -> Iterator[Progress]:
-    """Sums the channels' terms block by block, up to the last of `stops` (numbers of channels, the dead ones counted); a
-    block never runs past a stop, so that the state there is exact. `weigh((1, h, w, n) activations, (n, classes) logits)` returns the block's
-    term, (h, w). Closing the iterator stops the work; no lock is held between two blocks.
+    """Sums the channels' terms block by block, up to the last of `stops` (numbers of channels, the dead counted too); a
+    block never runs past a stop, so that the state there is exact. `weigh((1, h, w, n) activations, (n, classes)
+    logits)` returns the block's term, (h, w). Closing the iterator stops the work; no lock is held between two blocks.
     """
     order, ranks = ranked_channels(activations)
     stops = sorted({int(np.searchsorted(ranks, stop, side="right")) for stop in stops})

@@ -1,0 +1,166 @@
+"""What tests share: classifiers (a tiny one, the bundled one, VGG16 with random weights) and pictures. No network.
+
+TensorFlow is imported by the fixtures that need it, so that tests without it start at once.
+"""
+
+import os
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from camkit import open_picture
+from camkit.models import MODELS, Classifier, ModelSpec, load
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = ROOT / "examples"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before the first import of TensorFlow
+VGG16_PATH = os.environ.get("CAMKIT_VGG16_WEIGHTS")  # read before the fixture below hides it
+
+
+@pytest.fixture(autouse=True)
+def surroundings_of_their_own(monkeypatch, tmp_path_factory):
+    """No setting of this machine and no cache of its user reaches a test."""
+    for variable in [name for name in os.environ if name.startswith("CAMKIT_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path_factory.getbasetemp() / "keras"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Classifier:
+    """Two convolutions and a dense layer with 1000 outputs, neither square nor 224 pixels wide, so that an axis or a
+    size taken for another shows. Of the 12 channels of `late`, 3 is zero everywhere and 5 is one everywhere."""
+    return Classifier(tiny_model(), TINY)
+
+
+TINY = ModelSpec(
+    key="tiny", name="Tiny", build=lambda weights: tiny_model(), preprocess=lambda image: image / 127.5 - 1.0,
+    target_layers=("early", "late"), weights=None, zero="mid grey", source="these tests", input_size=(48, 40),
+)
+
+
+def tiny_model():
+    import keras
+
+    keras.utils.set_random_seed(7)
+    wide = keras.initializers.VarianceScaling(4.0)  # maps of the second layer vary as much as those of the first
+    inputs = keras.Input((48, 40, 3))
+    early = keras.layers.Conv2D(8, 3, 2, "same", activation="relu", kernel_initializer=wide, name="early")(inputs)
+    late = keras.layers.Conv2D(12, 3, 2, "same", activation="relu", kernel_initializer=wide, name="late")(early)
+    outputs = keras.layers.Dense(1000, kernel_initializer=wide, name="logits")(keras.layers.Flatten()(late))
+    model = keras.Model(inputs, outputs)
+    kernel, bias = model.get_layer("late").get_weights()
+    kernel[..., [3, 5]], bias[5] = 0.0, 1.0
+    model.get_layer("late").set_weights([kernel, bias])
+    return model
+
+
+@pytest.fixture(scope="session")
+def lite0() -> Classifier:
+    """The bundled classifier."""
+    return load("efficientnet_lite0")
+
+
+@pytest.fixture(scope="session")
+def server_url(tmp_path_factory):
+    """The address of the app, launched once in this process with the bundled classifier warm. Its `lite0` is the tests'."""
+    with pytest.MonkeyPatch.context() as session:
+        for variable in [name for name in os.environ if name.startswith("CAMKIT_")]:
+            session.delenv(variable)
+        session.setenv("KERAS_HOME", str(tmp_path_factory.getbasetemp() / "keras"))
+        session.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))  # read when components are made
+        import app
+
+        demo = app.build()
+        app.start_warming().join()
+        _, url, _ = demo.launch(prevent_thread_lock=True, server_port=free_port(), quiet=True, **app.launch_options())
+        yield url.rstrip("/")
+        demo.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def vgg16_random() -> Classifier:
+    """VGG16 with seeded weights, scaled so that activations neither fade nor grow from layer to layer."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    model = keras.applications.VGG16(weights=None, classifier_activation=None)
+    for layer in model.layers:
+        if hasattr(layer, "kernel"):
+            layer.kernel.assign(layer.kernel * 2**0.5)
+    top = model.get_layer("predictions")
+    top.kernel.assign(top.kernel * 0.1)  # logits below 10: stock Grad-CAM++ overflows above 88.7
+    return Classifier(model, MODELS["vgg16"])
+
+
+def stock(model, key: str, inputs, class_index: int, layer: str, max_n: int | None = None, **options) -> np.ndarray:
+    """The map of tf-keras-vis's own visualizer on the whole linear model, as a user of tf-keras-vis would call it."""
+    import keras
+    from tf_keras_vis.gradcam import Gradcam
+    from tf_keras_vis.gradcam_plus_plus import GradcamPlusPlus
+    from tf_keras_vis.scorecam import Scorecam
+    from tf_keras_vis.utils.scores import CategoricalScore
+
+    keras.config.disable_interactive_logging()
+    if key == "faster_scorecam" or max_n:
+        options["max_N"] = max_n
+    visualizer = {"gradcam": Gradcam, "gradcam_plus_plus": GradcamPlusPlus}.get(key, Scorecam)(model)
+    cam = visualizer(CategoricalScore(class_index), inputs, penultimate_layer=layer, seek_penultimate_conv_layer=False,
+                     **options)
+    return np.asarray(cam)[0]
+
+
+def example(name: str) -> np.ndarray:
+    """A picture of examples/ by its stem, (H, W, 3) uint8 RGB."""
+    return open_picture(EXAMPLES / f"{name}.jpg")
+
+
+@pytest.fixture(scope="session")
+def quarters() -> Classifier:
+    """A model small enough to reckon with. Its target layer `cells` holds the mean of each quarter of an 8 x 8 picture,
+    per colour: (1, 2, 2, 3). With R, G, B the means of the four cells, class 0 has the logit 4 R - 8 G, class 1 has 0,
+    every other class -50, so that the probability of class 0 is sigmoid(4 R - 8 G)."""
+    import keras
+
+    inputs = keras.Input((8, 8, 3))
+    cells = keras.layers.AveragePooling2D(4, name="cells")(inputs)
+    outputs = keras.layers.Dense(1000, name="logits")(keras.layers.GlobalAveragePooling2D()(cells))
+    model = keras.Model(inputs, outputs)
+    kernel, bias = np.zeros((3, 1000), np.float32), np.full(1000, -50, np.float32)
+    kernel[:, 0], bias[:2] = (4, -8, 0), 0
+    model.get_layer("logits").set_weights([kernel, bias])
+    return Classifier(model, replace(TINY, key="quarters", name="Quarters", preprocess=lambda image: image / 255.0,
+                                     target_layers=("cells",), zero="black", input_size=(8, 8)))
+
+
+@pytest.fixture
+def red_green_blue_black() -> np.ndarray:
+    """An (8, 8, 3) picture: its upper quarters red and green, its lower ones blue and black."""
+    image = np.zeros((8, 8, 3), np.uint8)
+    image[:4, :4, 0] = image[:4, 4:, 1] = image[4:, :4, 2] = 255
+    return image
+
+
+@pytest.fixture
+def chelsea() -> np.ndarray:
+    return example("chelsea")
+
+
+@pytest.fixture
+def astronaut() -> np.ndarray:
+    return example("astronaut")
+
+
+@pytest.fixture
+def noise() -> np.ndarray:
+    """A seeded (60, 50, 3) uint8 picture that excites every channel of the tiny model."""
+    return np.random.default_rng(3).integers(0, 256, (60, 50, 3), np.uint8)

@@ -1,0 +1,456 @@
+"""The API through Gradio's own client, against the app launched in this process with the bundled classifier.
+
+Order, never time, decides what waited for what: the classifier's passes are recorded where they happen.
+"""
+
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+
+import httpx
+import numpy as np
+import plain_http
+import pytest
+from conftest import EXAMPLES, example, free_port
+from gradio_client import Client, handle_file
+from PIL import Image
+
+import camkit
+from camkit.weights import WeightsFile
+
+LAYER = "block3b_add"  # 40 channels: a whole Score-CAM in a second
+METHODS = ("gradcam", "gradcam_plus_plus", "faster_scorecam", "scorecam")
+LIMIT = 60  # seconds until a wait counts as failed
+REQUIRED = object()
+
+# What the endpoints promise: name -> parameters (name, type, default), returns (label, component).
+IMAGE = ("image", "filepath", REQUIRED)
+CLASS_NAME = ("class_name", "str", "")
+MODEL = ("model", "Literal['auto', 'vgg16', 'efficientnet_lite0']", "auto")
+LAYER_AND_CHANNELS = (("target_layer", "str", ""), ("max_n", "int", 10))
+METHOD = "Literal['gradcam', 'gradcam_plus_plus', 'faster_scorecam', 'scorecam']"
+SEVERAL = ("methods", f"list[{METHOD}]", list(METHODS))
+ENDPOINTS = {
+    "/info": ((), (("info", "Json"),)),
+    "/classify": ((IMAGE, MODEL, ("top_k", "int", 5)), (("predictions", "Json"),)),
+    "/explain": (
+        (IMAGE, ("method", METHOD, "gradcam"), CLASS_NAME, MODEL, *LAYER_AND_CHANNELS, ("alpha", "float", 0.55),
+         ("colormap", "Literal['viridis', 'turbo', 'cividis', 'inferno', 'jet']", "viridis")),
+        (("overlay", "Image"), ("facts", "Json"), ("maps.npz", "File")),
+    ),
+    "/compare": (
+        (IMAGE, SEVERAL, CLASS_NAME, MODEL, *LAYER_AND_CHANNELS, ("faithfulness", "bool", False)),
+        (("overlays", "Gallery"), ("facts", "Json"), ("bundle.zip", "File")),
+    ),
+    "/evaluate": ((IMAGE, SEVERAL, CLASS_NAME, MODEL), (("figures", "Json"),)),
+}
+
+
+@pytest.fixture
+def connect(server_url, tmp_path):
+    """Makes clients, each a visitor of its own, and closes them."""
+    made = []
+
+    def client() -> Client:
+        made.append(Client(server_url, verbose=False, download_files=str(tmp_path), analytics_enabled=False))
+        return made[-1]
+
+    yield client
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def client(connect) -> Client:
+    return connect()
+
+
+def file(name: str):
+    return handle_file(str(EXAMPLES / f"{name}.jpg"))
+
+
+def picture(path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+def arrays(path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as maps:
+        return dict(maps)
+
+
+# What is promised
+
+
+def test_parameters_and_returns_are_as_documented(client):
+    found = client.view_api(print_info=False, return_format="dict")
+    assert found["unnamed_endpoints"] == {}
+    assert set(found["named_endpoints"]) == set(ENDPOINTS)
+    for name, (parameters, returns) in ENDPOINTS.items():
+        endpoint = found["named_endpoints"][name]
+        assert [(each["label"], each["component"]) for each in endpoint["returns"]] == list(returns)
+        assert [(each["parameter_name"], each["python_type"]["type"],
+                 each["parameter_default"] if each["parameter_has_default"] else REQUIRED)
+                for each in endpoint["parameters"]] == list(parameters)
+
+
+def test_every_endpoint_and_parameter_is_described(server_url):
+    """What /gradio_api/info says is the API's documentation."""
+    for name, endpoint in httpx.get(f"{server_url}/gradio_api/info").json()["named_endpoints"].items():
+        descriptions = [endpoint["description"], *[each["python_type"]["description"] for each in endpoint["parameters"]]]
+        for text in descriptions:
+            assert 15 < len(text) < 250, (name, text)
+            plain_http.assert_clean(text)
+
+
+def test_every_event_of_the_page_is_private(server_url):
+    public = {event["api_name"] for event in plain_http.events(server_url) if event["api_visibility"] != "private"}
+    assert public == {name.strip("/") for name in ENDPOINTS}
+
+
+# Results
+
+
+def test_info(client):
+    info = client.predict(api_name="/info")
+    assert info["version"] == camkit.__version__
+    assert set(info["models"]) == set(camkit.MODELS)
+    assert set(info["methods"]) == set(METHODS)
+    assert info["default_model"] == "efficientnet_lite0"
+    bundled = info["models"]["efficientnet_lite0"]
+    assert (bundled["state"], bundled["default_target_layer"]) == ("ready", "top_activation")
+    assert bundled["target_layers"] == list(camkit.MODELS["efficientnet_lite0"].target_layers)
+    assert info["models"]["vgg16"]["state"] in ("absent", "failed", "ready")
+    assert info["device"] == "CPU" or info["gpus"]
+    assert {"gradio", "tensorflow", "keras", "tf-keras-vis"} <= set(info["libraries"])
+
+
+def test_classify_is_camkits(client, lite0, chelsea):
+    answer = client.predict(file("chelsea"), top_k=3, api_name="/classify")
+    expected = camkit.top_predictions(lite0.predict(chelsea), 3)
+    assert answer["model"] == "efficientnet_lite0"
+    assert [row["class_index"] for row in answer["predictions"]] == [each.class_index for each in expected]
+    assert [row["name"] for row in answer["predictions"]] == [each.name for each in expected]
+    np.testing.assert_allclose([row["probability"] for row in answer["predictions"]],
+                               [each.probability for each in expected], rtol=1e-4)
+    everything = client.predict(file("chelsea"), "efficientnet_lite0", 1000, api_name="/classify")["predictions"]
+    assert sum(row["probability"] for row in everything) == pytest.approx(1, abs=1e-4)
+
+
+def test_explain_with_nothing_but_a_picture(client, lite0, chelsea):
+    overlay, facts, maps = client.predict(file("chelsea"), api_name="/explain")
+    expected = camkit.explain(lite0, chelsea, ["gradcam"])
+    assert (facts["method"], facts["target_layer"]) == ("gradcam", "top_activation")
+    assert (facts["class_index"], facts["class_name"]) == (expected.class_index, expected.class_name)
+    np.testing.assert_allclose(facts["raw"], expected.cams["gradcam"].raw, atol=1e-5)
+    np.testing.assert_allclose(arrays(maps)["map_gradcam"], expected.cams["gradcam"].map, atol=1e-4)
+    np.testing.assert_array_equal(picture(overlay), camkit.overlay(chelsea, arrays(maps)["map_gradcam"]))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_explain_by_every_method_equals_camkit(client, lite0, astronaut, method):
+    overlay, facts, maps = client.predict(
+        file("astronaut"), method, "space shuttle", "efficientnet_lite0", LAYER, 7, 0.25, "turbo", api_name="/explain")
+    expected = camkit.explain(lite0, astronaut, [method], 812, LAYER, 7).cams[method]
+    assert (facts["class_index"], facts["target_layer"], facts["method"]) == (812, LAYER, method)
+    assert (facts["channels"], facts["complete"]) == (expected.channels, True)
+    assert (facts["forward_passes"], facts["backward_passes"]) == (expected.forward_passes, expected.backward_passes)
+    np.testing.assert_allclose(facts["raw"], expected.raw, atol=1e-4 * expected.raw.max())
+    held = arrays(maps)
+    assert set(held) == {f"raw_{method}", f"map_{method}"}
+    np.testing.assert_allclose(held[f"map_{method}"], expected.map, atol=1e-4)
+    np.testing.assert_array_equal(picture(overlay), camkit.overlay(astronaut, held[f"map_{method}"], 0.25, "turbo"))
+
+
+@pytest.mark.parametrize("class_name", ["space shuttle", "812", "n04266014"])
+def test_a_class_by_name_by_index_as_text_and_by_wordnet_id(client, class_name):
+    _, facts, _ = client.predict(file("astronaut"), class_name=class_name, api_name="/explain")
+    assert (facts["class_index"], facts["class_name"]) == (812, "space shuttle")
+
+
+def test_a_picture_that_excites_nothing_has_maps_and_no_nan(client, tmp_path):
+    Image.new("RGB", (9, 8)).save(tmp_path / "black.png")
+    _, facts, _ = client.predict(handle_file(str(tmp_path / "black.png")), list(METHODS), "toucan", "auto", LAYER,
+                                 api_name="/compare")
+    json.dumps(facts, allow_nan=False)
+    assert all(isinstance(row["all_zero"], bool) for row in facts["methods"])
+
+
+def test_compare_streams_and_its_last_answer_is_complete(client, lite0, chelsea):
+    job = client.submit(file("chelsea"), list(METHODS), "tabby", "auto", LAYER, 5, api_name="/compare")
+    answers = list(job)
+    overlays, facts, bundle = answers[-1]
+    assert len(answers) > 3
+    assert [answer[1]["complete"] for answer in answers] == [False] * (len(answers) - 1) + [True]
+    assert all(answer[2] is None for answer in answers[:-1])
+    assert [len(answer[0]) for answer in answers] == sorted(len(answer[0]) for answer in answers)
+    expected = camkit.explain(lite0, chelsea, METHODS, camkit.find_class("tabby").index, LAYER, 5)
+    assert {row["method"]: row["channels"] for row in facts["methods"]} == {
+        key: cam.channels for key, cam in expected.cams.items()}
+    held = camkit.load_bundle(bundle)
+    assert held.complete
+    assert (held.class_name, held.target_layer, held.max_n) == ("tabby", LAYER, 5)
+    np.testing.assert_array_equal(held.image, chelsea)
+    shown = {each["caption"]: picture(each["image"]) for each in overlays}
+    for key, cam in expected.cams.items():
+        np.testing.assert_allclose(held.cams[key].map, cam.map, atol=1e-4)
+        np.testing.assert_array_equal(shown[camkit.METHODS[key].name], camkit.overlay(chelsea, held.cams[key].map))
+
+
+def test_plain_http_in_three_requests(server_url, lite0, chelsea):
+    """curl -F files=@chelsea.jpg URL/gradio_api/upload gives the path; the two requests below do the rest."""
+    path = plain_http.upload(server_url, (EXAMPLES / "chelsea.jpg").read_bytes(), "chelsea.jpg")
+    body = {"data": [{"path": path, "meta": plain_http.META}, "efficientnet_lite0", 1]}
+    number = httpx.post(f"{server_url}/gradio_api/call/classify", json=body).json()["event_id"]
+    lines = httpx.get(f"{server_url}/gradio_api/call/classify/{number}", timeout=LIMIT).text.splitlines()
+    assert lines[0] == "event: complete"
+    (answer,) = json.loads(lines[1].removeprefix("data: "))
+    assert answer["predictions"][0]["class_index"] == camkit.top_predictions(lite0.predict(chelsea), 1)[0].class_index
+
+
+# What is refused, in which words
+
+
+@pytest.mark.parametrize(("endpoint", "arguments", "message"), [
+    ("/explain", {"class_name": "tabbbby"}, r"'tabbbby' is none of the 1000 ImageNet classes\. Did you mean .*tabby.*\?"),
+    ("/explain", {"class_name": "crane"}, r"'crane' names several classes: .*\. Give one of them, or its index\."),
+    ("/explain", {"class_name": "1000"}, r"Class index 1000 does not exist: it must be a whole number from 0 to 999\."),
+    ("/explain", {"model": "resnet"}, r"Model 'resnet' is unknown: use one of vgg16, efficientnet_lite0\."),
+    ("/explain", {"method": "lime"}, r"Method 'lime' is unknown: use one of gradcam, .*scorecam\."),
+    ("/explain", {"method": None}, r"Method 'None' is unknown: .*"),
+    ("/explain", {"target_layer": "fc1"}, r"Target layer 'fc1' is not offered by EfficientNet-Lite0: use one of .*\."),
+    ("/explain", {"max_n": 0}, r"max_n is 0: it must be a whole number from 1 to 1280, .*\."),
+    ("/explain", {"max_n": 41, "target_layer": LAYER}, r"max_n is 41: it must be a whole number from 1 to 40, .*\."),
+    ("/explain", {"max_n": 2.5}, r"max_n is 2\.5: it must be a whole number .*\."),
+    ("/explain", {"alpha": 1.5}, r"alpha is 1\.5: it must be a number from 0 \(picture only\) to 1 \(heatmap only\)\."),
+    ("/explain", {"alpha": "much"}, r"alpha is 'much': it must be a number from 0 .*\."),
+    ("/explain", {"colormap": "rainbow"}, r"Colour map 'rainbow' is unknown: use one of viridis, .*\."),
+    ("/explain", {"image": None}, r"There is no picture: send a PNG, JPEG, WebP, GIF or TIFF file as 'image'\."),
+    ("/classify", {"image": None}, r"There is no picture: .*\."),
+    ("/classify", {"top_k": 0}, r"top_k is 0: it must be a whole number from 1 to 1000\."),
+    ("/classify", {"top_k": 1001}, r"top_k is 1001: it must be a whole number from 1 to 1000\."),
+    ("/classify", {"top_k": "many"}, r"top_k is 'many': it must be a whole number from 1 to 1000\."),
+    ("/classify", {"model": ["auto"]}, r"This could not be computed: a value sent is of the wrong type, .*\."),
+    ("/compare", {"image": None}, r"There is no picture: .*\."),
+    ("/compare", {"methods": []}, r"No method is chosen: choose at least one of gradcam, .*\."),
+    ("/compare", {"methods": ["gradcam", "lime"]}, r"Method 'lime' is unknown: .*\."),
+    ("/compare", {"methods": 5}, r"This could not be computed: .*\."),
+    ("/compare", {"max_n": 1281}, r"max_n is 1281: .*\."),
+])
+def test_every_mistake_is_named_in_a_sentence(client, endpoint, arguments, message):
+    with pytest.raises(Exception, match=f"^{message}$") as caught:
+        client.predict(**{"image": file("chelsea"), **arguments}, api_name=endpoint)
+    plain_http.assert_clean(str(caught.value))
+
+
+def test_alpha_is_refused_before_anything_is_computed(client, monkeypatch):
+    monkeypatch.setattr(camkit, "explain", lambda *_: pytest.fail("computed"))
+    with pytest.raises(Exception, match="^alpha is 2: "):
+        client.predict(file("chelsea"), "scorecam", alpha=2, api_name="/explain")
+
+
+def test_too_few_values_are_refused_in_a_sentence(server_url):
+    message = plain_http.run(server_url, plain_http.event_id(server_url, "classify"), [])
+    assert plain_http.refusal(message).startswith("The request cannot be read: ")
+
+
+@pytest.fixture
+def weightless_vgg16(monkeypatch):
+    """VGG16 whose weights lie behind a port that nobody listens on."""
+    spec = camkit.MODELS["vgg16"]
+    url = f"http://127.0.0.1:{free_port()}/weights.h5"
+    weights = WeightsFile("VGG16", "weights.h5", url, spec.weights.md5, spec.weights.size, "CAMKIT_VGG16_WEIGHTS",
+                          "CAMKIT_WEIGHTS_REPO")
+    monkeypatch.setitem(camkit.MODELS, "vgg16", replace(spec, weights=weights))
+    return weights
+
+
+def test_vgg16_without_weights_says_what_to_do(client, weightless_vgg16):
+    with pytest.raises(Exception, match=r"^VGG16 has no weights here yet\. .*Meanwhile use EfficientNet-Lite0\.$") as caught:
+        client.predict(file("chelsea"), model="vgg16", api_name="/classify")
+    plain_http.assert_clean(str(caught.value))
+    weightless_vgg16.download_in_background().join(LIMIT)
+    with pytest.raises(Exception, match=r"the connection to 127\.0\.0\.1:\d+ failed.*CAMKIT_VGG16_WEIGHTS") as caught:
+        client.predict(file("chelsea"), model="vgg16", api_name="/classify")
+    plain_http.assert_clean(str(caught.value))
+    assert client.predict(file("chelsea"), api_name="/classify")["model"] == "efficientnet_lite0"
+    weightless_vgg16.download_in_background().join(LIMIT)
+
+
+def test_the_path_of_missing_weights_is_not_shown(client, weightless_vgg16, monkeypatch, tmp_path):
+    import app
+
+    monkeypatch.setenv("CAMKIT_VGG16_WEIGHTS", str(tmp_path / "secret" / "mine.h5"))
+    message = client.predict(api_name="/info")["models"]["vgg16"]["message"]
+    assert message == "There is no weights file at mine.h5 (from CAMKIT_VGG16_WEIGHTS): name an existing file, or none at all."
+    assert str(tmp_path) not in app.status_html("auto")
+    with pytest.raises(Exception, match=r"mine\.h5") as caught:
+        client.predict(file("chelsea"), model="vgg16", api_name="/classify")
+    plain_http.assert_clean(str(caught.value))
+    weightless_vgg16.download_in_background().join(LIMIT)
+
+
+def test_a_weights_file_that_does_not_fit_is_not_shown_with_its_path(client, weightless_vgg16, monkeypatch, tmp_path):
+    (tmp_path / "mine.h5").write_bytes(b"no HDF5")
+    monkeypatch.setenv("CAMKIT_VGG16_WEIGHTS", str(tmp_path / "mine.h5"))
+    with pytest.raises(Exception, match=r"^mine\.h5 is no HDF5 file, or only part of one: .*\.$") as caught:
+        client.predict(file("chelsea"), model="vgg16", api_name="/classify")
+    plain_http.assert_clean(str(caught.value))
+
+
+def test_what_nobody_expected_stays_in_the_log(client, monkeypatch, caplog):
+    def broken(*_):
+        raise RuntimeError("/home/someone/secret.txt")
+
+    monkeypatch.setattr("app.classifier", broken)
+    with pytest.raises(Exception, match="or the fault is the server's and is in its log") as caught:
+        client.predict(file("chelsea"), api_name="/classify")
+    plain_http.assert_clean(str(caught.value))
+    assert "secret.txt" in caplog.text
+
+
+# Several visitors at once
+
+
+def test_two_clients_at_once_get_their_own_results(connect, lite0):
+    """Each of two visitors asks four times while the other does; every answer is of the asker's own picture."""
+    names = ("chelsea", "coffee")
+    expected = {name: camkit.explain(lite0, example(name), ["gradcam"]).cams["gradcam"].raw for name in names}
+    together = threading.Barrier(len(names))
+
+    def ask(name):
+        own = connect()
+        together.wait(LIMIT)
+        return [client_answer[1]["raw"] for client_answer in
+                (own.predict(file(name), api_name="/explain") for _ in range(4))]
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        for name, raws in zip(names, pool.map(ask, names), strict=True):
+            for raw in raws:
+                np.testing.assert_allclose(raw, expected[name], atol=1e-5)
+
+
+class Passes:
+    """What a classifier did, in order: "block" after each block of Score-CAM, "asked" and "served" around each gradient
+    pass. `begun` is set once a block is under way."""
+
+    def __init__(self, classifier, monkeypatch):
+        self.order, self.begun = [], threading.Event()
+        masked, gradient = classifier.masked_logits, classifier.forward_with_gradient
+
+        def block(*args):
+            self.begun.set()
+            result = masked(*args)
+            self.order.append("block")
+            return result
+
+        def pass_with_gradient(*args):
+            self.order.append("asked")
+            result = gradient(*args)
+            self.order.append("served")
+            return result
+
+        monkeypatch.setattr(classifier, "masked_logits", block)
+        monkeypatch.setattr(classifier, "forward_with_gradient", pass_with_gradient)
+
+
+@contextmanager
+def long_scorecam(client, passes):
+    """A visitor's full Score-CAM, 80 blocks, known to be under way; cancelled and ended afterwards. Gives job and run."""
+    import app
+
+    job = client.submit(file("astronaut"), ["scorecam"], api_name="/compare")
+    assert passes.begun.wait(LIMIT)
+    (run,) = app.VISITORS._runs.values()
+    try:
+        yield job, run
+    finally:
+        job.cancel()
+        assert run.finished.wait(LIMIT)
+
+
+def test_a_short_request_waits_for_no_more_than_a_block(connect, lite0, monkeypatch):
+    passes, other = Passes(lite0, monkeypatch), connect()
+    with long_scorecam(connect(), passes) as (_, run):
+        for _ in range(3):
+            other.predict(file("chelsea"), api_name="/explain")
+        assert not run.finished.is_set()
+    order = passes.order
+    asked = [place for place, what in enumerate(order) if what == "asked"]
+    served = [place for place, what in enumerate(order) if what == "served"]
+    assert len(asked) == len(served) == 3
+    for begin, end in zip(asked, served, strict=True):
+        assert order[begin:end].count("block") <= 1
+
+
+def test_a_cancelled_compare_ends_within_a_block_and_frees_the_lock(client, lite0, monkeypatch):
+    passes = Passes(lite0, monkeypatch)
+    with long_scorecam(client, passes) as (job, run):
+        job.cancel()
+        done = len(passes.order)
+        assert run.finished.wait(LIMIT)
+    assert len(passes.order) <= done + 2  # the block under way, and one begun while the cancellation was on its way
+    assert not lite0.lock.locked()
+    answer = client.predict(file("chelsea"), "faster_scorecam", target_layer=LAYER, max_n=1, api_name="/explain")
+    assert answer[1]["complete"]
+    assert len(passes.order) <= done + 3  # nothing of the cancelled run went on
+
+
+def test_a_second_scorecam_of_one_visitor_is_refused_and_works_afterwards(connect, lite0, monkeypatch):
+    passes, client = Passes(lite0, monkeypatch), connect()
+    short = {"target_layer": LAYER, "max_n": 1}
+    with long_scorecam(client, passes):
+        for arguments in ({"method": "faster_scorecam", "api_name": "/explain"},
+                          {"methods": ["faster_scorecam"], "api_name": "/compare"}):
+            with pytest.raises(Exception, match=r"^A Score-CAM of yours is still running: one at a time .*\.$") as caught:
+                client.predict(file("chelsea"), **short, **arguments)
+            plain_http.assert_clean(str(caught.value))
+        assert client.predict(file("chelsea"), api_name="/explain")[1]["complete"]  # no Score-CAM, so not refused
+        another = connect().predict(file("chelsea"), "faster_scorecam", **short, api_name="/explain")
+        assert another[1]["complete"]
+    assert client.predict(file("chelsea"), "faster_scorecam", **short, api_name="/explain")[1]["complete"]
+
+
+@pytest.fixture
+def narrow(server_url, monkeypatch):
+    """A second server with room for one request under way and one waiting; its classifier answers when `go` is set."""
+    import app
+
+    busy, go, real = threading.Event(), threading.Event(), app.classifier
+
+    def held(model):
+        busy.set()
+        assert go.wait(LIMIT)
+        return real(model)
+
+    monkeypatch.setattr(app, "classifier", held)
+    demo = app.build()
+    demo.queue(max_size=1, default_concurrency_limit=1, api_open=False)
+    _, url, _ = demo.launch(prevent_thread_lock=True, server_port=free_port(), quiet=True, **app.launch_options())
+    yield url.rstrip("/"), busy, go
+    go.set()
+    demo.close()
+
+
+def test_a_full_queue_answers_politely_and_the_server_goes_on(narrow):
+    url, busy, go = narrow
+    path = plain_http.upload(url, (EXAMPLES / "chelsea.jpg").read_bytes())
+    number, data = plain_http.event_id(url, "classify"), [{"path": path, "meta": plain_http.META}, "auto", 1]
+    assert plain_http.join(url, number, data, "first").status_code == 200
+    assert busy.wait(LIMIT)
+    assert plain_http.join(url, number, data, "second").status_code == 200
+    third = plain_http.join(url, number, data, "third")
+    assert third.status_code == 503
+    assert third.json()["detail"] == "Queue is full. Max size is 1 and size is 1."
+    go.set()
+    assert plain_http.outcome(url, "first")["success"]
+    assert plain_http.outcome(url, "second")["success"]
+    assert plain_http.run(url, number, data)["success"]
+
+
+def test_nobody_goes_past_the_queue(server_url):
+    """Gradio's /run answers at once, whatever the queue's length: it is closed for all that compute."""
+    for name in ("classify", "explain", "compare", "evaluate"):
+        answer = httpx.post(f"{server_url}/gradio_api/run/{name}", json={"data": []})
+        assert answer.status_code == 404, name

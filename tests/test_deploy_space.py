@@ -1,0 +1,619 @@
+"""deploy_space.py as a command, driven by the real huggingface_hub and gradio_client against a Hub on loopback.
+
+Each test looks at the requests that were made, at the exit status and at what was printed, never at a token.
+"""
+
+import hashlib
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hub_stand_in import FRESH_FILES, LARGE, Hub, SpaceApp
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = ROOT / ".github" / "deploy_space.py"
+SPACE, API = "someone/cams", "/api/spaces/someone/cams"
+WEIGHTS, MODEL_API = "someone/vgg16", "/api/models/someone/vgg16"
+WEIGHTS_CONTENT = b"the weights of VGG16, for a test"
+WEIGHTS_FILE = "vgg16_weights.h5"
+REVISION = "1" * 40
+GPU = ("--hardware", "t4-small")
+
+README = """---
+title: CAMs
+emoji: 🔥
+colorFrom: indigo
+colorTo: red
+sdk: gradio
+sdk_version: 6.31.0
+python_version: "3.11"
+app_file: app.py
+short_description: Where a classifier looked
+suggested_hardware: cpu-basic
+---
+# CAMs
+"""
+REQUIREMENTS = "gradio==6.31.0\ntensorflow==2.21.0\npillow\n"
+CAMKIT_WEIGHTS = f"""
+from pathlib import Path
+
+
+class WeightsError(RuntimeError):
+    pass
+
+
+class VGG16_WEIGHTS:
+    filename, size = {WEIGHTS_FILE!r}, {len(WEIGHTS_CONTENT)}
+    md5 = {hashlib.md5(WEIGHTS_CONTENT).hexdigest()!r}
+
+    @staticmethod
+    def obtain():
+        path = Path(__file__).parents[1] / "downloaded"
+        if not path.exists():
+            raise WeightsError("The weights could not be downloaded.")
+        return path
+"""
+
+
+def load_script(path: Path = SCRIPT):
+    spec = importlib.util.spec_from_file_location("deploy_space", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+script = load_script()
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A small repository with all that a deployment touches, among it a file that the Hub keeps outside git."""
+    root = tmp_path / "project"
+    files = {
+        "README.md": README,
+        "requirements.txt": REQUIREMENTS,
+        "app.py": "print('the app')\n",
+        "camkit/__init__.py": "",
+        "camkit/weights.py": CAMKIT_WEIGHTS,
+        "camkit/__pycache__/weights.cpython-311.pyc": "left by Python",
+        "camkit/bundled/LICENSE": "Apache 2.0\n",
+        "examples/SOURCES.md": "chelsea.jpg: scikit-image, CC0\n",
+        "examples/.hidden": "not for the Space",
+        ".github/pictures/SOURCES.md": "none yet\n",
+        "downloaded": WEIGHTS_CONTENT.decode(),
+        "tests/test_nothing.py": "not for the Space",
+    }
+    for name, text in files.items():
+        write(root / name, text)
+    write(root / "camkit/bundled/net.keras", bytes(LARGE + 1))
+    Image.new("RGB", (8, 8), "orange").save(root / "examples/chelsea.jpg")
+    write(root / ".github/deploy_space.py", SCRIPT.read_bytes())
+    return root
+
+
+STAGED = [
+    ".github/pictures/SOURCES.md", "README.md", "REVISION", "app.py", "camkit/__init__.py", "camkit/bundled/LICENSE", "camkit/bundled/net.keras",
+    "camkit/weights.py", "examples/SOURCES.md", "examples/chelsea.jpg", "requirements.txt",
+]  # fmt: skip
+
+
+def write(path: Path, content: str | bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+@pytest.fixture(scope="module")
+def space_app(tmp_path_factory):
+    app = SpaceApp(tmp_path_factory.mktemp("space"))
+    yield app
+    app.close()
+
+
+@pytest.fixture
+def hub(space_app):
+    space_app.reset()
+    with Hub(space_app) as hub:
+        yield hub
+
+
+@pytest.fixture
+def deploy(project, hub, tmp_path):
+    """Runs the command in the project against the stand-in; the result has its output, exit status and requests."""
+
+    def run(*arguments: str, revision: str = REVISION, **environment: str | None):
+        command = [sys.executable, "-B", project / ".github/deploy_space.py", SPACE, "--revision", revision]
+        settings = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "HF_HOME": str(tmp_path / "hf"),
+            "HF_ENDPOINT": hub.url,
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_TOKEN": Hub.TOKEN,
+            "NO_PROXY": "127.0.0.1",
+        }
+        settings = {name: value for name, value in (settings | environment).items() if value is not None}
+        patience = ("--poll", "0.01", "--timeout", "120")
+        seen = len(hub.requests)
+        result = subprocess.run([*command, *patience, *arguments], env=settings, capture_output=True, text=True)
+        result.text = result.stdout + result.stderr
+        result.requests = [str(request) for request in hub.requests[seen:]]
+        result.changes = [request for request in result.requests if not request.startswith(("GET", "HEAD"))]
+        assert Hub.TOKEN not in result.text, "the token was printed"
+        assert "Traceback" not in result.text, result.text
+        return result
+
+    return run
+
+
+@pytest.fixture
+def served(hub, project, tmp_path):
+    """The Space as a deployment to the free hardware leaves it, serving REVISION."""
+    folder = tmp_path / "served"
+    names = script.stage(project, folder, revision=REVISION, hardware="cpu-basic")
+    files = {name: (folder / name).read_bytes() for name in names}
+    hub.app.say(revision=REVISION)
+    return hub.add("spaces", SPACE, FRESH_FILES | files, hardware="cpu-basic", stage="RUNNING")
+
+
+def operations(commit: list[dict]) -> set[tuple[str, str]]:
+    return {(line["key"], line["value"]["path"]) for line in commit[1:]}
+
+
+# What a deployment does
+
+
+def test_the_first_deployment_creates_uploads_and_proves(hub, deploy):
+    result = deploy(*GPU, "--sleep-time", "600")
+    assert result.returncode == 0, result.text
+    space = hub.repositories["spaces", SPACE]
+    (commit,) = space.commits
+    assert sorted(space.files) == sorted([*STAGED, ".gitattributes"])
+    assert ("lfsFile", "camkit/bundled/net.keras") in operations(commit)
+    assert ("file", "camkit/weights.py") in operations(commit)
+    assert space.files["REVISION"].content.decode() == REVISION + "\n"
+    assert b"tensorflow[and-cuda]==2.21.0\n" in space.files["requirements.txt"].content
+    assert (space.hardware, space.sleep_time, space.private) == ("t4-small", 600, False)
+    assert f"POST {API}/hardware" not in result.changes, "created on that hardware already"
+    assert result.requests[0] == "GET /api/whoami-v2"
+    assert "Smoke test passed: tabby" in result.stdout and hub.app.log("explain") == ["gradcam vgg16"]
+
+
+def test_every_change_is_in_the_dry_run(hub, deploy):
+    promised = deploy(*GPU, "--weights-repo", WEIGHTS, "--dry-run").stdout
+    result = deploy(*GPU, "--weights-repo", WEIGHTS)
+    assert result.returncode == 0, result.text
+    uploads = [request for request in result.changes if request.startswith("PUT /large/")]
+    assert len(uploads) == 2, "the bundled classifier and the weights"
+    for request in set(result.changes) - set(uploads):
+        assert request.split()[1] in promised, f"{request} is not announced"
+
+
+def test_a_second_deployment_of_the_same_commit_changes_nothing(hub, deploy):
+    first = deploy(*GPU, "--weights-repo", WEIGHTS)
+    assert first.returncode == 0, first.text
+    again = deploy(*GPU, "--weights-repo", WEIGHTS)
+    assert again.returncode == 0, again.text
+    assert again.changes == [f"POST {MODEL_API}/paths-info/main"] * 2
+    assert not [request for request in again.requests if "/resolve/" in request], "the weights are not read again"
+    assert "no commit" in again.stdout
+
+
+def test_changed_and_removed_files_make_one_commit(served, project, deploy):
+    write(project / "app.py", "print('another app')\n")
+    write(project / "camkit/bundled/net.keras", bytes(LARGE + 2))
+    write(project / "examples/new.py", "print('new')\n")
+    (project / "camkit/bundled/LICENSE").rename(project / "camkit/bundled/LICENCE.txt")
+    result = deploy(revision="2" * 40)
+    assert result.returncode == 0, result.text
+    (commit,) = served.commits
+    assert operations(commit) == {
+        ("file", "REVISION"),
+        ("file", "app.py"),
+        ("file", "examples/new.py"),
+        ("file", "camkit/bundled/LICENCE.txt"),
+        ("lfsFile", "camkit/bundled/net.keras"),
+        ("deletedFile", "camkit/bundled/LICENSE"),
+    }
+    assert ".gitattributes" in served.files
+
+
+def test_an_existing_space_gets_other_hardware_before_its_files(hub, deploy):
+    space = hub.add("spaces", SPACE, FRESH_FILES, hardware="cpu-basic", stage="RUNNING")
+    result = deploy(*GPU)
+    assert result.returncode == 0, result.text
+    assert (space.hardware, space.sleep_time) == ("t4-small", 900)
+    assert result.changes.index(f"POST {API}/hardware") < result.changes.index(f"POST {API}/commit/main")
+    assert "POST /api/repos/create" not in result.changes
+
+
+def test_only_the_sleep_time_differs(hub, deploy):
+    space = hub.add("spaces", SPACE, FRESH_FILES, hardware="t4-small", sleep_time=60, stage="RUNNING")
+    result = deploy(*GPU)
+    assert result.returncode == 0, result.text
+    assert space.sleep_time == 900
+    assert f"POST {API}/sleeptime" in result.changes and f"POST {API}/hardware" not in result.changes
+
+
+def test_the_free_hardware_has_plain_tensorflow_and_no_sleep_time(hub, deploy):
+    hub.app.say(gpus=[])
+    result = deploy()
+    assert result.returncode == 0, result.text
+    space = hub.repositories["spaces", SPACE]
+    assert (space.hardware, space.sleep_time) == ("cpu-basic", None)
+    assert space.files["requirements.txt"].content.decode() == REQUIREMENTS
+
+
+# The weights
+
+
+def test_missing_weights_are_uploaded_once_and_pinned(hub, deploy):
+    result = deploy("--weights-repo", WEIGHTS)
+    assert result.returncode == 0, result.text
+    space = hub.repositories["spaces", SPACE]
+    repository = hub.repositories["models", WEIGHTS]
+    (commit,) = repository.commits
+    assert operations(commit) == {("file", "README.md"), ("lfsFile", WEIGHTS_FILE)}
+    pin = repository.files[WEIGHTS_FILE].commit
+    card = script.front_matter(space.files["README.md"].content.decode())
+    assert card["preload_from_hub"] == [f"{WEIGHTS} {WEIGHTS_FILE} {pin}"]
+    assert space.variables == {"CAMKIT_WEIGHTS_REPO": f"{WEIGHTS}@{pin}"}
+    check_weights_card(repository.files["README.md"].content.decode())
+
+
+def check_weights_card(card: str) -> None:
+    assert script.front_matter(card)["license"] == "cc-by-4.0"
+    for words in ("Karen Simonyan", "Andrew Zisserman", "Visual Geometry Group", "Keras Applications", "md5"):
+        assert words in card
+
+
+def test_present_weights_are_checked_and_not_uploaded(hub, deploy):
+    repository = hub.add("models", WEIGHTS, {WEIGHTS_FILE: WEIGHTS_CONTENT, "README.md": b"theirs"})
+    result = deploy("--weights-repo", WEIGHTS)
+    assert result.returncode == 0, result.text
+    pin = repository.files[WEIGHTS_FILE].commit
+    assert f"GET /{WEIGHTS}/resolve/{pin}/{WEIGHTS_FILE}" in result.requests
+    assert repository.commits == []
+
+
+def test_present_weights_without_a_card_get_one(hub, deploy):
+    repository = hub.add("models", WEIGHTS, {WEIGHTS_FILE: WEIGHTS_CONTENT})
+    result = deploy("--weights-repo", WEIGHTS)
+    assert result.returncode == 0, result.text
+    assert [operations(commit) for commit in repository.commits] == [{("file", "README.md")}]
+
+
+@pytest.mark.parametrize("content", [WEIGHTS_CONTENT[::-1], b"too short"], ids=["other content", "other size"])
+def test_other_weights_under_the_same_name_are_refused(hub, deploy, content):
+    hub.add("models", WEIGHTS, {WEIGHTS_FILE: content, "README.md": b"theirs"})
+    result = deploy("--weights-repo", WEIGHTS)
+    assert result.returncode == 1
+    assert "md5" in result.stderr or "bytes instead of" in result.stderr
+    assert ("spaces", SPACE) not in hub.repositories
+
+
+@pytest.mark.parametrize("content, reason", [(b"other bytes", "md5"), (None, "could not be downloaded")])
+def test_weights_that_cannot_be_had_are_not_uploaded(hub, project, deploy, content, reason):
+    (project / "downloaded").unlink()
+    if content is not None:
+        write(project / "downloaded", content)
+    result = deploy("--weights-repo", WEIGHTS)
+    assert result.returncode == 1 and reason in result.stderr
+    assert hub.repositories == {}
+
+
+# Tokens and refusals
+
+
+def test_without_a_token_nothing_is_asked(hub, deploy):
+    result = deploy(HF_TOKEN=None)
+    assert result.returncode == 1
+    assert "HF_TOKEN" in result.stderr and "environment" in result.stderr and "settings/tokens" in result.stderr
+    assert result.requests == []
+
+
+def test_a_refused_token_stops_before_any_change(hub, deploy):
+    other = "hf_" + "Wrong" * 7
+    result = deploy(HF_TOKEN=other)
+    assert result.returncode == 1
+    assert "401" in result.stderr and "set HF_TOKEN" in result.stderr and other not in result.text
+    assert result.requests == ["GET /api/whoami-v2"]
+
+
+def test_trusted_publishing_outranks_the_token(hub, deploy):
+    identity = "eyJ" + "identity" * 4
+    result = deploy(HF_OIDC_RESOURCE=f"spaces/{SPACE}", HF_OIDC_ID_TOKEN=identity, HF_TOKEN="hf_" + "Unused" * 6)
+    assert result.returncode == 0, result.text
+    assert hub.requests[0].body["resource"] == f"spaces/{SPACE}" and hub.requests[0].body["subject_token"] == identity
+    assert result.requests[0] == "POST /oauth/token" and "GET /api/whoami-v2" not in result.requests
+    assert {request.token for request in hub.requests[1:]} <= {Hub.TOKEN, None}
+    assert identity not in result.text
+
+
+def test_trusted_publishing_that_fails_does_not_fall_back(hub, deploy):
+    hub.refusals["POST /oauth/token"] = 403
+    result = deploy(HF_OIDC_RESOURCE=f"spaces/{SPACE}", HF_OIDC_ID_TOKEN="eyJ")
+    assert result.returncode == 1 and "Trusted publishing failed" in result.stderr
+    assert result.requests == ["POST /oauth/token"]
+
+
+def test_a_trusted_publisher_that_may_not_set_hardware_is_told(hub, deploy):
+    hub.add("spaces", SPACE, FRESH_FILES, hardware="cpu-basic", stage="RUNNING")
+    hub.refusals[f"POST {API}/hardware"] = 401
+    result = deploy(*GPU, HF_OIDC_RESOURCE=f"spaces/{SPACE}", HF_OIDC_ID_TOKEN="eyJ")
+    assert result.returncode == 1 and "hardware t4-small (status 401)" in result.stderr
+    assert f"POST {API}/commit/main" not in result.changes
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_hardware_that_costs_is_refused_before_the_upload(hub, deploy, exists):
+    if exists:
+        hub.add("spaces", SPACE, FRESH_FILES, hardware="cpu-basic", stage="RUNNING")
+    hub.refusals |= {f"POST {API}/hardware": 402, "POST /api/repos/create": 402}
+    result = deploy(*GPU)
+    assert result.returncode == 1
+    assert "402" in result.stderr and "billing" in result.stderr
+    assert result.changes == [f"POST {API}/hardware" if exists else "POST /api/repos/create"]
+
+
+def test_a_hub_that_is_down_is_one_sentence(deploy):
+    result = deploy(HF_ENDPOINT="http://127.0.0.1:9")  # the discard port: nothing listens
+    assert result.returncode == 1 and "could not be reached" in result.stderr
+
+
+def test_a_public_space_is_not_taken_for_a_private_one(hub, deploy):
+    hub.add("spaces", SPACE, FRESH_FILES, hardware="cpu-basic", stage="RUNNING")
+    result = deploy("--private")
+    assert result.returncode == 1 and "is public" in result.stderr
+    assert result.changes == []
+
+
+def test_only_a_private_space_is_sent_the_token(hub, deploy):
+    assert deploy().returncode == 0
+    assert set(hub.app.log("info")) == {"none"}
+    hub.app.reset()
+    hub.repositories.clear()
+    assert deploy("--private").returncode == 0
+    assert set(hub.app.log("info")) == {f"Bearer {Hub.TOKEN}"}
+    assert hub.repositories["spaces", SPACE].private
+
+
+# Waiting
+
+
+def test_the_build_before_that_still_runs_does_not_count(hub, deploy):
+    hub.build = ["RUNNING", "RUNNING", "RUNNING_BUILDING", "RUNNING"]
+    hub.add("spaces", SPACE, FRESH_FILES, hardware="cpu-basic", stage="RUNNING")
+    result = deploy()
+    assert result.returncode == 0, result.text
+    assert "RUNNING, the app: of-the-build-before" in result.stdout
+    assert result.requests.count(f"GET {API}/runtime") >= 5, "one before the upload and one a stage"
+
+
+def test_a_build_error_shows_how_the_logs_end(hub, deploy):
+    hub.build = ["BUILDING", "BUILD_ERROR"]
+    hub.logs = {"build": [f"step {n}" for n in range(100)] + [f"a token {Hub.TOKEN}"], "run": ["never started"]}
+    result = deploy()
+    assert result.returncode == 1 and "ended in BUILD_ERROR" in result.stderr
+    assert "step 99" in result.stdout and "step 10\n" not in result.stdout and "never started" in result.stdout
+    assert "a token [token]" in result.stdout
+    assert {f"GET {API}/logs/build", f"GET {API}/logs/run"} <= set(result.requests)
+
+
+def test_logs_that_cannot_be_read_do_not_hide_the_failure(hub, deploy):
+    hub.build = ["BUILDING", "RUNTIME_ERROR"]
+    hub.refusals |= {f"GET {API}/logs/build": 403, f"GET {API}/logs/run": 403}
+    result = deploy()
+    assert result.returncode == 1 and "ended in RUNTIME_ERROR" in result.stderr
+    assert result.stdout.count("not to be had") == 2
+
+
+def test_the_error_of_the_build_before_is_not_ours(hub, deploy):
+    hub.build = ["BUILD_ERROR", "BUILD_ERROR", "BUILDING", "RUNNING"]
+    hub.add("spaces", SPACE, FRESH_FILES, hardware="cpu-basic", stage="BUILD_ERROR")
+    assert deploy().returncode == 0
+
+
+def test_an_error_that_stays_is_ours(hub, deploy):
+    hub.build = ["BUILD_ERROR"]
+    hub.add("spaces", SPACE, FRESH_FILES, hardware="cpu-basic", stage="BUILD_ERROR")
+    result = deploy("--grace", "0.1")
+    assert result.returncode == 1 and "ended in BUILD_ERROR" in result.stderr
+
+
+@pytest.mark.parametrize("stage, restarts", [("BUILD_ERROR", 1), ("PAUSED", 1), ("RUNNING", 0)])
+def test_a_space_that_has_every_file_is_started_again(served, deploy, stage, restarts):
+    served.stage = stage
+    result = deploy()
+    assert result.returncode == 0, result.text
+    assert result.changes == [f"POST {API}/restart"] * restarts
+
+
+def test_a_passing_fault_of_the_hub_is_waited_out(hub, deploy):
+    hub.add("spaces", SPACE, FRESH_FILES, hardware="cpu-basic", stage="RUNNING")
+    hub.build = ["BUILDING", "BUILDING", "RUNNING"]
+    commit = hub.repositories["spaces", SPACE].commits
+
+    class AfterCommit(dict):
+        """Faults begin once there is a commit: before it, a fault stops the deployment."""
+
+        def get(self, key, default=None):
+            return super().get(key, default) if commit else default
+
+    hub.faults = AfterCommit({f"GET {API}/runtime": 2})
+    result = deploy()
+    assert result.returncode == 0, result.text
+    assert "the Hub answers 502" in result.stdout
+
+
+def test_a_time_out_shows_the_logs(hub, deploy):
+    hub.build = ["BUILDING"]
+    hub.logs["build"] = ["still installing"]
+    result = deploy("--timeout", "0.3")
+    assert result.returncode == 1
+    assert f"did not serve {REVISION}" in result.stderr and "still installing" in result.stdout
+
+
+# The smoke test
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        ({"class_index": 404}, "not 281 tabby"),
+        ({"raw": [[0.0, 0.0]]}, "map of examples/chelsea.jpg is empty"),
+        ({"gpus": []}, "TensorFlow lists no GPU"),
+        ({"archive": ""}, "returned an empty"),
+        ({"problem": "The weights are missing."}, "/explain failed: The weights are missing"),
+    ],
+    ids=["class", "empty map", "no GPU", "empty archive", "error"],
+)
+def test_an_app_that_answers_wrongly_fails(hub, deploy, change, sentence):
+    hub.app.say(**change)
+    result = deploy(*GPU)
+    assert result.returncode == 1
+    assert result.stderr.startswith("deploy_space.py: The smoke test failed: ") and sentence in result.stderr
+
+
+def test_weights_that_are_on_their_way_are_waited_for(hub, deploy):
+    hub.app.say(downloading=2)
+    result = deploy()
+    assert result.returncode == 0, result.text
+    assert hub.app.log("explain") == ["gradcam vgg16"] * 3
+    assert "VGG16's weights: downloading." in result.stdout
+
+
+# The dry run
+
+
+def test_the_dry_run_needs_no_token_and_no_network(hub, project, deploy):
+    result = deploy(*GPU, "--weights-repo", WEIGHTS, "--dry-run", HF_TOKEN=None)
+    assert result.returncode == 0, result.text
+    assert result.requests == []
+    for name in STAGED:
+        assert f"  {name}\n" in result.stdout
+    assert f"{LARGE + 1:,}  camkit/bundled/net.keras" in result.stdout
+    assert "sdk_version: 6.31.0" in result.stdout and f"{WEIGHTS} {WEIGHTS_FILE} COMMIT" in result.stdout
+    assert f"POST {API}/hardware" in result.stdout
+    assert "tests/" not in result.stdout and ".hidden" not in result.stdout and "__pycache__" not in result.stdout
+
+
+def test_the_dry_run_of_this_repository():
+    command = [sys.executable, "-B", SCRIPT, SPACE, "--dry-run", "--revision", REVISION]
+    offline = {"PATH": os.environ["PATH"], "HF_ENDPOINT": "http://127.0.0.1:9"}
+    result = subprocess.run([*command, *GPU, "--weights-repo", WEIGHTS], env=offline, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    for name in ("app.py", "camkit/weights.py", "camkit/bundled/efficientnet_lite0.keras", script.SMOKE_IMAGE):
+        assert f"  {name}\n" in result.stdout
+
+
+# What is checked before anything is sent
+
+
+def replaced(name: str, old: str, new: str):
+    return lambda root: write(root / name, (root / name).read_text().replace(old, new))
+
+
+@pytest.mark.parametrize(
+    "spoil, sentence",
+    [
+        (replaced("README.md", "6.31.0", "6.30.0"), "sdk_version is 6.30.0, but requirements.txt pins gradio 6.31.0"),
+        (replaced("README.md", 'python_version: "3.11"\n', ""), "lacks python_version"),
+        (replaced("README.md", '"3.11"', "3.10"), "python_version must be in quotes"),
+        (replaced("README.md", "app_file: app.py", "app_file: main.py"), "app_file main.py is not among"),
+        (replaced("README.md", "sdk: gradio", "sdk: docker"), "sdk is docker"),
+        (replaced("README.md", "cpu-basic", "abacus"), "abacus is not a Space's hardware"),
+        (replaced("README.md", "Where a classifier looked", "x" * 61), "61 characters; at most 60"),
+        (replaced("README.md", "indigo", "mauve"), "colour mauve"),
+        (replaced("README.md", "title: CAMs", "title: : CAMs"), "front matter is not YAML"),
+        (replaced("README.md", "---\n", ""), "must open with YAML front matter"),
+        (replaced("README.md", "sdk:", "preload_from_hub: [a/b]\nsdk:"), "must not have preload_from_hub"),
+        (replaced("requirements.txt", "gradio==6.31.0", "gradio"), "must pin gradio"),
+        (replaced("requirements.txt", "tensorflow==2.21.0", "tensorflow>=2"), "must pin tensorflow"),
+        (lambda root: (root / "app.py").unlink(), "app.py is missing"),
+        (lambda root: (root / "camkit/bundled/LICENSE").unlink(), "net.keras has no licence file"),
+        (lambda root: write(root / "examples/stray.png", b"\x89PNG\r\n"), "stray.png has no entry"),
+        (lambda root: write(root / "camkit/secret.bin", b"\xff\xfe\x00"), "neither text nor one of"),
+        (lambda root: write(root / "examples/huge.txt", b"a" * (LARGE + 1)), "a text file may have 10,000,000"),
+    ],
+)
+def test_what_the_hub_would_refuse_is_not_staged(project, tmp_path, spoil, sentence):
+    spoil(project)
+    weights = script.Weights(WEIGHTS, WEIGHTS_FILE, "c" * 40)
+    with pytest.raises(script.DeployError, match=sentence):
+        script.stage(project, tmp_path / "staged", revision=REVISION, hardware="a10g-small", weights=weights)
+
+
+def test_stage_lists_what_it_wrote(project, tmp_path):
+    folder = tmp_path / "staged"
+    assert script.stage(project, folder, revision=REVISION, hardware="cpu-basic") == STAGED
+    assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()) == STAGED
+
+
+def test_a_space_that_is_too_large_is_not_staged(project, tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "MAX_TOTAL", LARGE)
+    with pytest.raises(script.DeployError, match="bytes together; a Space may hold 10,000,000"):
+        script.stage(project, tmp_path / "staged", revision=REVISION, hardware="cpu-basic")
+
+
+def test_zero_gpu_is_refused(deploy):
+    result = deploy("--hardware", "zero-a10g")
+    assert result.returncode == 1 and "TensorFlow needs" in result.stderr and result.requests == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["no-owner"], ["a/b", "--poll", "often"], ["a/b/c"], ["a/..b"]])
+def test_wrong_usage_is_status_2(arguments):
+    result = subprocess.run([sys.executable, "-B", SCRIPT, *arguments], capture_output=True, text=True)
+    assert result.returncode == 2 and "usage:" in result.stderr
+
+
+@pytest.fixture
+def committed(project):
+    git(project, "init", "--quiet")
+    write(project / ".gitignore", "downloaded\n")
+    git(project, "add", ".")
+    git(project, "-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "--quiet", "-m", "all")
+    return project
+
+
+def git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", root, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_the_revision_is_the_commit(committed):
+    assert script.commit_of(committed) == git(committed, "rev-parse", "HEAD")
+    script.check_committed(committed)
+
+
+def test_what_is_not_committed_is_not_deployed_under_a_commit(committed):
+    write(committed / "tests/test_new.py", "not for the Space, so no matter")
+    script.check_committed(committed)
+    write(committed / "camkit/new.py", "")
+    with pytest.raises(script.DeployError, match=r"Not committed: camkit/new\.py"):
+        script.check_committed(committed)
+
+
+def test_without_git_the_revision_must_be_named(tmp_path):
+    with pytest.raises(script.DeployError, match="--revision"):
+        script.commit_of(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["hf_" + "a" * 34, "hf_jwt_ey.J-x_y", "Bearer hf_" + "B" * 30])
+def test_no_token_survives_in_what_is_printed(text):
+    assert "hf_" not in script.redact(f"before {text} after") and "after" in script.redact(f"before {text} after")
+
+
+@pytest.mark.parametrize("name", ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_ID_TOKEN"])
+def test_a_secret_of_any_shape_is_not_printed(monkeypatch, name):
+    monkeypatch.setenv(name, "a-secret_of.another/shape")
+    assert script.redact("x a-secret_of.another/shape y") == "x [token] y"
+
+
+def test_names_that_look_like_tokens_are_kept():
+    assert script.redact("hf_hub_download in hf_api.py") == "hf_hub_download in hf_api.py"

@@ -1,0 +1,824 @@
+"""Faithfulness against classifiers whose answer is known, so that each expected value can be worked out by hand.
+
+The oracle looks at one square: an 8 x 8 picture of ones (64 pixels) and a probability that is the mean brightness of
+the 4 pixels at rows 2-3, columns 4-5. With 16 steps each step changes 4 pixels, exactly one square's worth.
+"""
+
+import ast
+import sys
+from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from camkit import faithfulness
+from camkit.faithfulness import (
+    BASELINES,
+    CONTROLS,
+    METRICS,
+    Curve,
+    Faithfulness,
+    Metric,
+    adcc,
+    beats_controls,
+    coherency,
+    complexity,
+    confidence_drop,
+    deletion_curve,
+    gain,
+    increase,
+    insertion_curve,
+    masked,
+    measure,
+    measure_stream,
+)
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+SQUARE = (slice(2, 4), slice(4, 6))
+
+
+def brightness_of_square(batch):
+    return batch[:, 2:4, 4:6, :].mean(axis=(1, 2, 3))
+
+
+class Recorder:
+    """A score_fn that remembers what it was sent."""
+
+    def __init__(self, score_fn=brightness_of_square):
+        self.score_fn, self.batches = score_fn, []
+
+    def __call__(self, batch):
+        self.batches.append(batch.copy())
+        return self.score_fn(batch)
+
+    @property
+    def pictures(self):
+        return sum(len(batch) for batch in self.batches)
+
+
+@pytest.fixture
+def ones():
+    return np.ones((8, 8, 3), np.float32)
+
+
+@pytest.fixture
+def perfect():
+    cam_map = np.zeros((8, 8), np.float32)
+    cam_map[SQUARE] = 1
+    return cam_map
+
+
+@pytest.fixture
+def picture():
+    return np.random.default_rng(3).random((32, 32, 3), dtype=np.float32)
+
+
+@pytest.fixture
+def noise_map():
+    return np.random.default_rng(4).random((32, 32), dtype=np.float32)
+
+
+# --- curves --------------------------------------------------------------------------------------------------------
+
+
+def test_deletion_of_the_perfect_map(ones, perfect):
+    # 1 on the picture, 0 as soon as the first 4 pixels are gone. Trapezoid: 1/16 wide, from 1 to 0 = 1/32.
+    curve = deletion_curve(brightness_of_square, ones, perfect, steps=16)
+    np.testing.assert_allclose(curve.probabilities, [1] + [0] * 16)
+    np.testing.assert_allclose(curve.fractions, np.arange(17) / 16)
+    assert curve.auc == pytest.approx(1 / 32)
+
+
+def test_insertion_of_the_perfect_map(ones, perfect):
+    # From zero: 0, then 1 from the first step on. 1/32 for the ramp, 15/16 for the plateau = 31/32.
+    curve = insertion_curve(brightness_of_square, ones, perfect, steps=16, baseline="zero")
+    np.testing.assert_allclose(curve.probabilities, [0] + [1] * 16)
+    assert curve.auc == pytest.approx(31 / 32)
+
+
+def test_the_inverted_map_is_the_mirror_image(ones, perfect):
+    # The square comes last: deletion stays at 1 until the last step (15/16 + 1/32), insertion at 0 (1/32).
+    assert deletion_curve(brightness_of_square, ones, 1 - perfect, steps=16).auc == pytest.approx(31 / 32)
+    inserted = insertion_curve(brightness_of_square, ones, 1 - perfect, steps=16, baseline="zero")
+    assert inserted.auc == pytest.approx(1 / 32)
+
+
+def test_values_inside_the_square_set_the_order(ones):
+    # 4 pixels of weight .9, .8, .7, .6 and 64 steps: one pixel a step, so 1, 3/4, 1/2, 1/4, 0, 0, ...
+    cam_map = np.zeros((8, 8), np.float32)
+    cam_map[SQUARE] = [[0.7, 0.9], [0.6, 0.8]]
+    recorder = Recorder()
+    curve = deletion_curve(recorder, ones, cam_map, steps=64)
+    np.testing.assert_allclose(curve.probabilities[:6], [1, 0.75, 0.5, 0.25, 0, 0])
+    after_one_pixel = np.concatenate(recorder.batches)[1, ..., 0]
+    assert np.argwhere(after_one_pixel == 0).tolist() == [[2, 5]]
+
+
+def test_insertion_starts_on_a_blurred_picture_by_default(ones, perfect):
+    # A blur leaves a flat picture as it is, so there is nothing to restore and the probability is 1 throughout.
+    np.testing.assert_allclose(insertion_curve(brightness_of_square, ones, perfect).probabilities, 1, rtol=1e-5)
+
+
+def test_curves_end_where_they_should(picture, noise_map):
+    recorder = Recorder()
+    insertion_curve(recorder, picture, noise_map, steps=5)
+    np.testing.assert_array_equal(recorder.batches[0][0], BASELINES["blur"].compute(picture))
+    np.testing.assert_array_equal(recorder.batches[-1][-1], picture)
+    recorder = Recorder()
+    deletion_curve(recorder, picture, noise_map, steps=5)
+    np.testing.assert_array_equal(recorder.batches[0][0], picture)
+    np.testing.assert_array_equal(recorder.batches[-1][-1], np.zeros_like(picture))
+
+
+def test_steps_that_do_not_divide_the_pixels_are_rounded(ones, perfect):
+    # 64 pixels in 5 steps: 0, 12.8, 25.6, 38.4, 51.2, 64 -> 0, 13, 26, 38, 51, 64 pixels gone.
+    recorder = Recorder()
+    curve = deletion_curve(recorder, ones, perfect, steps=5)
+    gone = (np.concatenate(recorder.batches)[..., 0] == 0).sum(axis=(1, 2))
+    assert gone.tolist() == [0, 13, 26, 38, 51, 64]
+    np.testing.assert_allclose(curve.fractions, gone / 64)
+
+
+@pytest.mark.parametrize("curve_of", [insertion_curve, deletion_curve])
+def test_28_and_224_steps_agree(curve_of, picture, noise_map):
+    def score_fn(batch):
+        return batch[:, 8:24, 8:24].mean(axis=(1, 2, 3))
+
+    coarse, fine = (curve_of(score_fn, picture, noise_map, steps=steps) for steps in (28, 224))
+    assert (coarse.fractions.shape, fine.probabilities.shape) == ((29,), (225,))
+    assert (fine.fractions[0], fine.fractions[-1]) == (0, 1)
+    assert coarse.auc == pytest.approx(fine.auc, abs=0.005)
+    # 224 / 28 = 8: each coarse point is also a fine one, with the same pixels changed.
+    np.testing.assert_allclose(coarse.probabilities, fine.probabilities[::8], atol=1e-6)
+
+
+def test_more_steps_than_pixels_repeat_points_and_keep_the_area(ones, perfect):
+    # One pixel a step at most: 1, 3/4, 1/2, 1/4, 0, ... whose trapezoids are 1/64 wide:
+    # (7/8 + 5/8 + 3/8 + 1/8) / 64 = 2/64.
+    assert deletion_curve(brightness_of_square, ones, perfect, steps=64).auc == pytest.approx(2 / 64)
+    assert deletion_curve(brightness_of_square, ones, perfect, steps=100).auc == pytest.approx(2 / 64)
+
+
+def test_removing_brightness_never_raises_the_oracle(ones):
+    cam_map = np.random.default_rng(0).random((8, 8), dtype=np.float32)
+    removed = deletion_curve(brightness_of_square, ones, cam_map).probabilities
+    restored = insertion_curve(brightness_of_square, ones, cam_map, baseline="zero").probabilities
+    assert (np.diff(removed) <= 0).all() and removed[0] == 1 and removed[-1] == 0
+    assert (np.diff(restored) >= 0).all() and restored[0] == 0 and restored[-1] == 1
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("rows", [slice(32), slice(32, 64)])
+@pytest.mark.parametrize("columns", [slice(32), slice(32, 64)])
+def test_ties_are_neutral_and_repeatable(level, rows, columns):
+    # With no opinion in the map, each corner should lose its brightness in step with the whole picture: the curve is
+    # the straight line 1 - fraction up to sampling noise. Reading order would empty the top corners first.
+    def corner(batch):
+        return batch[:, rows, columns].mean(axis=(1, 2, 3))
+
+    inputs, flat = np.ones((64, 64, 3), np.float32), np.full((64, 64), level, np.float32)
+    curve = deletion_curve(corner, inputs, flat)
+    np.testing.assert_allclose(curve.probabilities, 1 - curve.fractions, atol=0.05)
+    np.testing.assert_array_equal(curve.probabilities, deletion_curve(corner, inputs, flat).probabilities)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 29, 1000])
+def test_the_batch_size_changes_nothing_but_the_batches(batch_size, picture, noise_map):
+    recorder = Recorder()
+    curve = insertion_curve(recorder, picture, noise_map, batch_size=batch_size)
+    np.testing.assert_array_equal(curve.probabilities, insertion_curve(Recorder(), picture, noise_map).probabilities)
+    assert max(len(batch) for batch in recorder.batches) == min(batch_size, 29)
+    assert recorder.pictures == 29
+    assert {batch.dtype for batch in recorder.batches} == {np.dtype(np.float32)}
+
+
+def test_the_area_is_a_trapezoid_over_the_fraction():
+    # Uneven steps: 1/4 * (1 + 1/2)/2 + 3/4 * (1/2 + 0)/2 = 3/16 + 3/16.
+    curve = Curve(np.array([0, 0.25, 1]), np.array([1, 0.5, 0]))
+    assert curve.auc == pytest.approx(3 / 8)
+
+
+# --- baselines -----------------------------------------------------------------------------------------------------
+
+
+def test_blur_is_an_11_tap_gaussian_over_height_and_width_only():
+    inputs = np.zeros((31, 31, 3), np.float32)
+    inputs[15, 15, 1] = 1
+    taps = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 5**2))
+    expected = np.zeros((31, 31))
+    expected[10:21, 10:21] = np.outer(taps, taps) / taps.sum() ** 2
+    blurred = BASELINES["blur"].compute(inputs)
+    np.testing.assert_allclose(blurred[..., 1], expected, atol=1e-7)
+    assert not blurred[..., [0, 2]].any()
+    assert blurred.dtype == np.float32
+
+
+def test_blur_mirrors_the_border_and_so_keeps_the_mean(picture):
+    assert BASELINES["blur"].compute(picture).mean() == pytest.approx(picture.mean(), rel=1e-5)
+
+
+def test_zero_is_the_model_s_zero(picture):
+    zero = BASELINES["zero"].compute(picture - 0.5)
+    assert zero.shape == picture.shape and zero.dtype == np.float32 and not zero.any()
+
+
+def test_a_baseline_is_one_entry(ones, perfect, monkeypatch):
+    half = replace(BASELINES["zero"], key="half", compute=lambda inputs: np.full_like(inputs, 0.5))
+    monkeypatch.setitem(BASELINES, "half", half)
+    assert deletion_curve(brightness_of_square, ones, perfect, baseline="half").probabilities[-1] == pytest.approx(0.5)
+
+
+# --- numbers of one picture ----------------------------------------------------------------------------------------
+
+
+def test_masked_is_the_product_after_preprocessing():
+    inputs = np.array([[[2, -4, 6], [1, 1, 1]]], np.float32)
+    np.testing.assert_allclose(masked(inputs, np.array([[0.5, 0]], np.float32)), [[[1, -2, 3], [0, 0, 0]]])
+
+
+@pytest.mark.parametrize(
+    ("y", "o", "drop", "rise", "won"),
+    [
+        (0.8, 0.2, 0.75, 0, 0),  # (0.8 - 0.2) / 0.8
+        (0.2, 0.8, 0, 1, 0.75),  # (0.8 - 0.2) / (1 - 0.2)
+        (0.5, 0.5, 0, 0, 0),
+        (0, 0, 0, 0, 0),  # nothing to lose
+        (0, 0.5, 0, 1, 0.5),
+        (1, 1, 0, 0, 0),  # nothing to win
+        (1, 0, 1, 0, 0),
+        (0.5, 0.5 + 1e-7, 0, 0, 0),  # float32 noise is not an increase
+        (1e-6, 2e-6, 0, 1, 1e-6),  # but doubling a small confidence is
+    ],
+)
+def test_drop_increase_and_gain(y, o, drop, rise, won):
+    assert confidence_drop(y, o) == pytest.approx(drop)
+    assert increase(y, o) == rise
+    assert gain(y, o) == pytest.approx(won, abs=2e-7)
+
+
+def test_complexity_is_the_mean():
+    assert complexity(np.array([[0, 1], [0.5, 0.5]])) == pytest.approx(0.5)
+    assert (complexity(np.zeros((3, 3))), complexity(np.ones((3, 3)))) == (0, 1)
+
+
+def test_coherency_by_hand():
+    rising = np.array([[0, 0.25], [0.5, 0.75]])
+    assert coherency(rising, rising) == pytest.approx(1)
+    assert coherency(rising, rising / 2 + 0.1) == pytest.approx(1)  # a correlation sees neither scale nor level
+    assert coherency(rising, 1 - rising) == pytest.approx(0)
+    # deviations (-3, -1, 1, 3) and (-1, 1, 1, -1) / 2: the product sums to 3 - 1 + 1 - 3 = 0, so (0 + 1) / 2.
+    assert coherency(rising, np.array([[0, 1], [1, 0]])) == pytest.approx(0.5)
+    # (0, 0, 0, 1) deviates by (-1, -1, -1, 3) / 4: the product sums to 3 + 1 - 1 + 9 = 12, over sqrt(20 * 12).
+    assert coherency(rising, np.array([[0, 0], [0, 1]])) == pytest.approx((12 / np.sqrt(240) + 1) / 2)
+
+
+def test_coherency_of_flat_maps_is_defined():
+    rising = np.array([[0, 0.25], [0.5, 0.75]])
+    flat, almost_flat = np.full((2, 2), 0.3), np.full((2, 2), 0.3) + [[0, 1e-7], [-1e-7, 0]]
+    assert coherency(flat, np.zeros((2, 2))) == 1
+    assert coherency(almost_flat, flat) == 1
+    assert coherency(rising, flat) == coherency(flat, rising) == coherency(rising, almost_flat) == 0.5
+
+
+def test_adcc_is_the_harmonic_mean():
+    assert adcc(1, 0, 0) == pytest.approx(1)
+    # 3 / (1/0.5 + 1/(1 - 0.75) + 1/(1 - 0.2)) = 3 / (2 + 4 + 1.25)
+    assert adcc(0.5, 0.75, 0.2) == pytest.approx(3 / 7.25)
+
+
+@pytest.mark.parametrize("terms", [(0, 0.5, 0.5), (0.5, 1, 0.5), (0.5, 0.5, 1), (0, 1, 1)])
+def test_adcc_with_a_zero_term_is_zero(terms):
+    assert adcc(*terms) == 0
+
+
+# --- measure -------------------------------------------------------------------------------------------------------
+
+
+def test_every_metric_of_the_perfect_map(ones, perfect):
+    # Y = O = 1 (the mask keeps the whole square): drop 0, increase 0, gain 0. Complexity 4/64. The method finds the
+    # same map on the masked picture: coherency 1. ADCC 3 / (1 + 1/(15/16) + 1) = 3 / (46/15) = 45/46.
+    recorder = Recorder()
+    result = measure(recorder, ones, perfect, lambda inputs: perfect, key="oracle", steps=16, insertion_baseline="zero")
+    assert result.key == "oracle"
+    assert result.metrics == pytest.approx(
+        {
+            "confidence_drop": 0,
+            "increase": 0,
+            "gain": 0,
+            "insertion": 31 / 32,
+            "deletion": 1 / 32,
+            "insertion_minus_deletion": 30 / 32,
+            "complexity": 1 / 16,
+            "coherency": 1,
+            "adcc": 45 / 46,
+        }
+    )
+    # The picture once, the masked one, and 16 more for each curve.
+    assert result.scored == recorder.pictures == 34
+
+
+def test_half_a_map_halves_the_confidence(ones, perfect):
+    # L = 1/2 on the square: O = 1/2, drop (1 - 1/2) / 1; complexity 4 * 0.5 / 64; ADCC 3 / (1 + 32/31 + 2) = 93/125.
+    result = measure(brightness_of_square, ones, perfect / 2, lambda inputs: perfect)
+    assert result.metrics["confidence_drop"] == pytest.approx(0.5)
+    assert result.metrics["complexity"] == pytest.approx(1 / 32)
+    assert result.metrics["adcc"] == pytest.approx(93 / 125)
+
+
+def test_hiding_a_distractor_is_a_gain(ones, perfect):
+    # The classifier is put off by the square, 3/4 bright: Y = 1/4. A map that leaves it out gives O = 1, so the whole
+    # missing 3/4 is won; keeping half of it gives O = 1 - 3/8, of which (5/8 - 1/4) / (3/4) = 1/2.
+    def put_off(batch):
+        return 1 - brightness_of_square(batch)
+
+    hidden = measure(put_off, 0.75 * ones, 1 - perfect).metrics
+    assert (hidden["increase"], hidden["confidence_drop"]) == (1, 0)
+    assert hidden["gain"] == pytest.approx(1)
+    assert measure(put_off, 0.75 * ones, 1 - perfect / 2).metrics["gain"] == pytest.approx(0.5)
+
+
+def test_one_class_on_both_sides():
+    # Two classes share the probability by the brightness of the left and the right half. Left is the top class of the
+    # picture (0.8 against 0.2); behind a map that shows the right half only, right is (0 against 1). The drop of
+    # "left" is all of it, of "right" nothing, whatever the top class of the masked picture is.
+    inputs = np.full((4, 4, 3), 0.8, np.float32)
+    inputs[:, 2:] = 0.2
+    right_only = np.zeros((4, 4), np.float32)
+    right_only[:, 2:] = 1
+
+    def score_of(half):
+        def score_fn(batch):
+            sums = np.stack([batch[:, :, :2].sum(axis=(1, 2, 3)), batch[:, :, 2:].sum(axis=(1, 2, 3))])
+            return sums[half] / np.maximum(sums.sum(axis=0), 1e-6)
+
+        return score_fn
+
+    left, right = (measure(score_of(half), inputs, right_only).metrics for half in (0, 1))
+    assert (left["confidence_drop"], left["increase"]) == (1, 0)
+    assert (right["confidence_drop"], right["increase"]) == (0, 1)
+    assert right["gain"] == pytest.approx(1)
+
+
+def test_the_perfect_map_beats_the_random_and_the_inverted_one(ones, perfect):
+    random_map = CONTROLS["random"].make((8, 8), 0)
+    best, chance, worst = (
+        measure(brightness_of_square, ones, cam_map, insertion_baseline="zero").metrics["insertion_minus_deletion"]
+        for cam_map in (perfect, random_map, 1 - perfect)
+    )
+    assert best > chance > worst
+
+
+def test_without_cam_fn_coherency_and_adcc_are_not_claimed(ones, perfect):
+    metrics = measure(brightness_of_square, ones, perfect).metrics
+    assert {key for key, value in metrics.items() if value is None} == {"coherency", "adcc"}
+
+
+def test_cam_fn_sees_the_masked_picture(picture, noise_map):
+    seen = []
+
+    def cam_fn(inputs):
+        seen.append(inputs)
+        return 1 - noise_map
+
+    assert measure(lambda batch: np.full(len(batch), 0.5), picture, noise_map, cam_fn).metrics["coherency"] < 1e-6
+    assert len(seen) == 1
+    np.testing.assert_array_equal(seen[0], masked(picture, noise_map))
+
+
+def test_a_known_probability_is_not_scored_again(picture, noise_map):
+    recorder = Recorder()
+    known = float(brightness_of_square(picture[np.newaxis])[0])
+    result = measure(recorder, picture, noise_map, probability=known, steps=16, batch_size=5)
+    assert result.scored == recorder.pictures == 33
+    assert not (np.concatenate(recorder.batches) == picture).all(axis=(1, 2, 3)).any()
+    scored = measure(brightness_of_square, picture, noise_map, steps=16)
+    assert result.metrics == pytest.approx(scored.metrics)
+    np.testing.assert_allclose(result.deletion.probabilities, scored.deletion.probabilities)
+
+
+def test_measure_draws_the_same_curves_as_the_curve_functions(picture, noise_map):
+    result = measure(brightness_of_square, picture, noise_map, batch_size=11)
+    for curve, alone in (
+        (result.insertion, insertion_curve(brightness_of_square, picture, noise_map)),
+        (result.deletion, deletion_curve(brightness_of_square, picture, noise_map)),
+    ):
+        np.testing.assert_array_equal(curve.fractions, alone.fractions)
+        np.testing.assert_allclose(curve.probabilities, alone.probabilities, atol=1e-6)
+
+
+def test_the_baselines_are_the_ones_asked_for(ones, perfect):
+    result = measure(brightness_of_square, ones, perfect, insertion_baseline="zero", deletion_baseline="blur", steps=4)
+    assert result.insertion.probabilities[0] == 0
+    assert result.deletion.probabilities[-1] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 1000])
+def test_measuring_does_not_depend_on_the_batch_size(batch_size, picture, noise_map):
+    one, other = (measure(brightness_of_square, picture, noise_map, batch_size=size) for size in (batch_size, 32))
+    assert one.metrics == other.metrics
+    assert one.scored == other.scored == 58
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("certainty", [0.0, 0.5, 1.0])
+def test_flat_maps_and_extreme_confidence_give_numbers(level, certainty, picture):
+    flat = np.full((32, 32), level, np.float32)
+    result = measure(lambda batch: np.full(len(batch), certainty), picture, flat, lambda inputs: flat)
+    # Nothing the map does changes the probability; both areas are the certainty itself.
+    assert result.metrics == pytest.approx(
+        {
+            "confidence_drop": 0,
+            "increase": 0,
+            "gain": 0,
+            "insertion": certainty,
+            "deletion": certainty,
+            "insertion_minus_deletion": 0,
+            "complexity": level,
+            "coherency": 1,
+            "adcc": 3 / (2 + 1 / (1 - level)) if level < 1 else 0,
+        }
+    )
+
+
+def test_an_all_zero_map_loses_everything(ones):
+    # O = 0: the whole confidence is lost, and ADCC's third term is 0.
+    nothing = np.zeros((8, 8), np.float32)
+    metrics = measure(brightness_of_square, ones, nothing, lambda inputs: nothing).metrics
+    assert (metrics["confidence_drop"], metrics["complexity"], metrics["adcc"]) == (1, 0, 0)
+
+
+def test_nothing_handed_in_is_modified(picture, noise_map):
+    inputs, cam_map = picture.copy(), noise_map.copy()
+
+    def vandal(batch):
+        batch[...] = 0
+        return np.zeros(len(batch))
+
+    def vandal_cam(seen):
+        seen[...] = 0
+        return noise_map
+
+    measure(vandal, inputs, cam_map, vandal_cam)
+    list(measure_stream(vandal, inputs, {"map": cam_map}, {"map": vandal_cam}))
+    insertion_curve(vandal, inputs, cam_map)
+    deletion_curve(vandal, inputs, cam_map)
+    np.testing.assert_array_equal(inputs, picture)
+    np.testing.assert_array_equal(cam_map, noise_map)
+
+
+def test_read_only_arrays_are_enough(picture, noise_map):
+    picture.flags.writeable = noise_map.flags.writeable = False
+    assert measure(brightness_of_square, picture, noise_map).scored == 58
+
+
+def test_results_are_frozen(ones, perfect):
+    result = measure(brightness_of_square, ones, perfect)
+    with pytest.raises(FrozenInstanceError):
+        result.key = "other"
+    with pytest.raises(FrozenInstanceError):
+        result.deletion.fractions = None
+
+
+# --- the stream ----------------------------------------------------------------------------------------------------
+
+
+def test_stream_yields_methods_then_controls(ones, perfect):
+    maps = {"good": perfect, "bad": 1 - perfect}
+    stream = dict(measure_stream(brightness_of_square, ones, maps, {"good": lambda inputs: perfect}, steps=16))
+    assert list(stream) == ["good", "bad", *CONTROLS]
+    assert [result.key for result in stream.values()] == list(stream)
+    alone = measure(brightness_of_square, ones, perfect, lambda inputs: perfect, steps=16)
+    assert stream["good"].metrics == alone.metrics
+    assert stream["bad"].metrics["coherency"] is None
+
+
+def test_stream_scores_the_picture_itself_once(ones, perfect):
+    recorder = Recorder()
+    stream = dict(measure_stream(recorder, ones, {"good": perfect, "bad": 1 - perfect}, steps=16))
+    assert [result.scored for result in stream.values()] == [34, 33, 33, 33, 33]
+    assert recorder.pictures == 34 + 4 * 33
+
+
+def test_controls_keep_their_map_so_their_coherency_is_one(ones, perfect):
+    # The uniform map is all ones: nothing is masked (drop 0), but 1 - complexity is 0 and so is ADCC.
+    stream = dict(measure_stream(brightness_of_square, ones, {"good": perfect}))
+    assert [stream[key].metrics["coherency"] for key in CONTROLS] == pytest.approx([1, 1, 1])
+    uniform = stream["uniform"].metrics
+    assert (uniform["confidence_drop"], uniform["complexity"], uniform["adcc"]) == (0, 1, 0)
+
+
+def test_stream_controls_can_be_chosen_and_seeded(picture, noise_map):
+    def random_of(seed):
+        ((key, result),) = measure_stream(brightness_of_square, picture, {}, controls=["random"], seed=seed)
+        assert key == "random"
+        return result.metrics
+
+    assert random_of(1) == random_of(1)
+    assert random_of(1) != random_of(2)
+
+
+def test_closing_stops_between_two_maps(ones, perfect):
+    recorder = Recorder()
+    stream = measure_stream(recorder, ones, {"good": perfect, "bad": 1 - perfect}, steps=16)
+    assert recorder.pictures == 0
+    assert next(stream)[0] == "good"
+    stream.close()
+    assert recorder.pictures == 34
+
+
+def test_heartbeat_stops_between_two_batches(ones, perfect):
+    recorder = Recorder()
+    stream = measure_stream(recorder, ones, {"good": perfect}, steps=16, batch_size=10, heartbeat=True)
+    # 34 pictures in batches of 10 are 4 calls, each followed by a beat; then the result.
+    assert [next(stream) for _ in range(2)] == [("good", None)] * 2
+    assert [len(batch) for batch in recorder.batches] == [10, 10]
+    rest = [next(stream) for _ in range(3)]
+    assert [result is None for _, result in rest] == [True, True, False]
+    next(stream)
+    stream.close()
+    assert len(recorder.batches) == 5
+
+
+def test_heartbeat_stops_before_a_costly_cam_fn(ones, perfect):
+    called = []
+    stream = measure_stream(brightness_of_square, ones, {"good": perfect}, {"good": called.append}, heartbeat=True)
+    beats = [next(stream), next(stream)]  # 58 pictures in batches of 32
+    stream.close()
+    assert beats == [("good", None)] * 2 and called == []
+
+
+def test_an_exception_in_score_fn_passes_through(ones, perfect):
+    class Stopped(Exception):
+        pass
+
+    def stop(batch):
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        next(measure_stream(stop, ones, {"good": perfect}))
+
+
+# --- controls ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", CONTROLS)
+@pytest.mark.parametrize("shape", [(224, 224), (33, 50), (5, 3), (1, 1)])
+def test_controls_are_maps(key, shape):
+    control = CONTROLS[key].make(shape, 0)
+    assert control.shape == shape and control.dtype == np.float32
+    assert control.min() >= 0 and control.max() <= 1
+    np.testing.assert_array_equal(control, CONTROLS[key].make(shape, 0))
+
+
+def test_only_the_random_control_depends_on_the_seed():
+    changed = {key for key, c in CONTROLS.items() if (c.make((32, 32), 0) != c.make((32, 32), 1)).any()}
+    assert changed == {"random"}
+
+
+def test_the_random_control_is_smooth_and_spans_the_range():
+    control = CONTROLS["random"].make((224, 224), 7)
+    assert (control.min(), control.max()) == (0, 1)
+    # The grid has one node in 32 pixels, so neighbours differ by at most 1/32 of the noise's full range.
+    assert max(np.abs(np.diff(control, axis=axis)).max() for axis in (0, 1)) <= 1 / 31
+
+
+def test_the_gaussian_control_is_centred():
+    control = CONTROLS["gaussian"].make((65, 33), 0)
+    assert np.unravel_index(control.argmax(), control.shape) == (32, 16)
+    np.testing.assert_allclose(control, control[::-1, ::-1], atol=1e-7)
+    # One sigma is a quarter of the side: 16.25 rows off centre would give exp(-1/2); row 16 is 16 off.
+    assert control[16, 16] == pytest.approx(np.exp(-0.5 * (16 / 16.25) ** 2))
+
+
+def test_control_keys_are_their_own():
+    assert set(CONTROLS) == {"random", "gaussian", "uniform"}
+    assert all(key == control.key and control.name and control.summary for key, control in CONTROLS.items())
+
+
+# --- beating the controls ------------------------------------------------------------------------------------------
+
+
+def with_score(value):
+    return Faithfulness("any", {"insertion_minus_deletion": value}, None, None, 0)
+
+
+def test_beating_means_all_of_them_and_strictly():
+    controls = [with_score(0.1), with_score(0.3)]
+    assert beats_controls(with_score(0.31), controls) is True
+    assert beats_controls(with_score(0.2), controls) is False
+    assert beats_controls(with_score(0.3), controls) is False
+    assert beats_controls(with_score(0.31), iter(controls)) is True
+
+
+def test_beating_nothing_is_no_claim():
+    with pytest.raises(ValueError, match="at least one"):
+        beats_controls(with_score(1), [])
+
+
+def test_confidence_drop_alone_would_crown_the_uniform_map(ones, perfect):
+    # Half a perfect map loses half of the confidence where the uniform control loses none, and still ranks better.
+    stream = dict(measure_stream(brightness_of_square, ones, {"map": perfect / 2}, insertion_baseline="zero"))
+    controls = [stream[key] for key in CONTROLS]
+    assert stream["map"].metrics["confidence_drop"] > stream["uniform"].metrics["confidence_drop"]
+    assert beats_controls(stream["map"], controls)
+    assert not beats_controls(stream["uniform"], controls)
+
+
+# --- registries ----------------------------------------------------------------------------------------------------
+
+
+def test_the_metrics_are_these():
+    assert list(METRICS) == [
+        "confidence_drop",
+        "increase",
+        "gain",
+        "insertion",
+        "deletion",
+        "insertion_minus_deletion",
+        "complexity",
+        "coherency",
+        "adcc",
+    ]
+
+
+@pytest.mark.parametrize("key", METRICS)
+def test_each_metric_is_complete(key):
+    metric = METRICS[key]
+    assert metric.key == key
+    assert metric.better in {"lower", "higher"}
+    assert metric.name and metric.formula and "20" in metric.source
+    assert metric.summary.endswith(".") and "\n" not in metric.summary
+    assert any(character.isdigit() for character in metric.format.format(0.25))
+
+
+def test_the_directions_are_those_of_the_papers():
+    assert {key for key, metric in METRICS.items() if metric.better == "lower"} == {
+        "confidence_drop",
+        "deletion",
+        "complexity",
+    }
+
+
+def test_a_metric_is_one_entry(ones, perfect, monkeypatch):
+    def energy_in_square(seen):
+        return float(seen.cam_map[SQUARE].sum() / seen.cam_map.sum())
+
+    monkeypatch.setitem(METRICS, "energy", Metric("energy", "Energy", "{:.1%}", "higher", "", "", "", energy_in_square))
+    assert measure(brightness_of_square, ones, perfect).metrics["energy"] == 1
+
+
+def test_it_imports_numpy_and_scipy_only():
+    tree = ast.parse(Path(faithfulness.__file__).read_text(encoding="utf-8"))
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    outside = {name.split(".")[0] for name in names | {node.module for node in froms if node.module}}
+    assert outside - sys.stdlib_module_names == {"numpy", "scipy"}
+    assert all(node.level == 0 for node in froms)
+
+
+# --- refusals ------------------------------------------------------------------------------------------------------
+
+
+BAD_INPUTS = [
+    (np.ones((1, 8, 8, 3), np.float32), r"shape \(H, W, 3\)"),
+    (np.ones((8, 8), np.float32), r"shape \(H, W, 3\)"),
+    (np.ones((8, 8, 4), np.float32), r"shape \(H, W, 3\)"),
+    (np.ones((0, 8, 3), np.float32), r"shape \(H, W, 3\)"),
+    (np.ones((8, 8, 3), np.uint8), "preprocessed floats, got uint8"),
+    (np.full((8, 8, 3), np.nan, np.float32), "inputs must be finite"),
+    (np.full((8, 8, 3), np.inf, np.float32), "inputs must be finite"),
+]
+BAD_MAPS = [
+    (np.ones((8, 7), np.float32), r"shape \(8, 8\), got \(8, 7\)"),
+    (np.ones((8, 8, 1), np.float32), r"shape \(8, 8\), got \(8, 8, 1\)"),
+    (np.full((8, 8), np.nan, np.float32), "finite"),
+    (np.full((8, 8), 1.1, np.float32), r"\[0, 1\], got 1.1 to 1.1"),
+    (np.full((8, 8), -0.1, np.float32), r"\[0, 1\], got -0.1 to -0.1"),
+]
+ENTRANCES = {
+    "insertion": insertion_curve,
+    "deletion": deletion_curve,
+    "measure": measure,
+    # Not even started: a bad argument must be refused at the call.
+    "stream": lambda score_fn, inputs, cam_map, **options: measure_stream(score_fn, inputs, {"m": cam_map}, **options),
+    "masked": lambda score_fn, inputs, cam_map: masked(inputs, cam_map),
+}
+each_entrance = pytest.mark.parametrize("entrance", ENTRANCES.values(), ids=ENTRANCES)
+each_run = pytest.mark.parametrize(
+    "entrance", [ENTRANCES[key] for key in ("insertion", "deletion", "measure", "stream")]
+)
+
+
+@each_entrance
+@pytest.mark.parametrize(("inputs", "message"), BAD_INPUTS)
+def test_bad_inputs_are_refused(entrance, inputs, message, perfect):
+    with pytest.raises(ValueError, match=message):
+        entrance(brightness_of_square, inputs, perfect)
+
+
+@each_entrance
+@pytest.mark.parametrize(("cam_map", "message"), BAD_MAPS)
+def test_bad_maps_are_refused(entrance, cam_map, message, ones):
+    with pytest.raises(ValueError, match=message):
+        entrance(brightness_of_square, ones, cam_map)
+
+
+@each_run
+@pytest.mark.parametrize("option", ["steps", "batch_size"])
+@pytest.mark.parametrize("value", [0, -3, 2.5, "28", None])
+def test_bad_counts_are_refused(entrance, option, value, ones, perfect):
+    with pytest.raises(ValueError, match=f"{option} must be a whole number of at least 1, got {value!r}"):
+        entrance(brightness_of_square, ones, perfect, **{option: value})
+
+
+@pytest.mark.parametrize(
+    ("entrance", "option"),
+    [
+        ("insertion", "baseline"),
+        ("deletion", "baseline"),
+        ("measure", "insertion_baseline"),
+        ("measure", "deletion_baseline"),
+        ("stream", "insertion_baseline"),
+        ("stream", "deletion_baseline"),
+    ],
+)
+def test_unknown_baselines_are_refused(entrance, option, ones, perfect):
+    with pytest.raises(ValueError, match="Unknown baseline 'black'; it must be one of blur, zero"):
+        ENTRANCES[entrance](brightness_of_square, ones, perfect, **{option: "black"})
+
+
+@pytest.mark.parametrize("entrance", ["measure", "stream"])
+@pytest.mark.parametrize("probability", [-0.1, 1.1, float("nan")])
+def test_an_impossible_probability_is_refused(entrance, probability, ones, perfect):
+    with pytest.raises(ValueError, match="probability must lie in"):
+        ENTRANCES[entrance](brightness_of_square, ones, perfect, probability=probability)
+
+
+@pytest.mark.parametrize(
+    ("score_fn", "message"),
+    [
+        (lambda batch: np.zeros((len(batch), 2)), r"one probability per picture, shape \(29,\), got \(29, 2\)"),
+        (lambda batch: 0.5, r"got \(\)"),
+        (lambda batch: np.full(len(batch), 7.0), "not logits, got 7 to 7"),
+        (lambda batch: np.full(len(batch), -1.0), "not logits"),
+        (lambda batch: np.full(len(batch), np.nan), "probabilities in"),
+    ],
+)
+def test_a_score_fn_that_returns_no_probabilities_is_refused(score_fn, message, ones, perfect):
+    with pytest.raises(ValueError, match=message):
+        deletion_curve(score_fn, ones, perfect)
+
+
+def test_rounding_beyond_one_is_not_an_error(ones, perfect):
+    too_much = np.float32(1 + 1e-6)
+    curve = deletion_curve(lambda batch: np.full(len(batch), too_much), ones, perfect * too_much)
+    assert (curve.probabilities == 1).all()
+    assert complexity(np.full((8, 8), too_much)) == 1
+    assert confidence_drop(1, float(too_much)) == 0
+
+
+@pytest.mark.parametrize(("cam_map", "message"), BAD_MAPS)
+def test_a_cam_fn_that_returns_no_map_is_refused(cam_map, message, ones, perfect):
+    with pytest.raises(ValueError, match="the map of cam_fn must.*" + message):
+        measure(brightness_of_square, ones, perfect, lambda inputs: cam_map)
+
+
+def test_stream_names_the_bad_map(ones, perfect):
+    with pytest.raises(ValueError, match="the map of 'second' must"):
+        measure_stream(brightness_of_square, ones, {"first": perfect, "second": perfect * 2})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"controls": ["noise"]}, r"Unknown controls \['noise'\]; they must be among random, gaussian, uniform"),
+        ({"cam_fns": {"gradcam": None}}, r"no map for \['gradcam'\]; its keys must be among \['random'\]"),
+        ({}, r"must not use the keys of the controls, got \['random'\]"),
+    ],
+)
+def test_stream_refuses_keys_that_do_not_fit(options, message, ones, perfect):
+    with pytest.raises(ValueError, match=message):
+        measure_stream(brightness_of_square, ones, {"random": perfect}, **options)
+
+
+@pytest.mark.parametrize("bad", [-0.1, 1.1, float("nan")])
+def test_numbers_outside_the_unit_interval_are_refused(bad):
+    for function in (confidence_drop, increase, gain):
+        with pytest.raises(ValueError, match="y must lie in"):
+            function(bad, 0.5)
+        with pytest.raises(ValueError, match="o must lie in"):
+            function(0.5, bad)
+    for position, name in enumerate(("coherency", "complexity", "drop")):
+        terms = [0.5, 0.5, 0.5]
+        terms[position] = bad
+        with pytest.raises(ValueError, match=f"{name} must lie in"):
+            adcc(*terms)
+
+
+def test_maps_compared_must_have_one_shape():
+    with pytest.raises(ValueError, match=r"masked_cam must have the shape \(2, 2\), got \(2, 3\)"):
+        coherency(np.zeros((2, 2)), np.zeros((2, 3)))
+    with pytest.raises(ValueError, match=r"cam_map must have the shape \(H, W\), got \(4,\)"):
+        complexity(np.zeros(4))

@@ -1,0 +1,550 @@
+"""`Classifier`: preprocessing, compiled passes at every target layer against plain Keras, blocks, one fair lock."""
+
+import importlib.util
+import threading
+from collections import deque
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import EXAMPLES, TINY, VGG16_PATH, example, tiny_model
+from PIL import Image
+from scipy.ndimage import zoom
+from test_picture import MODES, red_and_blue
+
+from camkit import WeightsError, models
+from camkit.models import MODELS, Classifier, FairLock, Meter, corner_aligned, expand, load, softmax
+from camkit.picture import open_picture, to_rgb
+
+LIMIT = 30  # seconds before a wait counts as failed
+TOP = {"chelsea": 285, "coffee": 967, "astronaut": 450, "rocket": 540, "china": 442, "flower": 985}
+WHEELS = {
+    "chelsea.png": "skimage/data",
+    "coffee.png": "skimage/data",
+    "astronaut.png": "skimage/data",
+    "rocket.jpg": "skimage/data",
+    "china.jpg": "sklearn/datasets/images",
+    "flower.jpg": "sklearn/datasets/images",
+}
+
+
+def in_wheel(name):
+    """A picture inside scikit-image's or scikit-learn's wheel, without importing either."""
+    package, _, folder = WHEELS[name].partition("/")
+    return Path(importlib.util.find_spec(package).submodule_search_locations[0]) / folder / name
+
+
+@pytest.fixture
+def fresh(tiny):
+    """The tiny model in a Classifier that has compiled nothing yet."""
+    return Classifier(tiny.model, tiny.spec)
+
+
+# Preprocessing
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("key", MODELS)
+def test_preprocess_takes_every_mode_and_leaves_it_alone(key, mode):
+    classifier, image = Classifier(None, MODELS[key]), red_and_blue(mode)
+    before = image.tobytes()
+    inputs = classifier.preprocess(image)
+    assert (inputs.shape, inputs.dtype, image.mode, image.tobytes()) == ((1, 224, 224, 3), np.float32, mode, before)
+    np.testing.assert_array_equal(inputs, classifier.preprocess(to_rgb(image)))
+
+
+@pytest.mark.parametrize("key", MODELS)
+def test_preprocess_leaves_arrays_alone(key):
+    image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)  # no resizing that would copy it
+    before = image.copy()
+    image.flags.writeable = False
+    Classifier(None, MODELS[key]).preprocess(image)
+    np.testing.assert_array_equal(image, before)
+
+
+def test_preprocess_of_vgg16_is_that_of_keras(chelsea):
+    from keras.applications.vgg16 import preprocess_input
+
+    resized = np.asarray(Image.fromarray(chelsea).resize((224, 224), Image.Resampling.BICUBIC), np.float32)
+    expected = preprocess_input(resized.copy())
+    np.testing.assert_array_equal(Classifier(None, MODELS["vgg16"]).preprocess(chelsea)[0], expected)
+    # By hand: BGR, less ImageNet's mean.
+    np.testing.assert_allclose(expected[5, 7], resized[5, 7, ::-1] - (103.939, 116.779, 123.68), atol=1e-4)
+
+
+def test_preprocess_of_lite0_by_hand():
+    image = np.zeros((224, 224, 3), np.uint8)
+    image[0, 0] = (255, 127, 0)
+    inputs = Classifier(None, MODELS["efficientnet_lite0"]).preprocess(image)
+    assert inputs[0, 0, 0].tolist() == [1.0, 0.0, -127 / 128]
+
+
+def test_preprocess_takes_height_and_width_for_what_they_are():
+    image = np.zeros((40, 48, 3), np.uint8)
+    image[:20] = 255  # the upper half stays the upper half
+    inputs = Classifier(None, TINY).preprocess(image)
+    assert inputs.shape == (1, 48, 40, 3)
+    assert inputs[0, :20].min() == 1.0
+    assert inputs[0, -20:].max() == -1.0
+
+
+# Every target layer of every model: trunk and head are the model, and the gradient is Keras's own
+
+
+@pytest.fixture(scope="session", params=["tiny", "efficientnet_lite0", "vgg16"])
+def referenced(request):
+    """A classifier, inputs, and what one eager pass through plain Keras gives: all activations, logits, gradients."""
+    import keras
+    import tensorflow as tf
+
+    fixture = {"tiny": "tiny", "efficientnet_lite0": "lite0", "vgg16": "vgg16_random"}[request.param]
+    classifier = request.getfixturevalue(fixture)
+    inputs = classifier.preprocess(example("chelsea"))
+    outputs = [classifier.model.get_layer(layer).output for layer in classifier.target_layers]
+    with tf.GradientTape() as tape:
+        watched = tf.constant(inputs)
+        tape.watch(watched)
+        *activations, logits = keras.Model(classifier.model.inputs, [*outputs, classifier.model.outputs[0]])(watched)
+        score = tf.reduce_max(logits)
+    gradients = tape.gradient(score, activations)
+    by_layer = dict(zip(classifier.target_layers, zip(activations, gradients, strict=True), strict=True))
+    return classifier, inputs, by_layer, logits.numpy()
+
+
+def close(actual, expected, relative=1e-4):
+    """Equal to a part of the largest value: activations and gradients differ by orders of magnitude between layers."""
+    expected = np.asarray(expected)
+    np.testing.assert_allclose(np.asarray(actual), expected, rtol=0, atol=relative * np.abs(expected).max())
+
+
+def test_trunk_and_head_are_the_model_at_every_target_layer(referenced):
+    classifier, inputs, by_layer, logits = referenced
+    for layer, (activations, _) in by_layer.items():
+        found, found_logits = classifier.forward(inputs, layer)
+        assert found.shape == activations.shape, layer
+        assert np.ptp(activations.numpy()) > 0, layer
+        close(found, activations)
+        close(found_logits, logits)
+        close(classifier.head(layer)(found, training=False), logits)
+
+
+def test_gradients_are_those_of_a_tape_at_every_target_layer(referenced):
+    classifier, inputs, by_layer, logits = referenced
+    for layer, (activations, gradients) in by_layer.items():
+        assert np.abs(gradients).max() > 0, layer
+        found_activations, found_logits, found = classifier.forward_with_gradient(inputs, layer, None)
+        close(found, gradients, 1e-3)
+        close(found_activations, activations)
+        close(found_logits, logits)
+
+
+def test_trunk_and_head_hold_no_weights_of_their_own(referenced):
+    classifier, _, by_layer, _ = referenced
+    ours = {id(variable) for variable in classifier.model.variables}
+    for layer in by_layer:
+        trunk, head = classifier.trunk(layer), classifier.head(layer)
+        held = [id(variable) for part in (trunk, head) for variable in part.variables]
+        assert set(held) <= ours, layer
+        assert len(held) == len(ours), layer  # each weight on one side, none on both
+        assert trunk is classifier.trunk(layer)
+
+
+def test_the_default_target_layer_is_the_last(lite0, vgg16_random):
+    assert lite0.check_layer(None) == lite0.check_layer("") == "top_activation"
+    assert vgg16_random.check_layer(None) == "block5_conv3"
+    assert [layer.name for layer in vgg16_random.model.layers if "conv" in layer.name] == list(
+        vgg16_random.target_layers
+    )
+
+
+def test_a_layer_that_is_not_offered(tiny):
+    with pytest.raises(ValueError, match=r"^Target layer 'logits' is not offered by Tiny: use one of early, late\.$"):
+        tiny.check_layer("logits")
+    with pytest.raises(ValueError, match="is not offered by Tiny"):
+        tiny.trunk("logits")
+    assert not tiny.lock.locked()
+
+
+def test_gradient_of_a_class_asked_for(tiny, noise):
+    import tensorflow as tf
+
+    inputs = tiny.preprocess(noise)
+    activations, _, gradients = tiny.forward_with_gradient(inputs, "late", 812)
+    head = tiny.head("late")
+    with tf.GradientTape() as tape:
+        tape.watch(activations)
+        score = head(activations)[0, 812]
+    close(gradients, tape.gradient(score, activations))
+
+
+# The picture seen through a map
+
+
+@pytest.mark.parametrize("layer", TINY.target_layers)
+def test_masked_logits_by_numpy(tiny, noise, layer):
+    inputs = tiny.preprocess(noise)
+    maps = np.moveaxis(tiny.forward(inputs, layer)[0].numpy()[0], -1, 0)
+    meter = Meter()
+    found = tiny.masked_logits(inputs, maps, layer, meter).numpy()
+    for logits, cam in zip(found, maps, strict=True):
+        mask = zoom(cam, (48 / cam.shape[0], 40 / cam.shape[1]), order=1)
+        mask = (mask - mask.min()) / (np.ptp(mask) + 1e-7)
+        close(logits, tiny.model(inputs * mask[None, ..., None])[0])
+    assert meter.forward_passes == len(maps)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (2, 3), (7, 7), (14, 14), (56, 28), (48, 40), (224, 224)])
+@pytest.mark.parametrize("size", [(224, 224), (48, 40)])
+def test_expand_is_scipys_zoom(shape, size):
+    cam = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    np.testing.assert_allclose(expand(cam, size), zoom(cam, np.divide(size, shape), order=1), atol=1e-5)
+
+
+def test_corner_aligned_by_hand():
+    # From 3 to 5: every second output lies on an input, the others halfway between two.
+    expected = [[1, 0, 0], [0.5, 0.5, 0], [0, 1, 0], [0, 0.5, 0.5], [0, 0, 1]]
+    np.testing.assert_array_equal(corner_aligned(3, 5), np.float32(expected))
+
+
+def test_softmax_of_logits_that_overflow():
+    np.testing.assert_allclose(softmax(np.float32([[1000, 1000, -1000]])), [[0.5, 0.5, 0]])
+    assert softmax(np.zeros((2, 4))).dtype == np.float32
+
+
+# Predictions
+
+
+@pytest.mark.parametrize("name", WHEELS)
+def test_lite0_reproduces_the_reference_logits(lite0, name):
+    reference = np.load(Path(__file__).with_name("reference_logits.npz"))
+    expected = reference[name if name in reference.files else Path(name).stem]
+    logits = lite0.logits(lite0.preprocess(open_picture(in_wheel(name))))[0]
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
+    assert logits.argmax() == TOP[Path(name).stem]
+
+
+@pytest.mark.parametrize(("name", "class_index"), TOP.items())
+def test_lite0_names_the_example_pictures(lite0, name, class_index):
+    probabilities = lite0.predict(open_picture(EXAMPLES / f"{name}.jpg"))
+    assert (probabilities.shape, probabilities.dtype) == ((1000,), np.float32)
+    assert probabilities.sum() == pytest.approx(1, abs=1e-5)
+    assert probabilities.argmax() == class_index
+
+
+def test_lite0_sees_both_halves_of_the_composite(lite0):
+    probabilities = lite0.predict(example("cat_and_coffee"))
+    best = set(np.argsort(-probabilities)[:10].tolist())
+    assert best & {281, 282, 283, 284, 285}  # cats
+    assert best & {504, 505, 925, 960, 967, 968}  # cups and what is in them
+
+
+def test_score_fn_is_the_probability_of_its_class(tiny, noise):
+    inputs, meter = tiny.preprocess(noise), Meter()
+    scores = tiny.score_fn(7, meter)(np.repeat(inputs, 3, axis=0).astype(np.float64))
+    np.testing.assert_allclose(scores, [tiny.predict(noise)[7]] * 3, rtol=1e-4)
+    assert (meter.forward_passes, meter.backward_passes) == (3, 0)
+    assert meter.seconds > 0
+
+
+def test_logits_in_several_batches_are_those_of_one(tiny, monkeypatch):
+    inputs = np.random.default_rng(0).normal(size=(7, 48, 40, 3)).astype(np.float32)
+    monkeypatch.setattr(tiny, "block_size", 3)
+    close(tiny.logits(inputs), tiny.model(inputs))
+    assert tiny.logits(inputs[:0]).shape == (0, 1000)
+
+
+# Blocks
+
+
+@pytest.mark.parametrize("name", ["tiny", "lite0", "vgg16_random"])
+def test_a_block_is_bounded_in_bytes(request, name):
+    classifier = Classifier(request.getfixturevalue(name).model, request.getfixturevalue(name).spec)
+    widest = max(np.prod(layer.output.shape[1:]) for layer in classifier.model.layers)
+    size = classifier.block_size
+    assert 1 <= size <= models.LARGEST_BLOCK
+    assert size & (size - 1) == 0
+    assert size * 2 * 4 * widest <= models.CPU_BLOCK_BYTES
+    assert size == models.LARGEST_BLOCK or 2 * size * 2 * 4 * widest > models.CPU_BLOCK_BYTES
+
+
+@pytest.mark.parametrize(("gigabytes", "size"), [(0.05, 1), (1, 8), (8, 64), (80, 128)])
+def test_a_block_follows_the_memory_of_a_gpu(vgg16_random, monkeypatch, gigabytes, size):
+    monkeypatch.setattr(models, "gpus", lambda: ("a GPU",))
+    monkeypatch.setattr(models, "gpu_memory", lambda: int(gigabytes * 2**30))
+    assert Classifier(vgg16_random.model, vgg16_random.spec).block_size == size
+
+
+def test_memory_of_a_gpu_is_what_its_driver_says(monkeypatch):
+    import subprocess
+
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, "24564\n24564\n"))
+    assert models.gpu_memory() == 24564 * 2**20
+
+
+def test_memory_of_a_gpu_whose_driver_cannot_be_asked(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert models.gpu_memory() == 8 * 2**30
+
+
+def test_memory_growth_is_set_on_every_gpu(monkeypatch):
+    import tensorflow as tf
+
+    grown = []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind + ":0", kind + ":1"])
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, grow: grown.append((gpu, grow)))
+    models._prepare_device.__wrapped__()
+    assert grown == [("GPU:0", True), ("GPU:1", True)]
+
+
+def test_faithfulness_batches_are_halved_when_a_gpu_is_full(fresh, monkeypatch):
+    import tensorflow as tf
+
+    monkeypatch.setattr(models, "gpus", lambda: ("a GPU",))
+    fresh.block_size, sizes = 8, []
+    whole = fresh._function("whole", None, fresh._make_whole)
+
+    def cramped(inputs):
+        sizes.append(len(inputs))
+        if len(inputs) > 3:
+            raise tf.errors.ResourceExhaustedError(None, None, "full")
+        return whole(inputs)
+
+    fresh._compiled["whole", None] = cramped
+    inputs = np.random.default_rng(0).normal(size=(5, 48, 40, 3)).astype(np.float32)
+    close(fresh.logits(inputs), fresh.model(inputs))
+    assert sizes == [5, 4, 2, 2, 1]
+
+
+def test_out_of_memory_on_a_cpu_is_not_hidden(fresh):
+    import tensorflow as tf
+
+    def full(inputs):
+        raise tf.errors.ResourceExhaustedError(None, None, "full")
+
+    fresh._compiled["whole", None] = full
+    with pytest.raises(tf.errors.ResourceExhaustedError):
+        fresh.logits(np.zeros((2, 48, 40, 3), np.float32))
+    assert not fresh.lock.locked()
+
+
+# Compiled once
+
+
+def test_functions_are_compiled_once(fresh, noise):
+    inputs = fresh.preprocess(noise)
+    maps = np.random.default_rng(0).random((5, 12, 10), np.float32)
+    for count in (1, 2, 5):
+        fresh.logits(np.repeat(inputs, count, axis=0))
+        fresh.forward(inputs, "late")
+        fresh.forward_with_gradient(inputs, "late", count)
+        fresh.masked_logits(inputs, maps[:count], "late")
+    assert set(fresh._compiled) == {("whole", None), ("forward", "late"), ("gradient", "late"), ("masked", "late")}
+    assert [function.experimental_get_tracing_count() for function in fresh._compiled.values()] == [1] * 4
+
+
+def test_two_threads_that_need_the_same_function_make_it_once(fresh, noise):
+    made, both = [], threading.Barrier(2)
+    make = fresh._make_whole
+    fresh._make_whole = lambda layer: made.append(layer) or make(layer)
+
+    def work():
+        both.wait(LIMIT)
+        fresh.predict(noise)
+
+    together(work, work)
+    assert len(made) == 1
+
+
+def test_load_gives_one_object(lite0, tmp_path):
+    found = []
+    together(*[lambda: found.append(load("efficientnet_lite0"))] * 2)
+    assert all(classifier is lite0 for classifier in found)
+    assert (lite0.name, lite0.input_size) == ("efficientnet_lite0", (224, 224))
+
+
+def test_load_of_an_unknown_model():
+    with pytest.raises(ValueError, match=r"^Model 'resnet50' is unknown: use one of vgg16, efficientnet_lite0\.$"):
+        load("resnet50")
+
+
+def test_load_of_vgg16_from_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(WeightsError):
+        load("vgg16", weights=tmp_path / "none.h5")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)  # Keras's
+def test_load_of_vgg16_from_a_file_in_the_official_layout(vgg16_random, chelsea, tmp_path, monkeypatch):
+    import h5py
+    from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
+
+    path = tmp_path / "vgg16.h5"
+    with h5py.File(path, "w") as file:
+        save_weights_to_hdf5_group(file, vgg16_random.model)
+    monkeypatch.setattr(models, "_loaded", {})  # half a gigabyte that only this test needs
+    loaded = load("vgg16", weights=path)
+    inputs = loaded.preprocess(chelsea)
+    np.testing.assert_allclose(loaded.logits(inputs), vgg16_random.logits(inputs), atol=1e-5)
+    assert load("vgg16", weights=str(path)) is loaded
+    path.unlink()
+
+
+@pytest.mark.network
+def test_vgg16_with_its_real_weights_names_the_example_pictures():
+    if not VGG16_PATH:
+        pytest.skip("VGG16's real weights are not here: name the file in CAMKIT_VGG16_WEIGHTS")
+    classifier = load("vgg16", weights=VGG16_PATH)
+    found = {name: int(classifier.predict(example(name)).argmax()) for name in ("chelsea", "coffee")}
+    assert found["chelsea"] in (281, 282, 285)
+    assert found["coffee"] in (504, 967, 968)
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_cpus_logits(lite0, chelsea):
+    import tensorflow as tf
+
+    if not models.gpus():
+        pytest.skip("this machine has no GPU that TensorFlow sees")
+    inputs = np.repeat(lite0.preprocess(chelsea), lite0.block_size, axis=0)
+    with tf.device("/CPU:0"):
+        expected = lite0.model(inputs[:1]).numpy()
+    close(lite0.logits(inputs), np.repeat(expected, len(inputs), axis=0), 1e-3)
+    assert tf.config.experimental.get_memory_growth(tf.config.list_physical_devices("GPU")[0])
+
+
+def test_without_a_gpu_the_device_is_the_cpu(monkeypatch):
+    monkeypatch.setattr(models, "gpus", lambda: ())
+    assert models.device_name() == "CPU"
+    monkeypatch.setattr(models, "gpus", lambda: ("NVIDIA A100",))
+    assert models.device_name() == "NVIDIA A100"
+
+
+# One lock, in order of arrival
+
+
+class Arrivals(deque):
+    """A lock's queue that tells when somebody has lined up."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = threading.Semaphore(0)
+
+    def append(self, item):
+        super().append(item)
+        self.count.release()
+
+
+def together(*calls):
+    """Runs the calls at once, each in a thread; what one raises is raised here."""
+    errors = []
+
+    def guarded(call):
+        try:
+            call()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LIMIT)
+        assert not thread.is_alive()
+    for error in errors:
+        raise error
+
+
+def test_the_lock_serves_in_order_of_arrival():
+    lock, served, threads = FairLock(), [], []
+    lock._waiting = Arrivals()
+
+    def work(number):
+        with lock:
+            served.append(number)
+
+    with lock:
+        for number in range(5):
+            threads.append(threading.Thread(target=work, args=(number,)))
+            threads[-1].start()
+            assert lock._waiting.count.acquire(timeout=LIMIT)
+        assert served == []
+    for thread in threads:
+        thread.join(LIMIT)
+    assert served == list(range(5))
+    assert not lock.locked()
+
+
+def test_the_lock_cannot_be_taken_again_before_those_who_wait():
+    lock, served = FairLock(), []
+    lock._waiting = Arrivals()
+
+    def work():
+        with lock:
+            served.append("the one who waited")
+
+    thread = threading.Thread(target=work)
+    with lock:
+        thread.start()
+        assert lock._waiting.count.acquire(timeout=LIMIT)
+    with lock:
+        served.append("the one who came back")
+    thread.join(LIMIT)
+    assert served == ["the one who waited", "the one who came back"]
+
+
+def test_the_lock_is_free_after_an_error():
+    lock = FairLock()
+    with pytest.raises(KeyError), lock:
+        raise KeyError("inside")
+    assert not lock.locked()
+
+
+@pytest.mark.parametrize("served", [False, True], ids=["while waiting", "just as the turn came"])
+def test_an_interrupted_wait_leaves_no_turn_behind(monkeypatch, served):
+    lock = FairLock()
+    lock.__enter__()
+
+    class Interrupted:
+        """A turn whose second acquire, the wait, is interrupted."""
+
+        waits = 0
+
+        def acquire(self):
+            self.waits += 1
+            if self.waits == 2:
+                if served:
+                    lock.__exit__()
+                raise KeyboardInterrupt
+
+        def release(self):
+            """Nobody waits any more."""
+
+    monkeypatch.setattr(models.threading, "Lock", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        lock.__enter__()
+    monkeypatch.undo()
+    if not served:
+        assert lock.locked()
+        lock.__exit__()
+    assert not lock.locked()
+
+
+def test_two_threads_at_once_get_what_each_gets_alone(tiny):
+    inputs = np.random.default_rng(0).normal(size=(8, 48, 40, 3)).astype(np.float32)
+    expected, both = tiny.model(inputs).numpy(), threading.Barrier(2)
+
+    def work(begin):
+        both.wait(LIMIT)
+        for i in range(begin, 8, 2):
+            close(tiny.logits(inputs[i : i + 1])[0], expected[i])
+
+    together(lambda: work(0), lambda: work(1))
+    assert not tiny.lock.locked()
+
+
+def test_a_model_of_its_own_is_the_same_every_time(tiny):
+    """The other tests stand on it: the seeded model's weights."""
+    for one, other in zip(tiny.model.get_weights(), tiny_model().get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)

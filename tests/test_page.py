@@ -1,0 +1,299 @@
+"""The page in a browser: what a visitor does with it and sees. Every test fails on a console error or an outside request.
+
+Needs Chromium (`CHROMIUM`, or one on the path); skipped with that reason without. Screenshots go to `SCREENSHOT_DIR`.
+"""
+
+import json
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import camkit
+from conftest import EXAMPLES, ROOT
+
+pytestmark = pytest.mark.browser
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update",
+         "--disable-sync", "--no-first-run"]
+PATIENCE = 60_000  # milliseconds; the machine may be busy, and nothing is asserted on time
+COMPLETE, PARTIAL = "[data-state=complete]", "[data-state=partial]"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("browser test: Chromium is missing (install it, or name it in CHROMIUM)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser, server_url, tmp_path, request):
+    """Opens the page in a fresh window: visit(width, height, scheme). Outside requests are blocked and fail the test."""
+    contexts, faults = [], []
+
+    def open_page(width: int = 1440, height: int = 900, scheme: str = "light"):
+        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, accept_downloads=True)
+        contexts.append(context)
+        context.set_default_timeout(PATIENCE)
+        page = context.new_page()
+
+        def route(route):
+            if route.request.url.startswith((server_url, "data:", "blob:")):
+                return route.continue_()
+            faults.append(f"outside request: {route.request.url}")
+            return route.abort()
+
+        page.route("**/*", route)
+        page.on("console", lambda message: faults.append(f"console: {message.text}") if message.type == "error" else None)
+        page.on("pageerror", lambda error: faults.append(f"page error: {error}"))
+        page.goto(server_url)
+        return page
+
+    yield open_page
+    screenshots = Path(os.environ.get("SCREENSHOT_DIR", tmp_path))
+    screenshots.mkdir(parents=True, exist_ok=True)
+    for number, context in enumerate(contexts):
+        context.pages[0].screenshot(path=screenshots / f"{request.node.name}-{number}.png")
+        context.close()
+    assert not faults
+
+
+def panel(page, key: str, state: str = ""):
+    return page.locator(f"#maps figure[data-key={key}]{state}")
+
+
+def explaining(page, name: str):
+    """Waits until the page says that it explains this class."""
+    page.locator("#explained", has_text=f"Explaining {name},").wait_for()
+
+
+def stop(page) -> None:
+    """Stops the Score-CAM under way and waits for its partial map."""
+    page.locator("#stop").click()
+    panel(page, "scorecam", PARTIAL).locator("small", has_text="partial").wait_for()
+
+
+def canvas_pixels(page, key: str) -> np.ndarray:
+    """What the browser has drawn in a panel, (H, W, 3) uint8."""
+    script = """canvas => [canvas.width, canvas.height,
+        Array.from(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data)]"""
+    width, height, values = panel(page, key).locator("canvas").evaluate(script)
+    return np.array(values, np.uint8).reshape(height, width, 4)[..., :3]
+
+
+def test_nobody_meets_an_empty_page_and_four_panels_fill(visit, tmp_path):
+    page = visit()
+    explaining(page, "space shuttle")
+    for key in camkit.METHODS:
+        panel(page, key, COMPLETE).wait_for(timeout=4 * PATIENCE)
+        assert "forward" in panel(page, key).locator(".facts").inner_text()
+    assert page.locator("#stop").is_disabled()
+    take_readme_pictures(page, tmp_path)
+    # The map in the browser is the map of the library, drawn as render.overlay draws it.
+    cam = camkit.explain(camkit.load("efficientnet_lite0"), camkit.open_picture(EXAMPLES / "astronaut.jpg"), ["gradcam"], 812).cams["gradcam"]
+    drawn = canvas_pixels(page, "gradcam").astype(int)
+    wanted = camkit.overlay(camkit.open_picture(EXAMPLES / "astronaut.jpg"), cam.map).astype(int)
+    assert drawn.shape == wanted.shape
+    assert np.abs(drawn - wanted).mean() < 4  # the picture came as JPEG, the map in 8 bits
+    # Then the page measures its own maps, controls beside them.
+    page.locator("#evidence table").wait_for()
+    page.locator("#curves .js-plotly-plot").wait_for(timeout=2 * PATIENCE)
+    assert page.locator("#evidence tbody tr").count() == len(camkit.METHODS) + 3
+    assert page.locator("#evidence .best").count() >= 9
+
+
+def take_readme_pictures(page, folder: Path) -> None:
+    """The README's pictures are what the page looks like; `UPDATE_PICTURES=1` puts them in place."""
+    target = ROOT / ".github" / "pictures" if os.environ.get("UPDATE_PICTURES") else folder
+    for scheme in ("light", "dark"):
+        page.evaluate("dark => document.body.classList.toggle('dark', dark)", scheme == "dark")
+        page.screenshot(path=target / f"demo-{scheme}.jpg", type="jpeg", quality=88)
+        assert (target / f"demo-{scheme}.jpg").stat().st_size < 500_000
+
+
+def test_everything_fits_on_one_screen(visit):
+    page = visit(1440, 900)
+    panel(page, "faster_scorecam", COMPLETE).wait_for()
+    for selector in ("#picture", "#prediction", "#examples", *(f"#maps figure[data-key={key}]" for key in camkit.METHODS)):
+        box = page.locator(selector).bounding_box()
+        assert box["y"] >= 0 and box["y"] + box["height"] <= 900, selector
+
+
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (820, 1180), (390, 844)])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_screen_scrolls_sideways(visit, width, height, scheme):
+    page = visit(width, height, scheme)
+    panel(page, "faster_scorecam", COMPLETE).wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches") == (scheme == "dark")
+
+
+def test_a_click_on_a_prediction_explains_that_class(visit):
+    page = visit()
+    explaining(page, "space shuttle")
+    page.locator("#prediction button", has_text="football helmet").first.click()
+    explaining(page, "football helmet")
+    panel(page, "gradcam", COMPLETE).wait_for()
+    label = panel(page, "gradcam").locator("canvas").get_attribute("aria-label")
+    assert label.startswith("Grad-CAM: what speaks for football helmet")
+
+
+def test_a_class_is_found_by_typing(visit):
+    page = visit()
+    explaining(page, "space shuttle")
+    box = page.locator("#class-box input")
+    box.click()
+    box.press_sequentially("tabby")
+    page.get_by_role("option", name="tabby").wait_for()
+    page.keyboard.press("Enter")
+    explaining(page, "tabby")
+    assert box.input_value() == ""
+
+
+def test_examples_answer_the_keyboard(visit):
+    page = visit()
+    explaining(page, "space shuttle")
+    page.locator("#examples button", has_text="Which cat?").focus()
+    page.keyboard.press("Enter")
+    explaining(page, "Egyptian cat")
+
+
+def test_an_upload_is_explained_by_itself(visit):
+    page = visit()
+    explaining(page, "space shuttle")
+    page.get_by_role("button", name="Remove Image").click()
+    page.locator("#picture input[type=file]").set_input_files(EXAMPLES / "flower.jpg")
+    explaining(page, "daisy")
+    panel(page, "gradcam_plus_plus", COMPLETE).wait_for()
+
+
+def test_a_damaged_file_gets_one_sentence_and_the_page_goes_on(visit, tmp_path):
+    page = visit()
+    explaining(page, "space shuttle")
+    damaged = tmp_path / "damaged.png"
+    damaged.write_bytes((EXAMPLES / "flower.jpg").read_bytes()[:2000])
+    page.get_by_role("button", name="Remove Image").click()
+    page.locator("#picture input[type=file]").set_input_files(damaged)
+    page.get_by_text("The picture cannot be read").wait_for()
+    assert "/" not in page.locator(".toast-body, [data-testid=toast-body]").first.inner_text()
+    page.locator("#examples button", has_text="Cup or contents?").click()
+    explaining(page, "espresso")
+
+
+def test_stop_keeps_the_partial_map_and_says_so(visit):
+    page = visit()
+    panel(page, "scorecam", PARTIAL).wait_for()
+    stop(page)
+    assert panel(page, "scorecam").locator(".note").inner_text().startswith("Partial map: stopped after ")
+    assert canvas_pixels(page, "scorecam").std() > 0
+
+
+def test_view_controls_redraw_without_asking_the_server(visit):
+    page = visit()
+    panel(page, "faster_scorecam", COMPLETE).wait_for()
+    stop(page)
+    page.locator("#evidence table").wait_for(timeout=2 * PATIENCE)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    overlay = canvas_pixels(page, "gradcam")
+    page.locator("#mode label", has_text="Heatmap only").click()
+    page.wait_for_function("window.camView?.mode === 'heatmap'")
+    heatmap = canvas_pixels(page, "gradcam")
+    page.locator("#mode label", has_text="Masked picture").click()
+    page.wait_for_function("window.camView?.mode === 'masked'")
+    masked = canvas_pixels(page, "gradcam")
+    page.locator("#mode label", has_text="Overlay").click()
+    page.locator("#alpha input[type=number]").fill("0")
+    page.locator("#alpha input[type=number]").press("Enter")
+    page.wait_for_function("window.camView?.mode === 'overlay' && window.camView.alpha === 0")
+    bare = canvas_pixels(page, "gradcam")
+    drawn = [overlay, heatmap, masked, bare]
+    assert all(np.abs(one.astype(int) - other).mean() > 3 for i, one in enumerate(drawn) for other in drawn[:i])
+    assert not [url for url in asked if "queue/join" in url]
+
+
+def test_methods_that_are_not_ticked_are_not_computed(visit):
+    page = visit()
+    explaining(page, "space shuttle")
+    page.locator("#settings button").first.click()
+    page.get_by_role("checkbox", name="Score-CAM", exact=True).uncheck()
+    page.wait_for_function("document.querySelector('#maps .cam-host').shadowRoot.querySelectorAll('figure').length === 3")
+    panel(page, "faster_scorecam", COMPLETE).wait_for()
+    assert panel(page, "scorecam").count() == 0
+
+
+def test_download_holds_what_the_page_shows(visit, tmp_path):
+    page = visit()
+    panel(page, "faster_scorecam", COMPLETE).wait_for()
+    stop(page)
+    with page.expect_download() as download:
+        page.locator("#download").click()
+    path = tmp_path / download.value.suggested_filename
+    download.value.save_as(path)
+    bundle = camkit.load_bundle(path)
+    assert (bundle.class_index, bundle.model) == (812, "efficientnet_lite0")
+    assert set(bundle.cams) == set(camkit.METHODS) and not bundle.cams["scorecam"].complete
+    with zipfile.ZipFile(path) as archive:
+        assert json.loads(archive.read("explanation.json"))["versions"]["camkit"] == camkit.__version__
+        assert Image.open(archive.open("overlay_gradcam.png")).size == (512, 512)
+
+
+def test_why_a_and_not_b(visit):
+    page = visit()
+    explaining(page, "space shuttle")
+    page.locator("#examples button", has_text="Cat or coffee?").click()
+    panel(page, "faster_scorecam", COMPLETE).wait_for()
+    page.get_by_role("tab", name="Why A and not B?").click()
+    page.locator("#other input").click()
+    page.locator("#other input").press_sequentially("espresso")
+    page.get_by_role("option", name="espresso").first.click()
+    page.locator("#contrast-go").click()
+    for key in ("a", "b", "difference"):
+        page.locator(f"#contrast figure[data-key={key}]{COMPLETE}").wait_for()
+    assert page.locator("#contrast figure[data-key=b] h3").inner_text().startswith("B: espresso")
+
+
+def test_cover_and_see(visit):
+    page = visit()
+    panel(page, "faster_scorecam", COMPLETE).wait_for()
+    stop(page)
+    page.get_by_role("tab", name="Cover and see").click()
+    canvas = page.locator("#painter canvas")
+    page.wait_for_function("document.querySelector('#painter .cam-host').shadowRoot.querySelector('canvas').width === 512")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 0.2 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 0.5 * box["height"], steps=4)
+    page.mouse.up()
+    page.locator("#cover table").first.wait_for()
+    text = page.locator("#cover").inner_text()
+    assert "space shuttle" in text and "mid grey" in text and "Grad-CAM++" in text
+    canvas.press("Delete")
+    page.locator("#cover", has_text="Paint over a part").wait_for()
+
+
+def test_two_visitors_see_their_own_pictures(visit):
+    first, second = visit(), visit()
+    explaining(first, "space shuttle")
+    explaining(second, "space shuttle")
+    first.locator("#examples button", has_text="Which cat?").click()
+    second.locator("#examples button", has_text="Petals or centre?").click()
+    explaining(first, "Egyptian cat")
+    explaining(second, "daisy")
+    assert canvas_shape(first) == (300, 451) and canvas_shape(second) == (427, 640)
+
+
+def canvas_shape(page) -> tuple[int, int]:
+    panel(page, "gradcam", COMPLETE).wait_for()
+    return canvas_pixels(page, "gradcam").shape[:2]

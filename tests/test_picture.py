@@ -1,0 +1,283 @@
+"""What becomes an (H, W, 3) uint8 RGB picture and how, and what is refused in which words."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from camkit import picture
+from camkit.picture import open_picture, to_rgb
+
+MODES = (
+    "1",
+    "L",
+    "LA",
+    "La",
+    "P",
+    "PA",
+    "RGB",
+    "RGBA",
+    "RGBa",
+    "RGBX",
+    "CMYK",
+    "YCbCr",
+    "HSV",
+    "LAB",
+    "I",
+    "I;16",
+    "I;16L",
+    "I;16B",
+    "F",
+)
+COLOURED = ("RGB", "RGBX", "CMYK", "YCbCr", "HSV", "LAB", "P")
+UNREADABLE = (
+    r"^The picture cannot be read: it is damaged or cut short, or it is not a picture\. "
+    r"Use PNG, JPEG, WebP, GIF or TIFF\.$"
+)
+
+
+def red_and_blue(mode):
+    """A 16 x 12 picture in `mode`, its left half red and its right half blue, or what the mode makes of them."""
+    image = Image.new("RGB", (16, 12), (255, 0, 0))
+    image.paste((0, 0, 255), (8, 0, 16, 12))
+    if mode == "P":
+        return image.quantize(2)
+    if mode in ("PA", "La", "I;16L"):
+        between = {"PA": "P", "La": "LA", "I;16L": "I;16"}[mode]
+        return image.convert(between).convert(mode) if mode != "I;16L" else image.convert("I").convert("I;16L")
+    if mode == "RGBa":
+        return image.convert("RGBA").convert("RGBa")
+    if mode == "I;16B":
+        return image.convert("I").convert("I;16B")
+    return image.convert(mode) if not mode.startswith("I;16") else image.convert("I").convert(mode)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_becomes_rgb_and_stays_as_it_was(mode):
+    image = red_and_blue(mode)
+    before = image.tobytes()
+    result = to_rgb(image)
+    assert (result.shape, result.dtype) == ((12, 16, 3), np.uint8)
+    assert (image.mode, image.size, image.tobytes()) == (mode, (16, 12), before)
+
+
+@pytest.mark.parametrize("mode", COLOURED)
+def test_colours_survive(mode):
+    result = to_rgb(red_and_blue(mode)).astype(int)
+    assert np.abs(result[:, :8] - (255, 0, 0)).max() <= 25  # what YCbCr, LAB and HSV round away
+    assert np.abs(result[:, 8:] - (0, 0, 255)).max() <= 25
+
+
+def file(image, kind="PNG", **options):
+    held = io.BytesIO()
+    image.save(held, kind, **options)
+    return held.getvalue()
+
+
+def test_transparent_is_white_in_every_way_that_a_file_says_it():
+    clear = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
+    palette = Image.new("P", (8, 8), 1)
+    palette.putpalette([0, 0, 0, 255, 0, 0])
+    ways = [
+        clear,
+        Image.new("LA", (8, 8), (0, 0)),
+        Image.open(io.BytesIO(file(palette, transparency=1))),
+        Image.open(io.BytesIO(file(Image.new("RGB", (8, 8), (1, 2, 3)), transparency=(1, 2, 3)))),
+        Image.open(io.BytesIO(file(Image.new("L", (8, 8), 7), transparency=7))),
+    ]
+    for image in ways:
+        np.testing.assert_array_equal(to_rgb(image), 255, err_msg=image.mode)
+
+
+def test_half_transparent_is_mixed_with_white():
+    # 255 x (1 - 128/255) + 0 x 128/255 = 127
+    np.testing.assert_array_equal(to_rgb(Image.new("RGBA", (8, 8), (0, 0, 0, 128))), 127)
+
+
+def test_16_bit_png_keeps_its_range_dark_or_bright():
+    grey = np.full((8, 8), 200, np.uint16)
+    grey[0, 0] = 65535
+    result = open_picture(file(Image.fromarray(grey)))
+    assert result[0, 0].tolist() == [255] * 3
+    assert result[1, 1].tolist() == [1] * 3  # 200 x 255 / 65535 = 0.78
+    dark = open_picture(file(Image.fromarray(np.full((8, 8), 200, np.uint16))))
+    assert dark[0, 0].tolist() == [1] * 3  # no brighter because nothing in the picture is
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ((0.0, 0.5, 1.0), (0, 128, 255)),  # a float picture in [0, 1]
+        ((0.0, 100.0, 200.0), (0, 100, 200)),  # in [0, 255]
+        ((0.0, 32896.0, 65535.0), (0, 128, 255)),  # in [0, 65535]
+        ((-1.0, 0.0, 1.0), (0, 128, 255)),  # of its own range
+        ((7e9, 7e9, 9e9), (0, 0, 255)),
+    ],
+)
+def test_float_grey_by_its_range(values, expected):
+    grey = np.repeat(np.float32(values), 8)[None].repeat(8, 0)  # 8 x 24
+    assert to_rgb(Image.fromarray(grey))[0, ::8, 0].tolist() == list(expected)
+
+
+def test_float_picture_that_is_not_a_number_is_refused():
+    grey = np.zeros((8, 8), np.float32)
+    grey[0, 0] = np.nan
+    with pytest.raises(ValueError, match=UNREADABLE):
+        to_rgb(Image.fromarray(grey))
+
+
+def test_constant_integer_picture_is_not_divided_by_its_range():
+    np.testing.assert_array_equal(to_rgb(Image.new("I", (8, 8), 70000)), 0)
+
+
+def test_exif_rotation_is_applied_and_the_input_keeps_its_own():
+    # Orientation 6: the picture is to be turned a quarter clockwise, so its left edge becomes its upper one.
+    image = Image.new("RGB", (16, 8), "black")
+    image.paste("white", (0, 0, 4, 8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    opened = Image.open(io.BytesIO(file(image, exif=exif)))
+    result = to_rgb(opened)
+    assert result.shape == (16, 8, 3)
+    assert result[:4].min() == 255
+    assert result[4:].max() == 0
+    assert (opened.size, opened.getexif()[0x0112]) == ((16, 8), 6)
+    np.testing.assert_array_equal(open_picture(file(image, exif=exif)), result)
+
+
+def test_first_frame_of_an_animation():
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
+    data = file(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert open_picture(data)[0, 0].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize("kind", picture.FORMATS)
+def test_every_format_by_path_and_by_bytes(kind, tmp_path):
+    data = file(red_and_blue("RGB"), kind)
+    (tmp_path / "picture").write_bytes(data)
+    by_path = open_picture(tmp_path / "picture")
+    assert by_path.shape == (12, 16, 3)
+    np.testing.assert_array_equal(by_path, open_picture(str(tmp_path / "picture")))
+    np.testing.assert_array_equal(by_path, open_picture(data))
+
+
+def test_an_array_is_copied():
+    array = np.random.default_rng(0).integers(0, 256, (8, 9, 3), np.uint8)
+    result = to_rgb(array)
+    np.testing.assert_array_equal(result, array)
+    assert not np.shares_memory(result, array)
+
+
+def test_a_read_only_array_or_a_view_will_do():
+    array = np.zeros((16, 16, 3), np.uint8)[::-2, ::2]
+    array.flags.writeable = False
+    assert to_rgb(array).flags.writeable
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((8, 8), np.uint8),
+        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((8, 8, 1), np.uint8),
+        np.zeros((8, 8, 3), np.float32),
+        np.zeros((1, 8, 8, 3), np.uint8),
+        np.zeros(0, np.uint8),
+    ],
+    ids=lambda array: f"{array.shape} {array.dtype}",
+)
+def test_other_arrays_are_refused_with_what_they_are(array):
+    with pytest.raises(ValueError, match=r"^The picture array is \(.*\) \w+: it must be \(H, W, 3\) uint8 RGB\.$"):
+        to_rgb(array)
+
+
+@pytest.mark.parametrize("thing", [None, "cat.jpg", b"", [[1, 2, 3]], 5])
+def test_what_is_no_picture_is_refused_with_what_it_is(thing):
+    with pytest.raises(
+        ValueError, match=r"^The picture is a \w+: give a Pillow image or an \(H, W, 3\) uint8 RGB array\.$"
+    ):
+        to_rgb(thing)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 100), (100, 7)])
+def test_too_small(size):
+    message = rf"^The picture is {size[0]} x {size[1]} pixels: each side must have at least 8\.$"
+    for call in (
+        lambda: to_rgb(Image.new("RGB", size)),
+        lambda: to_rgb(np.zeros((size[1], size[0], 3), np.uint8)),
+        lambda: open_picture(file(Image.new("RGB", size))),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+def test_the_smallest_and_the_longest_that_are_allowed():
+    assert to_rgb(Image.new("RGB", (8, 10_000))).shape == (10_000, 8, 3)
+
+
+def test_an_empty_array_is_too_small():
+    with pytest.raises(ValueError, match=r"^The picture is 0 x 0 pixels"):
+        to_rgb(np.zeros((0, 0, 3), np.uint8))
+
+
+@pytest.mark.parametrize("size", [(10_001, 8), (8, 10_001), (5001, 5000)])
+def test_too_large_is_refused_before_anything_is_decoded(size, monkeypatch):
+    data = file(Image.new("1", size))
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", lambda self: pytest.fail("decoded"))
+    with pytest.raises(
+        ValueError, match=rf"^The picture is {size[0]} x {size[1]} pixels: at most 25 megapixels and 10,000"
+    ):
+        open_picture(data)
+
+
+def test_a_file_too_large_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "large.png"
+    with path.open("wb") as sparse:
+        sparse.truncate(picture.MAX_BYTES + 1)
+    monkeypatch.setattr("pathlib.Path.read_bytes", lambda self: pytest.fail("read"))
+    with pytest.raises(ValueError, match=r"^The picture file has 20 MB: at most 20 MB are allowed\.$"):
+        open_picture(path)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"not a picture",
+        b"\x89PNG\r\n\x1a\n",
+        file(red_and_blue("RGB"))[:60],
+        file(red_and_blue("RGB"), "JPEG")[:200],
+        file(Image.new("RGB", (8, 8)), "BMP"),
+        b"GIF89a" + b"\xff" * 50,
+    ],
+    ids=["text", "a PNG's first bytes", "cut PNG", "cut JPEG", "BMP", "broken GIF"],
+)
+def test_unreadable(data):
+    with pytest.raises(ValueError, match=UNREADABLE):
+        open_picture(data)
+
+
+@pytest.mark.parametrize("kind", picture.FORMATS)
+def test_a_file_with_broken_bytes_is_a_picture_or_a_sentence(kind):
+    """Whatever a decoder trips over, the caller sees ValueError with the one sentence."""
+    data = file(Image.fromarray(np.random.default_rng(1).integers(0, 256, (12, 16, 3), np.uint8)), kind)
+    refused = 0
+    for place in range(0, len(data), max(1, len(data) // 60)):
+        broken = data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :]
+        try:
+            assert open_picture(broken).dtype == np.uint8
+        except ValueError as error:
+            refused += 1
+            assert str(error).startswith("The picture ")
+    assert refused
+
+
+def test_an_empty_file_and_a_missing_one(tmp_path):
+    with pytest.raises(ValueError, match=r"^The picture file is empty: choose a PNG, JPEG, WebP, GIF or TIFF file\.$"):
+        open_picture(b"")
+    with pytest.raises(
+        ValueError, match=r"^The picture file cannot be opened: it does not exist or may not be read\.$"
+    ):
+        open_picture(tmp_path / "none.png")
+    with pytest.raises(ValueError, match=r"^The picture file cannot be opened"):
+        open_picture(tmp_path)

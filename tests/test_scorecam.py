@@ -1,0 +1,167 @@
+"""Score-CAM's channels: their order, the dead among them, the blocks, and what happens when a GPU's memory ends."""
+
+import threading
+from functools import partial
+
+import numpy as np
+import pytest
+from conftest import stock
+from test_models import LIMIT, Arrivals
+
+from camkit import METHODS, scorecam
+from camkit.methods import channel_terms
+from camkit.models import Classifier, Meter
+from camkit.scorecam import blocks, ranked_channels
+
+
+def run(classifier, image, layer, stops):
+    """All progress of a run, and its meter."""
+    inputs, meter = classifier.preprocess(image), Meter()
+    activations = classifier.forward(inputs, layer)[0]
+    weigh = partial(channel_terms, METHODS["scorecam"], class_index=7)
+    return list(blocks(classifier, inputs, activations, layer, weigh, stops, meter)), meter
+
+
+@pytest.fixture
+def fresh(tiny):
+    """The tiny model in a Classifier whose parts a test may replace."""
+    return Classifier(tiny.model, tiny.spec)
+
+
+def test_channels_in_order_of_falling_deviation_without_the_dead():
+    # Six channels over two positions: deviations 0.5, 0 (dead), 2, 0 (constant), 0 (dead), 1.
+    activations = np.float32([[0, 0, 0, 3, 0, 1], [1, 0, 4, 3, 0, 3]]).reshape(1, 1, 2, 6)
+    channels, ranks = ranked_channels(activations)
+    assert channels.tolist() == [2, 5, 0, 3]
+    assert ranks.tolist() == [1, 2, 3, 5]  # the dead channel 1 ties with 3 and comes first
+
+
+def test_a_live_channel_may_be_negative_or_sum_to_zero():
+    activations = np.float32([[-1, 1, 0], [-1, -1, 0]]).reshape(1, 1, 2, 3)
+    assert ranked_channels(activations)[0].tolist() == [1, 0]
+
+
+def test_blocks_end_at_every_stop(fresh, noise):
+    fresh.block_size = 4
+    found, meter = run(fresh, noise, "late", [6, 12])
+    assert [progress.done for progress in found] == [4, 6, 10, 11]
+    assert {progress.live for progress in found} == {11}  # channel 3 is dead
+    assert meter.forward_passes == 11
+    assert [progress.meter.forward_passes for progress in found] == [4, 6, 10, 11]
+    assert [found[0].to_do(channels) for channels in (1, 6, 10, 11, 12)] == [1, 6, 10, 10, 11]
+
+
+def test_seconds_left_end_at_zero_and_seconds_grow(fresh, noise):
+    fresh.block_size = 2
+    found, _ = run(fresh, noise, "late", [12])
+    assert found[-1].seconds_left == 0
+    assert all(progress.seconds_left > 0 for progress in found[:-1])
+    seconds = [progress.meter.seconds for progress in found]
+    assert seconds == sorted(seconds)
+    assert seconds[0] > 0
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 128])
+def test_the_sum_does_not_depend_on_the_blocks(fresh, noise, size):
+    fresh.block_size = size
+    found, _ = run(fresh, noise, "late", [12])
+    expected = stock(
+        fresh.model,
+        "scorecam",
+        fresh.preprocess(noise),
+        7,
+        "late",
+        expand_cam=False,
+        normalize_cam=False,
+        activation_modifier=None,
+    )
+    np.testing.assert_allclose(found[-1].total, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("max_n", range(1, 13))
+def test_every_prefix_is_stock_faster_scorecam(tiny, noise, max_n):
+    """Up to the places where dead and constant channels tie: 3 (dead) is 11th, 5 (constant) is 12th."""
+    found, _ = run(tiny, noise, "late", [max_n])
+    expected = stock(
+        tiny.model, "faster_scorecam", tiny.preprocess(noise), 7, "late", max_n, expand_cam=False, normalize_cam=False
+    )
+    np.testing.assert_allclose(np.maximum(found[-1].total, 0), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_weighing_in_parts_is_weighing_at_once(tiny, noise, monkeypatch):
+    whole, _ = run(tiny, noise, "early", [8])
+    monkeypatch.setattr("camkit.methods.WEIGH_FLOATS", 24 * 20 * 3 * 3)  # three channels of 24 x 20 at a time
+    parts, _ = run(tiny, noise, "early", [8])
+    np.testing.assert_allclose(parts[-1].total, whole[-1].total, rtol=1e-5, atol=1e-6)
+
+
+class Cramped:
+    """A GPU that holds four pictures: wraps `masked_logits`, keeps the sizes asked for."""
+
+    def __init__(self, classifier, room=4):
+        self.classifier, self.room, self.sizes = classifier, room, []
+        self.original, classifier.masked_logits = classifier.masked_logits, self
+
+    def __call__(self, inputs, maps, *rest):
+        import tensorflow as tf
+
+        self.sizes.append(int(maps.shape[0]))
+        if maps.shape[0] > self.room:
+            raise tf.errors.ResourceExhaustedError(None, None, "the GPU is full")
+        return self.original(inputs, maps, *rest)
+
+
+def test_a_full_gpu_halves_the_block_and_goes_on(fresh, tiny, noise, monkeypatch):
+    monkeypatch.setattr(scorecam, "gpus", lambda: ("a GPU",))
+    fresh.block_size = 16
+    gpu = Cramped(fresh)
+    found, meter = run(fresh, noise, "late", [12])
+    expected, _ = run(tiny, noise, "late", [12])
+    assert gpu.sizes == [11, 8, 4, 4, 3]
+    assert fresh.block_size == 4
+    assert meter.forward_passes == 11  # what did not run is not counted
+    np.testing.assert_allclose(found[-1].total, expected[-1].total, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "room", "sizes"),
+    [((), 4, [11]), (("a GPU",), 0, [11, 8, 4, 2, 1])],
+    ids=["on a CPU", "not even one picture fits"],
+)
+def test_memory_that_halving_cannot_help_is_an_error(fresh, noise, monkeypatch, gpus, room, sizes):
+    import tensorflow as tf
+
+    fresh.block_size = 16
+    monkeypatch.setattr(scorecam, "gpus", lambda: gpus)
+    gpu = Cramped(fresh, room)
+    with pytest.raises(tf.errors.ResourceExhaustedError, match="the GPU is full"):
+        run(fresh, noise, "late", [12])
+    assert gpu.sizes == sizes
+    assert not fresh.lock.locked()
+
+
+def test_a_short_request_is_served_between_two_blocks(fresh, noise):
+    """While the first block runs, a prediction lines up; it is served before the second block begins."""
+    fresh.block_size = 4
+    fresh.predict(noise)
+    run(fresh, noise, "late", [1])  # compiles
+    fresh.lock._waiting, order, threads = Arrivals(), [], []
+    masked, whole = fresh._compiled["masked", "late"], fresh._compiled["whole", None]
+
+    def block(*arguments):
+        assert fresh.lock.locked()
+        if not threads:
+            threads.append(threading.Thread(target=fresh.predict, args=(noise,)))
+            threads[0].start()
+            assert fresh.lock._waiting.count.acquire(timeout=LIMIT)
+        order.append("block")
+        return masked(*arguments)
+
+    def prediction(*arguments):
+        order.append("prediction")
+        return whole(*arguments)
+
+    fresh._compiled.update({("masked", "late"): block, ("whole", None): prediction})
+    run(fresh, noise, "late", [12])
+    threads[0].join(LIMIT)
+    assert order == ["block", "prediction", "block", "block"]
