@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import hashlib
 import importlib.metadata
 import importlib.util
 import inspect
@@ -15,6 +16,9 @@ import io
 import itertools
 import logging
 import os
+import secrets
+import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,17 +30,18 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import gradio as gr
 import numpy as np
-from gradio import processing_utils, utils
+from gradio import utils
 from gradio.exceptions import InvalidPathError
 from gradio_client.utils import is_http_url_like
 from PIL import Image
 
 import camkit
-from camkit import faithfulness, models, picture, render
+from camkit import evaluate, faithfulness, models, picture, render
 from camkit.explain import contrast, map_of_inputs
 from camkit.imagenet import classes
 from camkit.methods import check_methods
-from camkit.parts import dial
+from camkit.report import summary_table, write_reports
+from camkit.summary import Facts
 
 HERE = Path(__file__).parent
 REVISION = (HERE / "REVISION").read_text().strip() if (HERE / "REVISION").exists() else "development"
@@ -286,22 +291,49 @@ class Picture(gr.Image):
 
     async def async_move_resource_to_block_cache(self, url_or_file_path):
         """Called before `preprocess` with what a payload names, after Gradio's own check of paths."""
-        if is_http_url_like(str(url_or_file_path)):
-            raise gr.Error("Send the picture itself: this server fetches none from an address.", print_exception=False,
-                           title="That picture cannot be used")
+        refuse_address(url_or_file_path)
         return await super().async_move_resource_to_block_cache(url_or_file_path)
 
     def _content(self, payload) -> bytes | Path:
         if payload.url and payload.url.startswith("data:"):
             return bytes_of_data_url(payload.url)
+        return uploaded(self, payload)
+
+
+class Zip(gr.File):
+    """A file input that gives handlers the path of an uploaded file and of no other, for the reasons of `Picture`."""
+
+    is_template = True
+
+    def preprocess(self, payload) -> Path | None:
+        if payload is None:
+            return None
         try:
-            path = Path(payload.path or "").resolve()
-            uploaded = path.is_relative_to(Path(self.GRADIO_CACHE).resolve()) and path.is_file()
-        except (OSError, ValueError):  # a name too long, or with a zero byte in it
-            uploaded = False
-        if not payload.path or not uploaded:
-            raise ValueError(NOT_UPLOADED)
-        return path
+            return uploaded(self, payload)
+        except ValueError as error:
+            raise gr.Error(str(error), print_exception=False, title="That file cannot be used") from error
+
+    async def async_move_resource_to_block_cache(self, url_or_file_path):
+        refuse_address(url_or_file_path)
+        return await super().async_move_resource_to_block_cache(url_or_file_path)
+
+
+def refuse_address(url_or_file_path) -> None:
+    if is_http_url_like(str(url_or_file_path)):
+        raise gr.Error("Send the file itself: this server fetches none from an address.", print_exception=False,
+                       title="That file cannot be used")
+
+
+def uploaded(component, payload) -> Path:
+    """The path of a payload's file; ValueError when it is not among the component's uploads."""
+    try:
+        path = Path(payload.path or "").resolve()
+        inside = path.is_relative_to(Path(component.GRADIO_CACHE).resolve()) and path.is_file()
+    except (OSError, ValueError):  # a name too long, or with a zero byte in it
+        inside = False
+    if not payload.path or not inside:
+        raise ValueError(NOT_UPLOADED)
+    return path
 
 
 def bytes_of_data_url(url: str, limit: int = picture.MAX_BYTES) -> bytes:
@@ -382,7 +414,7 @@ def api_explain(image, method, class_name, model, target_layer, max_n, alpha, co
         with VISITORS.api_run(visitor_of(request)):
             explanation = camkit.explain(*arguments)
     cam = explanation.cams[method]
-    overlay = camkit.overlay(explanation.image, cam.map, alpha, colormap)
+    overlay = _picture(camkit.overlay(explanation.image, cam.map, alpha, colormap))
     facts = _prediction_facts(explanation) | render.cam_facts(cam) | {"raw": cam.raw.tolist()}
     return overlay, facts, _file("maps.npz", render.maps_npz(explanation))
 
@@ -393,13 +425,14 @@ def api_compare(image, methods, class_name, model, target_layer, max_n, faithful
     complete and brings the zip. With `faithfulness` every map and the controls are measured as in /evaluate."""
     clf = classifier(model)
     stream = camkit.explain_stream(clf, needed(image), methods, open_class(class_name), target_layer, max_n)
+    final: dict[str, str] = {}
     with VISITORS.api_run(visitor_of(request)):
         for snapshot in stream:
             if not snapshot.complete:
-                yield _overlays(snapshot), _comparison(snapshot), None
+                yield _overlays(snapshot, final), _comparison(snapshot), None
         results = measured(clf, snapshot) if faithfulness else {}
     facts = _comparison(snapshot) | ({"faithfulness": evidence_json(results)} if results else {})
-    yield _overlays(snapshot), facts, bundle(snapshot, extra=csv_of(snapshot, results))
+    yield _overlays(snapshot, final), facts, bundle(snapshot, extra=csv_of(snapshot, results))
 
 
 @in_words
@@ -413,8 +446,15 @@ def api_evaluate(image, methods, class_name, model, request: gr.Request) -> dict
     return _comparison(explanation) | {"faithfulness": evidence_json(results)}
 
 
-def _overlays(snapshot) -> list:
-    return [(camkit.overlay(snapshot.image, cam.map), camkit.METHODS[key].name) for key, cam in snapshot.cams.items()]
+def _overlays(snapshot, final: dict[str, str]) -> list:
+    """The overlays as files with their captions; `final` keeps those of maps that will not change any more."""
+    files = {key: final.get(key) or _picture(camkit.overlay(snapshot.image, cam.map)) for key, cam in snapshot.cams.items()}
+    final.update({key: files[key] for key, cam in snapshot.cams.items() if cam.complete})
+    return [(path, camkit.METHODS[key].name) for key, path in files.items()]
+
+
+def _picture(image: np.ndarray) -> str:
+    return _file("overlay.png", render.encode(image))
 
 
 def _comparison(snapshot) -> dict:
@@ -436,8 +476,14 @@ def bundle(explanation, alpha: float = render.ALPHA, colormap: str = "viridis", 
 
 
 def _file(name: str, content: bytes) -> str:
-    """The path of a file in the folder that Gradio serves from and clears."""
-    return processing_utils.save_bytes_to_cache(content, name, cache_dir=utils.get_upload_folder())
+    """The path of a file in the folder that Gradio serves from and clears. Written aside and moved there: Gradio writes in
+    place, which cuts off a visitor who is just fetching the same result."""
+    path = Path(utils.get_upload_folder()).resolve() / hashlib.sha256(content).hexdigest() / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{secrets.token_hex(8)}")
+    aside.write_bytes(content)
+    aside.replace(path)
+    return str(path)
 
 
 # --- page: what a visitor sees -------------------------------------------------------------------------------------------
@@ -596,7 +642,8 @@ def on_prediction(session, methods, model, layer, max_n, full, request: gr.Reque
 @in_words
 def on_example(event: gr.EventData, methods, model, layer, max_n, full, request: gr.Request):
     """An example was chosen: its picture goes into the input and is explained."""
-    yield from show_example(EXAMPLES[int(event.index) % len(EXAMPLES)], methods, model, layer, max_n, full, request)
+    index = event.index if isinstance(event.index, int) else 0  # a browser sends a number, a stranger whatever he likes
+    yield from show_example(EXAMPLES[index % len(EXAMPLES)], methods, model, layer, max_n, full, request)
 
 
 @in_words
@@ -882,7 +929,7 @@ def on_explained(session, request: gr.Request):
 def on_dial(session, request: gr.Request):
     """Faster Score-CAM's channels against its likeness to the full Score-CAM, out of one run."""
     explanation = explained(session)
-    stream = dial(classifier(explanation.model), explanation.image, explanation.class_index, None, explanation.target_layer)
+    stream = evaluate.dial(classifier(explanation.model), explanation.image, explanation.class_index, None, explanation.target_layer)
     with VISITORS.page_run(visitor_of(request), same_maps=True) as run:
         for state in stream:
             if run.ended:
@@ -890,6 +937,31 @@ def on_dial(session, request: gr.Request):
             if state.points:
                 note = "" if state.complete else f"{state.channels} of {state.channels_total} channels, about {seconds_in_words(state.seconds_left)} left"
                 yield gr.update(value=render.dial_figure(state.points, state.complete), visible=True), note
+
+
+# --- many pictures ---------------------------------------------------------------------------------------------------------------
+
+
+@in_words
+def on_set(path, methods, model, request: gr.Request):
+    """Measures every picture of a zip; the figures so far are kept when it is stopped."""
+    if path is None:
+        raise ValueError("There is no zip: choose a file with pictures in it.")
+    pictures = evaluate.unzip_pictures(path)
+    clf = classifier(model)
+    settings = evaluate.Settings(tuple(methods), coherency="fast")
+    with VISITORS.page_run(visitor_of(request), same_maps=True) as run:
+        for state in evaluate.evaluate_stream(clf, pictures, settings):
+            if run.ended:
+                break
+            left = "" if state.seconds_left is None else f", about {seconds_in_words(state.seconds_left)} left"
+            yield f"{state.done} of {state.total} pictures{left}", gr.skip(), gr.skip()
+    facts = Facts.of(clf, settings, state)
+    with tempfile.TemporaryDirectory() as folder:
+        files = [_file(made.name, made.read_bytes()) for made in write_reports(Path(folder), facts)]
+    note = "" if state.complete else f"Stopped after {state.done} of {state.total} pictures: the figures are theirs. "
+    skipped = " ".join(f"Skipped {name}: {why}" for name, why in state.skipped.items())
+    yield note + skipped, f'<div class="evidence">{summary_table(facts).html()}</div>', gr.update(value=files, visible=True)
 
 
 # --- page: how it is laid out ------------------------------------------------------------------------------------------------
@@ -976,6 +1048,7 @@ def build() -> gr.Blocks:
             build_evidence(parts)
             build_contrast(parts)
             build_cover(parts)
+            build_set(parts)
             build_about()
         build_api()
         wire(demo, parts)
@@ -1074,6 +1147,23 @@ def build_cover(parts: dict) -> None:
                 parts["cover"] = gr.Markdown("Paint over a part of the picture.", elem_id="cover")
 
 
+def build_set(parts: dict) -> None:
+    limits = evaluate.ZipLimits()
+    with gr.Tab("Many pictures"):
+        gr.Markdown(f"One picture is an anecdote. Give a zip of up to {limits.pictures} pictures ({limits.total_bytes // 1_000_000} MB unpacked): "
+                    "every method and control is measured on each, and you get means with 95 % intervals, a CSV and a report.")
+        with gr.Row():
+            parts["zip"] = Zip(label="Zip of pictures", file_types=[".zip"], height=120, elem_id="zip", scale=2)
+            quick = [key for key in camkit.METHODS if key != "scorecam"]
+            parts["set_methods"] = gr.CheckboxGroup(METHOD_CHOICES, value=quick, label="Methods (full Score-CAM takes the longest by far)", scale=2)
+            with gr.Column(scale=0, min_width=120):
+                parts["set_go"] = gr.Button("Measure all", variant="primary", elem_id="set-go")
+                parts["set_stop"] = gr.Button("Stop", size="sm", elem_id="set-stop")
+        parts["set_note"] = gr.Markdown("", elem_id="set-note")
+        parts["set_table"] = gr.HTML("", elem_id="set-table")
+        parts["set_files"] = gr.File(label="Results", visible=False, elem_id="set-files")
+
+
 def wire(demo: gr.Blocks, parts: dict) -> None:
     """Which click leads to what. Everything here is private: the endpoints are in `build_api`."""
     settings = [parts[name] for name in ("methods", "model", "layer", "max_n", "full")]
@@ -1112,6 +1202,9 @@ def wire(demo: gr.Blocks, parts: dict) -> None:
         run.success(on_explained, session, evidence, api_visibility="private", show_progress_on=parts["evidence"])
     parts["measure"].click(on_measure, session, evidence, api_visibility="private", show_progress_on=parts["evidence"])
     parts["dial_go"].click(on_dial, session, [parts["dial"], parts["dial_note"]], api_visibility="private", show_progress_on=parts["dial_note"])
+    parts["set_go"].click(on_set, [parts["zip"], parts["set_methods"], parts["model"]], [parts["set_note"], parts["set_table"], parts["set_files"]],
+                          api_visibility="private", show_progress_on=parts["set_note"])
+    parts["set_stop"].click(on_stop, None, None, queue=False, **quiet)
     demo.unload(on_leave)
 
 
@@ -1120,13 +1213,34 @@ def build_about() -> None:
         for method in camkit.METHODS.values():
             gr.Markdown(f"### {method.name}\n{method.summary}\n\n$$ {method.formula} $$\n\n{method.differs} "
                         f"[{method.paper}]({method.url})", latex_delimiters=[{"left": "$$", "right": "$$", "display": True}])
-        gr.Markdown(ABOUT)
+        gr.Markdown(ABOUT, latex_delimiters=[{"left": "$", "right": "$", "display": False}])
+        gr.Code(API_EXAMPLE, language="python", interactive=False, show_label=False)
 
 
 ABOUT = """
-### What is shown
-$A^k$ is channel $k$ of the target layer, $y^c$ the class's score before softmax. Every map is brought from the layer's resolution
-to the picture by linear interpolation with aligned corners, as tf-keras-vis does, and scaled to 0 to 1.
+### What the symbols mean
+$A^k$ is channel $k$ of the target layer ($h \\times w$ values), $y^c$ the class's score before softmax, $p_c$ its probability after it,
+$x$ the picture as the model sees it (224 x 224). Every method gets the same model with linear outputs: Score-CAM takes the softmax
+itself, and a model that has one already would be softmaxed twice, which makes all weights nearly equal.
+
+### From a map to the picture
+A map has the layer's resolution (7 x 7 or 14 x 14 at the last layers). tf-keras-vis brings it to 224 x 224 by linear interpolation with
+aligned corners, which moves what lies near the border outward by up to half a cell, and scales it to 0 to 1. The page shows exactly that
+map, brought onto your picture's own size.
+
+### What the figures say
+Seconds and passes are what a method takes by itself: the one pass that the prediction and both gradient methods share is counted for
+each. A *forward pass* is one picture sent through the network. The metrics see one class on both sides; insertion starts from a blurred
+picture, deletion ends in the model's zero. One picture is an anecdote: the tab *Many pictures* gives means with intervals.
+
+### From a program
+*Use via API*, below, lists the endpoints with their parameters; `examples/client.py` shows them all:
+"""
+API_EXAMPLE = """from gradio_client import Client, handle_file
+
+client = Client("http://127.0.0.1:7860")  # or "owner/name" of a Space
+overlay, facts, maps = client.predict(
+    handle_file("examples/astronaut.jpg"), method="gradcam", class_name="space shuttle", api_name="/explain")
 """
 
 
@@ -1213,8 +1327,14 @@ def launch_options() -> dict:
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    demo, port = build(), os.environ.get("GRADIO_SERVER_PORT")
+    try:  # Gradio by itself would take the next free port, where nobody who named one would look
+        demo.launch(server_port=int(port) if port else None, prevent_thread_lock=True, **launch_options())
+    except (OSError, OverflowError) as error:
+        sys.exit(f"Port {port} cannot be used, it is taken or not allowed: set GRADIO_SERVER_PORT to another." if port else str(error))
     start_warming()
-    build().launch(**launch_options())
+    demo.block_thread()
 
 
 if __name__ == "__main__":

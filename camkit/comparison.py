@@ -109,8 +109,8 @@ def _how(facts: Facts) -> str:
     return (
         f"Measured with {facts.model_name} on {facts.pictures} pictures and {len(chances)} hand-drawn boxes (an even "
         f"map has {mean(chances, '{:.0%}')} of its energy inside), {os.cpu_count()} CPU cores; means over pictures or "
-        f"boxes, noise for Score-CAM over a sample. Layers: {', '.join((facts.target_layer, *facts.layers))}. The "
-        "claims are those of the tutorial this project grew out of, as printed there."
+        f"boxes. Layers: {', '.join((facts.target_layer, *facts.layers))}. The claims are those of the tutorial this "
+        "project grew out of, as printed there."
     )
 
 

@@ -57,7 +57,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 DEFAULTS = Settings()
-SAMPLE = 3  # pictures, evenly spread, on which the claims on noise and the dial run full Score-CAM as well
+SAMPLE = 3  # pictures, evenly spread, on which the dial runs up to the full Score-CAM
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def evaluate_stream(
 def _evaluating(classifier, pictures, settings, boxes, parts, saved: Checkpoint) -> Iterator[Evaluation]:
     model = _fingerprint(classifier)
     sample = np.linspace(0, len(pictures) - 1, SAMPLE).round()
-    values, skipped, spent = {part: [] for part in parts}, {}, []
+    values, skipped, spent, warm = {part: [] for part in parts}, {}, [], False
     for done, (name, source) in enumerate(pictures.items()):
         begin, fresh = time.perf_counter(), len(saved.values)
         try:
@@ -122,8 +122,9 @@ def _evaluating(classifier, pictures, settings, boxes, parts, saved: Checkpoint)
         given, sampled = boxes.get(name, ()), done in sample
         measured: dict = {}
         for part in parts:
-            case = Case(classifier, name, image, settings, given, measured, bool(spent), sampled)
+            case = Case(classifier, name, image, settings, given, measured, warm, sampled)
             key = _job_key(case, part, model)
+            warm = warm or (part == "metrics" and key not in saved.values)
             for step in _work(case, part, key, saved):
                 label = f"{PARTS[part].label}: {step}"
                 left = _seconds_left(spent, len(pictures) - done, time.perf_counter() - begin)

@@ -93,7 +93,7 @@ class Box:
 class Case:
     """One picture of the set: `image` (H, W, 3) uint8 RGB, its boxes, what "metrics" found once it has run; whether the
     classifier is `warm`, its compiled passes traced, which is no cost of a method; and whether it is `sampled`, one of
-    the few pictures on which the claims run full Score-CAM more than they must."""
+    the few pictures on which the dial is turned to its end."""
 
     classifier: Classifier
     picture: str
@@ -164,11 +164,9 @@ def metrics(case: Case) -> Work:
     }
 
 
-def _explained(
-    case: Case, image: np.ndarray, class_index: int | None, layer: str, methods: tuple[str, ...] = ()
-) -> Generator[str, None, Explanation]:
-    chosen = methods or case.settings.methods
-    for snapshot in explain_stream(case.classifier, image, chosen, class_index, layer, _max_n(case, layer)):
+def _explained(case: Case, image: np.ndarray, class_index: int | None, layer: str) -> Generator[str, None, Explanation]:
+    methods, max_n = case.settings.methods, _max_n(case, layer)
+    for snapshot in explain_stream(case.classifier, image, methods, class_index, layer, max_n):
         yield "maps"
     return snapshot
 
@@ -298,18 +296,15 @@ def noise(case: Case) -> Work:
     """The map's correlation with itself when the picture is noisy.
 
     The noise is added at the model's own input size: on a large picture the resizing would average most of it away, and
-    a sigma would mean something else for each picture. Full Score-CAM takes part on sampled pictures only.
+    a sigma would mean something else for each picture.
     """
-    methods = tuple(key for key in case.settings.methods if case.sampled or key in _FAST)
-    if not methods:
-        return {"picture": case.picture, "rows": []}
     height, width = case.classifier.input_size
     small = np.asarray(Image.fromarray(case.image).resize((width, height), Image.Resampling.BICUBIC), np.float64)
     rows = []
     for sigma in NOISE:
         added = np.random.default_rng([case.settings.seed, sigma]).normal(0, sigma, small.shape)
         noisy = np.uint8(np.rint(np.clip(small + added, 0, 255)))
-        explanation = yield from _explained(case, noisy, case.measured["class_index"], case.layer, methods)
+        explanation = yield from _explained(case, noisy, case.measured["class_index"], case.layer)
         rows += [
             {"key": key, "sigma": sigma, "correlation": correlation(cam.map, case.maps[key])}
             for key, cam in explanation.cams.items()
@@ -464,7 +459,7 @@ PARTS: dict[str, Part] = {
     for part in (
         Part("metrics", "maps, costs and faithfulness", metrics),
         Part("layers", "earlier layers", layers),
-        Part("noise", "noise", noise, True),
+        Part("noise", "noise", noise),
         Part("boxes", "boxes", boxes),
         Part("dial", "the dial of Faster Score-CAM", dialled, True),
         Part("alignment", "alignment", alignment),

@@ -96,7 +96,7 @@ def layer_table(facts: Facts) -> Table:
 def noise_table(facts: Facts) -> Table:
     """The map's correlation with itself under noise."""
     rows = ((f"sigma {sigma}", *facts.intervals("noise", "correlation", "{:.3f}", sigma=sigma)) for sigma in NOISE)
-    note = "Gaussian noise of a fixed seed, added to the picture at the model's input size."
+    note = "Gaussian noise of a fixed seed, added to every picture at the model's input size."
     return Table("Noise: the map's correlation with itself", ("Grey levels", *facts.each(NAMES.get)), tuple(rows), note)
 
 
@@ -219,7 +219,7 @@ def _sampled(facts: Facts) -> list[str]:
     names = [value["picture"] for value in facts.values.get("dial", ()) if value["points"]]
     if not names:
         return []
-    return [f"Sampled: the dial, and the noise for full Score-CAM, on {', '.join(names)}. All else on every picture."]
+    return [f"Sampled: the dial, turned to its end on {', '.join(names)}. All else was measured on every picture."]
 
 
 def markdown_report(facts: Facts) -> str:

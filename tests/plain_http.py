@@ -9,6 +9,7 @@ import re
 import site
 import tempfile
 import uuid
+from functools import cache
 from pathlib import Path
 
 import httpx
@@ -27,6 +28,7 @@ def upload(url: str, content: bytes, name: str = "picture.png") -> str:
     return answer.json()[0]
 
 
+@cache
 def events(url: str) -> list[dict]:
     """Every event of the page and the API: its `id`, `api_name`, `api_visibility` and the types of its inputs."""
     config = httpx.get(f"{url}/config", timeout=LIMIT).json()

@@ -4,12 +4,14 @@ Order, never time, decides what waited for what: the classifier's passes are rec
 """
 
 import json
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 
 import httpx
+import load_api
 import numpy as np
 import plain_http
 import pytest
@@ -454,3 +456,19 @@ def test_nobody_goes_past_the_queue(server_url):
     for name in ("classify", "explain", "compare", "evaluate"):
         answer = httpx.post(f"{server_url}/gradio_api/run/{name}", json={"data": []})
         assert answer.status_code == 404, name
+
+
+def test_a_result_is_never_written_over_while_somebody_fetches_it(server_url):
+    """Two visitors with the same result share a file; Gradio's own would be emptied and filled again under the first."""
+    import app
+
+    path = app._file("maps.npz", b"the same")
+    with open(path, "rb") as fetching:
+        assert app._file("maps.npz", b"the same") == path
+        assert os.fstat(fetching.fileno()).st_ino != os.stat(path).st_ino
+        assert fetching.read() == b"the same"
+
+
+def test_sixteen_clients_at_once_get_right_answers_and_none_is_lost(server_url):
+    seconds, lost = load_api.many(server_url, clients=16, requests=2)
+    assert (len(seconds), lost) == (32, 0)

@@ -226,13 +226,10 @@ def test_arguments_are_checked_at_the_call(tiny):
             evaluate_stream(tiny, pictures, settings, parts=wanted)
 
 
-def test_full_score_cam_is_sampled_where_the_claims_would_run_it_often(tiny):
+def test_the_dial_is_turned_to_its_end_on_a_sample_of_the_pictures(tiny):
     pictures = {f"{seed}.png": picture(seed) for seed in range(5)}
-    last = finished(tiny, pictures, Settings(steps=1, coherency="none"), parts=("noise", "dial"))
+    last = finished(tiny, pictures, Settings(steps=1, coherency="none"), parts=("dial",))
     assert [bool(value["points"]) for value in last.values["dial"]] == [True, False, True, False, True]
-    noisy = [{each["key"] for each in value["rows"]} for value in last.values["noise"]]
-    assert ["scorecam" in keys for keys in noisy] == [True, False, True, False, True]
-    assert all("faster_scorecam" in keys for keys in noisy)
     assert all(value["moved"]["10"] < 1e-6 < value["moved"]["5"] for value in last.values["dial"])
 
 
@@ -264,6 +261,16 @@ def test_a_stream_closed_half_way_goes_on_where_it_was(tiny, tmp_path, monkeypat
     assert again.values["metrics"][0] == state.values["metrics"][0]  # the clock's readings are kept, too
     forbid(monkeypatch)
     assert finished(tiny, PICTURES, FAST, checkpoint=tmp_path / "c").values == again.values
+
+
+def test_the_first_picture_measured_pays_for_no_warming_up(tiny, tmp_path):
+    """Also when the pictures before it were taken from the checkpoint, with work of another part done on them."""
+    path = tmp_path / "c"
+    first = {"0.png": PICTURES["0.png"]}
+    finished(tiny, first, FAST, checkpoint=path)
+    states = list(evaluate_stream(tiny, PICTURES, FAST, parts=("alignment",), checkpoint=path))
+    warmed = {state.picture for state in states if state.label.endswith("warming up")}
+    assert warmed == {"1.png"}
 
 
 def test_closing_stops_within_a_picture(tiny):
@@ -597,7 +604,7 @@ def test_the_reports_say_how_it_was_measured_and_what_was_not(everything):
     assert all(said in text for said in (
         "3 pictures, Tiny, target layer late", "Student's t", "Wilson's", "the model's zero (mid grey)",
         "Coherency, and so ADCC, was measured for every method",
-        "Sampled: the dial, and the noise for full Score-CAM, on ",
+        "Sampled: the dial, turned to its end on ",
         "Skipped: no\\|picture<b>.png. The picture cannot be read",
         "Not compared: the published figures are VGG16's",
     ))  # fmt: skip

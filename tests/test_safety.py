@@ -126,9 +126,12 @@ def test_a_payload_of_another_shape_is_refused(server_url, folder, event):
 
 
 @pytest.mark.parametrize("event", PICTURE_EVENTS)
-@pytest.mark.parametrize("payload", [{"meta": META}, {}], ids=["with meta", "without"])
-def test_what_was_uploaded_is_opened(server_url, uploaded, event, payload):
-    assert send(server_url, {"path": uploaded, **payload}, event)["success"]
+def test_what_was_uploaded_is_opened(server_url, uploaded, event):
+    assert send(server_url, {"path": uploaded, "meta": META}, event)["success"]
+
+
+def test_what_was_uploaded_is_opened_without_meta_too(server_url, uploaded):
+    assert send(server_url, {"path": uploaded})["success"]
 
 
 def test_every_event_that_takes_a_picture_is_tested(server_url):
@@ -198,7 +201,7 @@ def test_no_event_of_the_page_gives_a_file_away(server_url, folder, event_data):
             plain_http.refusal(message)
 
 
-@pytest.mark.parametrize("index", [10**30, -1, "x", "0; rm", None, {"path": "/etc/passwd"}, float("1e300")])
+@pytest.mark.parametrize("index", [10**30, -1, "x", "0; rm", None, {"path": "x"}, float("1e300")])
 def test_an_example_that_does_not_exist(server_url, index):
     message = plain_http.run(server_url, plain_http.event_id(server_url, "on_example"), REST["on_picture"], {"index": index})
     if not message["success"]:

@@ -1,0 +1,78 @@
+"""`python app.py` as people start it: a process of its own that gets ready, answers, and ends when it is told to."""
+
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import httpx
+from conftest import EXAMPLES, ROOT, free_port
+from gradio_client import Client, handle_file
+
+LIMIT = 60
+READY = "Running on local URL:"
+
+
+@contextmanager
+def started(port: int, uploads):
+    """The process, its output in one pipe; killed when a test leaves it running."""
+    settings = {name: value for name, value in os.environ.items() if not name.startswith(("CAMKIT_", "GRADIO_"))}
+    settings |= {"GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(uploads), "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=settings, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def lines_until(process, wanted: str) -> str:
+    """The output up to and with the line that holds `wanted`; fails when it ends or takes too long."""
+    held, end = "", time.monotonic() + LIMIT
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while wanted not in held:
+            assert selector.select(max(0, end - time.monotonic())), f"no {wanted!r} in {LIMIT} s:\n{held}"
+            line = process.stdout.readline()
+            assert line, f"ended without {wanted!r}:\n{held}"
+            held += line
+    return held
+
+
+def test_it_gets_ready_answers_and_ends_cleanly(tmp_path):
+    port, begin = free_port(), time.monotonic()
+    url = f"http://127.0.0.1:{port}"
+    with started(port, tmp_path / "uploads") as process:
+        lines_until(process, f"{READY}  {url}")
+        config = httpx.get(f"{url}/config", timeout=LIMIT)
+        seconds = time.monotonic() - begin
+        assert config.status_code == 200
+        assert config.json()["analytics_enabled"] is False
+        client = Client(url, verbose=False, download_files=str(tmp_path / "downloads"), analytics_enabled=False)
+        _, facts, _ = client.predict(handle_file(str(EXAMPLES / "coffee.jpg")), api_name="/explain")
+        client.close()
+        assert facts["complete"]
+        process.send_signal(signal.SIGTERM)
+        rest, _ = process.communicate(timeout=10)
+        assert "Traceback" not in rest
+        assert process.returncode in (0, -signal.SIGTERM, 128 + signal.SIGTERM)
+    assert seconds < 20 * max(1.0, os.getloadavg()[0] / os.cpu_count())  # 20 s on a machine that does nothing else
+    print(f"first answer after {seconds:.1f} s")
+
+
+def test_a_taken_port_is_named(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with started(port, tmp_path) as process:
+            output, _ = process.communicate(timeout=LIMIT)
+    assert process.returncode == 1
+    assert output.strip().splitlines()[-1] == (
+        f"Port {port} cannot be used, it is taken or not allowed: set GRADIO_SERVER_PORT to another.")
+    assert "Traceback" not in output
