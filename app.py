@@ -22,7 +22,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -989,10 +989,13 @@ CSS = """
 #controls { align-items: end; }
 #controls .block { padding: 6px 10px; }
 #buttons { gap: 6px; }
-#evidence, .evidence { overflow-x: auto; max-width: 100%; min-width: 0; }
-.evidence table { border: 0 !important; border-collapse: collapse; font-size: 13px; width: 100%; font-variant-numeric: tabular-nums; }
+#evidence, #set-table { overflow-x: auto; max-width: calc(100vw - 34px); }
+.tabs { max-width: calc(100vw - 18px); }
+.tab-wrapper { overflow: hidden; }
+.evidence table, .evidence thead, .evidence tbody, .evidence tr { border: 0 !important; }
+.evidence table { border-collapse: collapse; font-size: 13px; width: 100%; font-variant-numeric: tabular-nums; }
 .evidence th, .evidence td { padding: 5px 8px; border: 0 !important; border-bottom: 1px solid var(--border-color-primary) !important; text-align: right; white-space: nowrap; }
-.evidence th[scope=row], .evidence thead th:first-child { text-align: left; }
+.evidence th[scope=row], .evidence th:first-child, .evidence td:first-child { text-align: left; }
 .evidence th small { display: block; font-weight: 400; color: var(--body-text-color-subdued); }
 .evidence abbr { text-decoration: underline dotted; cursor: help; }
 .evidence .best { font-weight: 700; background: var(--color-accent-soft); }
@@ -1157,7 +1160,7 @@ def build_set(parts: dict) -> None:
             quick = [key for key in camkit.METHODS if key != "scorecam"]
             parts["set_methods"] = gr.CheckboxGroup(METHOD_CHOICES, value=quick, label="Methods (full Score-CAM takes the longest by far)", scale=2)
             with gr.Column(scale=0, min_width=120):
-                parts["set_go"] = gr.Button("Measure all", variant="primary", elem_id="set-go")
+                parts["set_go"] = gr.Button("Measure all", variant="primary", size="md", elem_id="set-go")
                 parts["set_stop"] = gr.Button("Stop", size="sm", elem_id="set-stop")
         parts["set_note"] = gr.Markdown("", elem_id="set-note")
         parts["set_table"] = gr.HTML("", elem_id="set-table")

@@ -103,7 +103,7 @@ def curves_figure(results: Mapping, names: Mapping[str, str], controls: Collecti
     from plotly.subplots import make_subplots
 
     figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.04, subplot_titles=(
-        "Insertion: important pixels restored first (higher is better)", "Deletion: important pixels removed first (lower is better)"))
+        "Insertion (higher is better)", "Deletion (lower is better)"))
     for position, (key, result) in enumerate(results.items()):
         line = {"color": "#8a8f98", "dash": ("dot", "dash", "dashdot")[position % 3], "width": 1.5} if key in controls else {
             "color": LINES[position % len(LINES)], "width": 2.5}
@@ -151,7 +151,10 @@ def dial_figure(points: Collection, complete: bool):
 
 
 def _laid_out(figure, height: int):
-    # No background of its own, so that it fits a light and a dark page.
+    # No background of its own and grey lines, so that it fits a light and a dark page.
+    figure.update_xaxes(gridcolor="rgba(128,128,128,0.25)", zerolinecolor="rgba(128,128,128,0.5)")
+    figure.update_yaxes(gridcolor="rgba(128,128,128,0.25)", zerolinecolor="rgba(128,128,128,0.5)")
+    figure.update_annotations(font_size=13)
     return figure.update_layout(height=height, margin={"l": 60, "r": 20, "t": 40, "b": 50}, paper_bgcolor="rgba(0,0,0,0)",
                                 plot_bgcolor="rgba(128,128,128,0.06)", font={"color": "#7d8590"},
                                 legend={"orientation": "h", "y": -0.22})

@@ -42,7 +42,8 @@ def many(url: str, clients: int, requests: int) -> tuple[list[float], int]:
         def visit(number: int) -> list[float | None]:
             own = connect(url, folder)
             together.wait(LIMIT)
-            seconds = [timed(own, name, expected[name]) for name in (NAMES * requests)[number:number + requests]]
+            names = [NAMES[(number + turn) % len(NAMES)] for turn in range(requests)]
+            seconds = [timed(own, name, expected[name]) for name in names]
             own.close()
             return seconds
 

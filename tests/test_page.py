@@ -110,6 +110,7 @@ def test_nobody_meets_an_empty_page_and_four_panels_fill(visit, tmp_path):
     page.locator("#curves .js-plotly-plot").wait_for(timeout=2 * PATIENCE)
     assert page.locator("#evidence tbody tr").count() == len(camkit.METHODS) + 3
     assert page.locator("#evidence .best").count() >= 9
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1440
 
 
 def take_readme_pictures(page, folder: Path) -> None:

@@ -143,7 +143,7 @@ def test_the_server_fetches_no_address(server_url, address):
     """Gradio would download it, of any size, past the limit of an upload."""
     address = address.format(port=httpx.URL(server_url).port)
     assert plain_http.refusal(send(server_url, {"path": address, "meta": META})) == (
-        "Send the picture itself: this server fetches none from an address.")
+        "Send the file itself: this server fetches none from an address.")
     assert plain_http.refusal(send(server_url, {"path": address})) == NOT_UPLOADED
 
 
