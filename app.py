@@ -1228,8 +1228,10 @@ itself, and a model that has one already would be softmaxed twice, which makes a
 
 ### From a map to the picture
 A map has the layer's resolution (7 x 7 or 14 x 14 at the last layers). tf-keras-vis brings it to 224 x 224 by linear interpolation with
-aligned corners, which moves what lies near the border outward by up to half a cell, and scales it to 0 to 1. The page shows exactly that
-map, brought onto your picture's own size.
+aligned corners, which moves what lies near the border outward by up to half a cell, and scales it to 0 to 1. Measured with the
+four methods on the seven example pictures, half-pixel alignment instead raises insertion by 0.007 and deletion, where lower is better, by
+0.006; their difference does not move (+0.001, 95 % interval -0.010 to +0.011). So the page shows exactly tf-keras-vis's map, brought onto
+your picture's own size.
 
 ### What the figures say
 Seconds and passes are what a method takes by itself: the one pass that the prediction and both gradient methods share is counted for

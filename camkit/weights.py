@@ -154,7 +154,7 @@ class WeightsFile:
             expected = isinstance(error, WeightsError)
             message = str(error) if expected else f"{self.name}'s weights could not be had ({type(error).__name__}): see the log."
             self._note(self._state("failed", message))
-            logger.warning("%s", message, exc_info=not expected)
+            logger.warning("%s", message if expected else f"{message} {error!r}")
 
     # On disk
 

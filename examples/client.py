@@ -1,13 +1,13 @@
 """All endpoints of the demo, called from Python: `python examples/client.py [URL] [FOLDER]`.
 
-URL is a running demo, http://127.0.0.1:7860 unless given; FOLDER, the current one unless given, receives an overlay, its
-maps and the bundle. Needs `pip install gradio_client` and nothing else of this repository but a picture.
+URL is a running demo, http://127.0.0.1:7860 unless given; FOLDER, the current one unless given, receives an overlay,
+its maps and the bundle. Needs `pip install gradio_client` and nothing else of this repository but a picture.
 
 The same without Python, here for /classify: upload, ask, fetch the answer.
 
     curl -F files=@examples/astronaut.jpg $URL/gradio_api/upload        # ["<path>"]
     curl -H "Content-Type: application/json" $URL/gradio_api/call/classify \\
-         -d '{"data": [{"path": "<path>", "meta": {"_type": "gradio.FileData"}}, "auto", 3]}'      # {"event_id": "<id>"}
+         -d '{"data": [{"path": "<path>", "meta": {"_type": "gradio.FileData"}}, "auto", 3]}'   # {"event_id": "<id>"}
     curl $URL/gradio_api/call/classify/<id>                             # event: complete, data: [{"model": ...
 """
 
@@ -53,7 +53,8 @@ def classify(client: Client, model: str) -> None:
 
 def explain(client: Client, model: str, folder: Path) -> None:
     overlay, facts, maps = client.predict(
-        PICTURE, method="gradcam", class_name="space shuttle", model=model, alpha=0.5, colormap="turbo", api_name="/explain")
+        PICTURE, method="gradcam", class_name="space shuttle", model=model, alpha=0.5, colormap="turbo",
+        api_name="/explain")
     height, width = facts["raw_shape"]
     print(f"\nGrad-CAM for {facts['class_name']}: {width} x {height} raw map in {facts['seconds']:.2f} s")
     print(f"  {save(overlay, folder / 'overlay.png')}, {save(maps, folder / 'maps.npz')}")
@@ -61,7 +62,8 @@ def explain(client: Client, model: str, folder: Path) -> None:
 
 def compare(client: Client, model: str, folder: Path) -> None:
     """All four methods. The answers arrive while they are computed; the last one is complete."""
-    job = client.submit(PICTURE, class_name="space shuttle", model=model, target_layer=LAYER[model], api_name="/compare")
+    job = client.submit(
+        PICTURE, class_name="space shuttle", model=model, target_layer=LAYER[model], api_name="/compare")
     print("\nFour methods:")
     for _, facts, bundle in job:
         done = sum(row["complete"] for row in facts["methods"])

