@@ -41,7 +41,7 @@ from camkit.explain import contrast, map_of_inputs
 from camkit.imagenet import classes
 from camkit.methods import check_methods
 from camkit.report import summary_table, write_reports
-from camkit.summary import Facts
+from camkit.summary import NAMES, Facts
 
 HERE = Path(__file__).parent
 REVISION = (HERE / "REVISION").read_text().strip() if (HERE / "REVISION").exists() else "development"
@@ -808,7 +808,6 @@ def on_painter(session) -> tuple:
 
 # --- evidence: how far each map can be believed ------------------------------------------------------------------------------
 
-NAMES = {key: entry.name for key, entry in {**camkit.METHODS, **faithfulness.CONTROLS}.items()}
 SOON = 30.0  # seconds; a measurement expected to take longer waits for a click
 
 
