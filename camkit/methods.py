@@ -148,7 +148,7 @@ def _term(method: Method, activations, logits, class_index: int) -> np.ndarray:
     model = _recorded_model(tuple(activations.shape[1:]), int(logits.shape[-1]))
     with model.recording(logits, None):
         cam = resolve_name(method.visualizer)(model)(
-            lambda output: output[:, class_index], activations,
+            lambda output: output.numpy()[:, class_index], activations,
             penultimate_layer=model.layers[0], seek_penultimate_conv_layer=False, activation_modifier=None,
             expand_cam=False, normalize_cam=False)
     return np.asarray(cam, np.float32)[0]

@@ -25,7 +25,7 @@ from .weights import VGG16_LAYERS, VGG16_WEIGHTS, WeightsFile, check_layout
 
 # What one batch may hold in activations, input and output of the widest layer counted. On a CPU larger batches are no
 # faster per picture; on a GPU they are, until its memory ends.
-CPU_BLOCK_BYTES = 256 * 2**20
+CPU_BLOCK_BYTES = 128 * 2**20
 GPU_BLOCK_SHARE = 0.25
 LARGEST_BLOCK = 128
 
