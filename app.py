@@ -20,6 +20,7 @@ import secrets
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -48,6 +49,7 @@ REVISION = (HERE / "REVISION").read_text().strip() if (HERE / "REVISION").exists
 LIBRARIES = ("gradio", "tensorflow", "keras", "tf-keras-vis", "numpy", "pillow")
 LONGEST_SIDE = 1280  # of the picture on the page; the API answers in the picture's own size
 PREVIEW_CHANNELS = 64  # of Score-CAM when it is not to run in full
+REDRAW_SECONDS = 0.4  # between two redraws of a map that is being refined; drawing each block would slow the next
 QUEUE_LENGTH = 64
 FILES_LIVE = 3600  # seconds that uploads and downloads are kept
 METHOD_CHOICES = [(method.name, key) for key, method in camkit.METHODS.items()]
@@ -581,12 +583,16 @@ def explain_on_page(image, class_index, methods, model, layer, max_n, full, requ
         max_n = min(int(max_n), clf.channels(layer))
         url = render.data_url(image, "JPEG", quality=88)
         stream = camkit.explain_stream(clf, image, methods, class_index, layer, max_n)
+        finished, drawn = -1, 0.0
         for snapshot in stream:
             if run.replaced:
                 return
             enough = not full and _channels_done(snapshot) >= PREVIEW_CHANNELS
             stopped = not snapshot.complete and (run.stopped or enough)
-            yield page_update(snapshot, run, url, stopped, model)
+            final = sum(cam.complete for cam in snapshot.cams.values())
+            if stopped or final != finished or time.monotonic() - drawn >= REDRAW_SECONDS:
+                yield page_update(snapshot, run, url, stopped, model)
+                finished, drawn = final, time.monotonic()
             if stopped:
                 stream.close()
                 return
