@@ -103,8 +103,10 @@ def classifier(model: str) -> camkit.Classifier:
         failed = spec.weights.state  # read before the new attempt replaces what the last one has to say
         spec.weights.download_in_background()
         state = failed if failed.status == "failed" else spec.weights.state
-        raise ValueError(f"{spec.name} has no weights here yet. {state.sentence} "
-                         f"Meanwhile use {camkit.MODELS[default_model()].name}.")
+        raise ValueError(
+            f"{spec.name} has no weights here yet. {state.sentence} "
+            f"Meanwhile use {camkit.MODELS[default_model()].name}."
+        )
     return camkit.load(model)
 
 
@@ -181,7 +183,9 @@ class Visitors:
     def api_run(self, visitor: str) -> Iterator[Run]:
         with self._guard:
             if visitor in self._runs:
-                raise ValueError("A Score-CAM of yours is still running: one at a time for each visitor. Wait for it, or cancel it.")
+                raise ValueError(
+                    "A Score-CAM of yours is still running: one at a time for each visitor. Wait for it, or cancel it."
+                )
             run = self._runs[visitor] = Run(next(self._numbers))
         try:
             yield run
@@ -218,7 +222,9 @@ def visitor_of(request: gr.Request) -> str:
 
 
 UNREADABLE = "The request cannot be read: what each endpoint takes is described at /gradio_api/info."
-UNEXPECTED = "This could not be computed: a value sent is of the wrong type, or the fault is the server's and is in its log."
+UNEXPECTED = (
+    "This could not be computed: a value sent is of the wrong type, or the fault is the server's and is in its log."
+)
 
 
 def refusal(error: Exception) -> gr.Error:
@@ -235,12 +241,14 @@ def in_words(function):
     """Turns what a visitor did wrong into one sentence; whatever else fails stays in the server's log."""
 
     if inspect.isgeneratorfunction(function):
+
         @functools.wraps(function)
         def stream(*args, **kwargs):
             try:
                 yield from function(*args, **kwargs)
             except Exception as error:
                 raise refusal(error) from error
+
         return stream
 
     @functools.wraps(function)
@@ -249,6 +257,7 @@ def in_words(function):
             return function(*args, **kwargs)
         except Exception as error:
             raise refusal(error) from error
+
     return call
 
 
@@ -322,8 +331,11 @@ class Zip(gr.File):
 
 def refuse_address(url_or_file_path) -> None:
     if is_http_url_like(str(url_or_file_path)):
-        raise gr.Error("Send the file itself: this server fetches none from an address.", print_exception=False,
-                       title="That file cannot be used")
+        raise gr.Error(
+            "Send the file itself: this server fetches none from an address.",
+            print_exception=False,
+            title="That file cannot be used",
+        )
 
 
 def uploaded(component, payload) -> Path:
@@ -361,8 +373,17 @@ def api_info() -> dict:
         "revision": REVISION,
         "default_model": default_model(),
         "models": {key: _model_info(spec) for key, spec in camkit.MODELS.items()},
-        "methods": {key: {"name": method.name, "summary": method.summary, "formula": method.formula, "paper": method.paper,
-                          "url": method.url, "differs": method.differs} for key, method in camkit.METHODS.items()},
+        "methods": {
+            key: {
+                "name": method.name,
+                "summary": method.summary,
+                "formula": method.formula,
+                "paper": method.paper,
+                "url": method.url,
+                "differs": method.differs,
+            }
+            for key, method in camkit.METHODS.items()
+        },
         "colormaps": list(camkit.COLORMAPS),
         "device": models.device_name(),
         "gpus": list(models.gpus()),
@@ -373,8 +394,14 @@ def api_info() -> dict:
 def _model_info(spec) -> dict:
     state = "ready" if is_ready(spec.key) else spec.weights.state.status
     sentence = f"{spec.name} is bundled." if spec.weights is None else spec.weights.state.sentence
-    return {"name": spec.name, "state": state, "message": sentence, "source": spec.source,
-            "target_layers": list(spec.target_layers), "default_target_layer": spec.target_layers[-1]}
+    return {
+        "name": spec.name,
+        "state": state,
+        "message": sentence,
+        "source": spec.source,
+        "target_layers": list(spec.target_layers),
+        "default_target_layer": spec.target_layers[-1],
+    }
 
 
 def versions() -> dict[str, str]:
@@ -450,7 +477,9 @@ def api_evaluate(image, methods, class_name, model, request: gr.Request) -> dict
 
 def _overlays(snapshot, final: dict[str, str]) -> list:
     """The overlays as files with their captions; `final` keeps those of maps that will not change any more."""
-    files = {key: final.get(key) or _picture(camkit.overlay(snapshot.image, cam.map)) for key, cam in snapshot.cams.items()}
+    files = {
+        key: final.get(key) or _picture(camkit.overlay(snapshot.image, cam.map)) for key, cam in snapshot.cams.items()
+    }
     final.update({key: files[key] for key, cam in snapshot.cams.items() if cam.complete})
     return [(path, camkit.METHODS[key].name) for key, path in files.items()]
 
@@ -465,9 +494,14 @@ def _comparison(snapshot) -> dict:
 
 
 def _prediction_facts(explanation) -> dict:
-    return {"model": explanation.model, "target_layer": explanation.target_layer, "class_index": explanation.class_index,
-            "class_name": explanation.class_name, "probability": explanation.probability,
-            "predictions": [vars(prediction) for prediction in explanation.predictions]}
+    return {
+        "model": explanation.model,
+        "target_layer": explanation.target_layer,
+        "class_index": explanation.class_index,
+        "class_name": explanation.class_name,
+        "probability": explanation.probability,
+        "predictions": [vars(prediction) for prediction in explanation.predictions],
+    }
 
 
 def bundle(explanation, alpha: float = render.ALPHA, colormap: str = "viridis", extra: dict | None = None) -> str:
@@ -533,8 +567,11 @@ def panel(key: str, cam, stopped: bool) -> dict:
     if not cam.complete and stopped:
         shown |= {"badge": "partial", "note": f"Partial map: stopped after {done}."}
     elif not cam.complete:
-        shown |= {"badge": "refining", "progress": cam.channels / cam.channels_total,
-                  "facts": f"{done} · about {seconds_in_words(cam.seconds_left)} left"}
+        shown |= {
+            "badge": "refining",
+            "progress": cam.channels / cam.channels_total,
+            "facts": f"{done} · about {seconds_in_words(cam.seconds_left)} left",
+        }
     if cam.all_zero and cam.complete:
         shown["note"] = "The map is zero everywhere: by this method nothing in the picture speaks for this class."
     return shown
@@ -555,7 +592,9 @@ def status_html(model: str) -> str:
     spec = camkit.MODELS[default_model() if model == "auto" else model]
     parts = [f"<b>{spec.name}</b>{' (bundled)' if spec.weights is None else ''} on {device_in_words()}"]
     parts += [other.weights.state.sentence for other in camkit.MODELS.values() if other.weights is not None]
-    return f'<div class="headline"><h1>What did the classifier look at?</h1><p role="status">{" · ".join(parts)}</p></div>'
+    return (
+        f'<div class="headline"><h1>What did the classifier look at?</h1><p role="status">{" · ".join(parts)}</p></div>'
+    )
 
 
 @functools.cache
@@ -628,7 +667,9 @@ def on_picture(image, methods, model, layer, max_n, full, request: gr.Request):
 def on_settings(session, methods, model, layer, max_n, full, request: gr.Request):
     """Other settings, on the picture and the class that the page has."""
     if session is not None and session.explanation is not None:
-        yield from explain_on_page(session.image, session.explanation.class_index, methods, model, layer, max_n, full, request)
+        yield from explain_on_page(
+            session.image, session.explanation.class_index, methods, model, layer, max_n, full, request
+        )
 
 
 @in_words
@@ -745,23 +786,46 @@ def on_contrast(session, other, method, request: gr.Request):
     with VISITORS.page_run(visitor_of(request), same_maps=True) as run:
         first = shown.cams.get(method)
         if first is None or not first.complete:
-            first = _until_replaced(camkit.explain_stream(clf, shown.image, class_index=shown.class_index, **arguments), run).cams[method]
+            first = _until_replaced(
+                camkit.explain_stream(clf, shown.image, class_index=shown.class_index, **arguments), run
+            ).cams[method]
         second = _until_replaced(camkit.explain_stream(clf, shown.image, class_index=int(other), **arguments), run)
     maps = contrast(first, second.cams[method])
     name = camkit.METHODS[method].name
     views = [
         ("a", f"A: {shown.class_name}", f"{name}, probability {percent(shown.probability)}", maps.first, False),
         ("b", f"B: {second.class_name}", f"{name}, probability {percent(second.probability)}", maps.second, False),
-        ("difference", "A minus B", "Orange speaks for A, purple for B, white for neither or both.", (maps.difference + 1) / 2, True),
+        (
+            "difference",
+            "A minus B",
+            "Orange speaks for A, purple for B, white for neither or both.",
+            (maps.difference + 1) / 2,
+            True,
+        ),
     ]
-    return {"run": run.number, "image": render.data_url(shown.image, "JPEG", quality=88), "alt": "map over the picture",
-            "panels": [_view(*view, peak=maps) for view in views]}
+    return {
+        "run": run.number,
+        "image": render.data_url(shown.image, "JPEG", quality=88),
+        "alt": "map over the picture",
+        "panels": [_view(*view, peak=maps) for view in views],
+    }
 
 
 def _view(key, title, how, values, diverging, peak) -> dict:
     level = np.uint8(np.rint(128 + 127 * (2 * values - 1))) if diverging else render.grey(values)
-    facts = f"from {peak.difference.min():.2f} to {peak.difference.max():.2f}" if diverging else f"largest value {values.max():.2f} of 1"
-    return {"key": key, "title": title, "how": how, "map": render.data_url(level), "facts": facts, "diverging": diverging}
+    facts = (
+        f"from {peak.difference.min():.2f} to {peak.difference.max():.2f}"
+        if diverging
+        else f"largest value {values.max():.2f} of 1"
+    )
+    return {
+        "key": key,
+        "title": title,
+        "how": how,
+        "map": render.data_url(level),
+        "facts": facts,
+        "diverging": diverging,
+    }
 
 
 def _until_replaced(stream, run: Run):
@@ -783,13 +847,27 @@ def on_cover(session, painting) -> str:
     inputs = clf.preprocess(shown.image)[0]
     pictures = np.stack([faithfulness.covered(inputs, region, key) for key in faithfulness.BASELINES])
     probabilities = clf.score_fn(shown.class_index)(pictures)
-    rows = [f"| {baseline.name}{f' ({clf.spec.zero})' if baseline.key == 'zero' else ''} | {percent(shown.probability)} | **{percent(probability)}** |"
-            for baseline, probability in zip(faithfulness.BASELINES.values(), probabilities, strict=True)]
-    said = [f"| {camkit.METHODS[key].name} | {faithfulness.energy_inside(np.clip(cam.map, 0, 1), region):.0%} |"
-            for key, cam in shown.cams.items()]
-    return "\n".join([f"**{shown.class_name}**, with {share:.0%} of the picture covered:", "",
-                      "| covered with | before | after |", "| --- | --- | --- |", *rows, "",
-                      f"| method | share of its map in the {share:.0%} you covered |", "| --- | --- |", *said])
+    rows = [
+        f"| {baseline.name}{f' ({clf.spec.zero})' if baseline.key == 'zero' else ''} | {percent(shown.probability)} | **{percent(probability)}** |"
+        for baseline, probability in zip(faithfulness.BASELINES.values(), probabilities, strict=True)
+    ]
+    said = [
+        f"| {camkit.METHODS[key].name} | {faithfulness.energy_inside(np.clip(cam.map, 0, 1), region):.0%} |"
+        for key, cam in shown.cams.items()
+    ]
+    return "\n".join(
+        [
+            f"**{shown.class_name}**, with {share:.0%} of the picture covered:",
+            "",
+            "| covered with | before | after |",
+            "| --- | --- | --- |",
+            *rows,
+            "",
+            f"| method | share of its map in the {share:.0%} you covered |",
+            "| --- | --- |",
+            *said,
+        ]
+    )
 
 
 def region_of(painting) -> np.ndarray:
@@ -822,15 +900,27 @@ def measuring(clf, explanation) -> Iterator[tuple]:
     Coherency needs the map of the masked picture, which for a full Score-CAM would double its cost: it is left out there."""
     maps = {key: np.clip(cam.map, 0, 1) for key, cam in explanation.cams.items() if cam.complete}
     count = clf.channels(explanation.target_layer)
-    quick = [key for key in maps if camkit.METHODS[key].uses_gradient or camkit.METHODS[key].channels(count, explanation.max_n) < count]
+    quick = [
+        key
+        for key in maps
+        if camkit.METHODS[key].uses_gradient or camkit.METHODS[key].channels(count, explanation.max_n) < count
+    ]
     cam_fns = {key: functools.partial(_masked_map, clf, explanation, key) for key in quick}
     return faithfulness.measure_stream(
-        clf.score_fn(explanation.class_index), clf.preprocess(explanation.image)[0], maps, cam_fns,
-        explanation.probability, batch_size=clf.block_size, heartbeat=True)
+        clf.score_fn(explanation.class_index),
+        clf.preprocess(explanation.image)[0],
+        maps,
+        cam_fns,
+        explanation.probability,
+        batch_size=clf.block_size,
+        heartbeat=True,
+    )
 
 
 def _masked_map(clf, explanation, key: str, inputs: np.ndarray) -> np.ndarray:
-    cam_map = map_of_inputs(clf, inputs[None], key, explanation.class_index, explanation.target_layer, explanation.max_n)
+    cam_map = map_of_inputs(
+        clf, inputs[None], key, explanation.class_index, explanation.target_layer, explanation.max_n
+    )
     return np.clip(cam_map, 0, 1)
 
 
@@ -841,10 +931,17 @@ def measured(clf, explanation) -> dict:
 
 def evidence_json(results: dict) -> dict:
     controls = _controls(results)
-    return {key: {"name": NAMES[key], "control": key in controls, **result.metrics,
-                  "beats_controls": None if key in controls else faithfulness.beats_controls(result, controls.values()),
-                  "insertion_curve": _curve(result.insertion), "deletion_curve": _curve(result.deletion)}
-            for key, result in results.items()}
+    return {
+        key: {
+            "name": NAMES[key],
+            "control": key in controls,
+            **result.metrics,
+            "beats_controls": None if key in controls else faithfulness.beats_controls(result, controls.values()),
+            "insertion_curve": _curve(result.insertion),
+            "deletion_curve": _curve(result.deletion),
+        }
+        for key, result in results.items()
+    }
 
 
 def _curve(curve) -> dict:
@@ -857,12 +954,17 @@ def _controls(results: dict) -> dict:
 
 def evidence_table(results: dict, cams: dict) -> str:
     """A row for each method and control, a column for each metric; the best method's value of each column is marked."""
-    head = "".join(f'<th scope="col"><abbr tabindex="0" title="{metric.summary} {metric.formula}. {metric.source}">{metric.name}</abbr> '
-                   f'{"↓" if metric.better == "lower" else "↑"}</th>' for metric in faithfulness.METRICS.values())
+    head = "".join(
+        f'<th scope="col"><abbr tabindex="0" title="{metric.summary} {metric.formula}. {metric.source}">{metric.name}</abbr> '
+        f"{'↓' if metric.better == 'lower' else '↑'}</th>"
+        for metric in faithfulness.METRICS.values()
+    )
     best = {key: _best(metric, results) for key, metric in faithfulness.METRICS.items()}
     rows = "".join(_evidence_row(key, result, results, cams, best) for key, result in results.items())
-    return (f'<div class="evidence"><table><thead><tr><th scope="col">Map</th>{head}<th scope="col">Seconds</th></tr></thead>'
-            f"<tbody>{rows}</tbody></table></div>")
+    return (
+        f'<div class="evidence"><table><thead><tr><th scope="col">Map</th>{head}<th scope="col">Seconds</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
 
 
 def _best(metric, results: dict) -> float | None:
@@ -876,10 +978,17 @@ def _evidence_row(key: str, result, results: dict, cams: dict, best: dict) -> st
     cells = []
     for name, value in result.metrics.items():
         text = "–" if value is None else faithfulness.METRICS[name].format.format(value)
-        cells.append(f'<td class="best">{text}<span class="only-read"> (best)</span></td>'
-                     if key not in controls and value is not None and value == best[name] else f"<td>{text}</td>")
+        cells.append(
+            f'<td class="best">{text}<span class="only-read"> (best)</span></td>'
+            if key not in controls and value is not None and value == best[name]
+            else f"<td>{text}</td>"
+        )
     verdict = ""
-    if key not in controls and len(controls) == len(faithfulness.CONTROLS) and not faithfulness.beats_controls(result, controls.values()):
+    if (
+        key not in controls
+        and len(controls) == len(faithfulness.CONTROLS)
+        and not faithfulness.beats_controls(result, controls.values())
+    ):
         verdict = "<small>no better than a control on this picture</small>"
     cost = seconds_in_words(cams[key].seconds) if key in cams else ""
     kind = ' class="control"' if key in controls else ""
@@ -891,13 +1000,17 @@ def evidence_figures(results: dict, cams: dict) -> tuple:
     gains = {key: result.metrics["insertion_minus_deletion"] for key, result in results.items()}
     floor = max((gains[key] for key in controls), default=None)
     seconds = {key: cams[key].seconds for key in results if key in cams}
-    return (gr.update(value=render.curves_figure(results, NAMES, controls), visible=True),
-            gr.update(value=render.cost_figure(seconds, gains, NAMES, floor), visible=True))
+    return (
+        gr.update(value=render.curves_figure(results, NAMES, controls), visible=True),
+        gr.update(value=render.cost_figure(seconds, gains, NAMES, floor), visible=True),
+    )
 
 
 def expected_seconds(clf, explanation) -> float:
     """What a measurement will take: pictures to score, times what one forward pass took in this run."""
-    cost = min((cam.seconds / (cam.forward_passes + cam.backward_passes) for cam in explanation.cams.values()), default=0.0)
+    cost = min(
+        (cam.seconds / (cam.forward_passes + cam.backward_passes) for cam in explanation.cams.values()), default=0.0
+    )
     return cost * 57 * (len(explanation.cams) + len(faithfulness.CONTROLS))
 
 
@@ -915,13 +1028,22 @@ def on_measure(session, request: gr.Request):
             if result is not None:
                 results[key] = result
                 yield evidence_table(results, explanation.cams), *[gr.skip()] * 3
-    yield evidence_table(results, explanation.cams), *evidence_figures(results, explanation.cams), (session.run, results)
+    yield (
+        evidence_table(results, explanation.cams),
+        *evidence_figures(results, explanation.cams),
+        (session.run, results),
+    )
 
 
 @in_words
 def on_explained(session, request: gr.Request):
     """After an explanation: measures by itself when that is quick and nothing newer has begun."""
-    if session is None or session.explanation is None or not session.explanation.cams or VISITORS.busy(visitor_of(request)):
+    if (
+        session is None
+        or session.explanation is None
+        or not session.explanation.cams
+        or VISITORS.busy(visitor_of(request))
+    ):
         return
     expected = expected_seconds(classifier(session.explanation.model), session.explanation)
     if expected <= SOON:
@@ -934,13 +1056,19 @@ def on_explained(session, request: gr.Request):
 def on_dial(session, request: gr.Request):
     """Faster Score-CAM's channels against its likeness to the full Score-CAM, out of one run."""
     explanation = explained(session)
-    stream = evaluate.dial(classifier(explanation.model), explanation.image, explanation.class_index, None, explanation.target_layer)
+    stream = evaluate.dial(
+        classifier(explanation.model), explanation.image, explanation.class_index, None, explanation.target_layer
+    )
     with VISITORS.page_run(visitor_of(request), same_maps=True) as run:
         for state in stream:
             if run.ended:
                 return
             if state.points:
-                note = "" if state.complete else f"{state.channels} of {state.channels_total} channels, about {seconds_in_words(state.seconds_left)} left"
+                note = (
+                    ""
+                    if state.complete
+                    else f"{state.channels} of {state.channels_total} channels, about {seconds_in_words(state.seconds_left)} left"
+                )
                 yield gr.update(value=render.dial_figure(state.points, state.complete), visible=True), note
 
 
@@ -966,7 +1094,11 @@ def on_set(path, methods, model, request: gr.Request):
         files = [_file(made.name, made.read_bytes()) for made in write_reports(Path(folder), facts)]
     note = "" if state.complete else f"Stopped after {state.done} of {state.total} pictures: the figures are theirs. "
     skipped = " ".join(f"Skipped {name}: {why}" for name, why in state.skipped.items())
-    yield note + skipped, f'<div class="evidence">{summary_table(facts).html()}</div>', gr.update(value=files, visible=True)
+    yield (
+        note + skipped,
+        f'<div class="evidence">{summary_table(facts).html()}</div>',
+        gr.update(value=files, visible=True),
+    )
 
 
 # --- page: how it is laid out ------------------------------------------------------------------------------------------------
@@ -1017,8 +1149,14 @@ EXAMPLES_JS = """element.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-index]');
   if (button) trigger('select', {index: Number(button.dataset.index)});
 });"""
-THEME = gr.themes.Default(primary_hue="indigo", neutral_hue="slate", spacing_size="sm", text_size="sm",
-                          font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+THEME = gr.themes.Default(
+    primary_hue="indigo",
+    neutral_hue="slate",
+    spacing_size="sm",
+    text_size="sm",
+    font=["system-ui", "sans-serif"],
+    font_mono=["ui-monospace", "monospace"],
+)
 
 
 @functools.cache
@@ -1032,14 +1170,23 @@ def examples_html() -> str:
         thumbnail = Image.open(example.path)
         thumbnail.thumbnail((160, 160))
         url = render.data_url(np.asarray(thumbnail.convert("RGB")), "JPEG", quality=80)
-        buttons.append(f'<button type="button" data-index="{index}"><img src="{url}" alt=""><span>{example.question}</span></button>')
+        buttons.append(
+            f'<button type="button" data-index="{index}"><img src="{url}" alt=""><span>{example.question}</span></button>'
+        )
     return f'<div class="cam-examples" role="group" aria-label="Example pictures">{"".join(buttons)}</div>'
 
 
 def maps_component(value, elem_id: str, style: str = "") -> gr.HTML:
     style = f' style="{style}"' if style else ""
-    return gr.HTML(value, html_template=f'<div class="cam-host"{style}></div>', js_on_load=browser_code("panels.js"),
-                   elem_id=elem_id, tables=render.tables(), alpha=render.ALPHA, colormap=next(iter(camkit.COLORMAPS)))
+    return gr.HTML(
+        value,
+        html_template=f'<div class="cam-host"{style}></div>',
+        js_on_load=browser_code("panels.js"),
+        elem_id=elem_id,
+        tables=render.tables(),
+        alpha=render.ALPHA,
+        colormap=next(iter(camkit.COLORMAPS)),
+    )
 
 
 def class_dropdown(label: str, **options) -> gr.Dropdown:
@@ -1049,8 +1196,12 @@ def class_dropdown(label: str, **options) -> gr.Dropdown:
 
 def build() -> gr.Blocks:
     """The page and its endpoints, not launched."""
-    with Page(title="Class activation maps, side by side", analytics_enabled=False, fill_width=True,
-                   delete_cache=(600, FILES_LIVE)) as demo:
+    with Page(
+        title="Class activation maps, side by side",
+        analytics_enabled=False,
+        fill_width=True,
+        delete_cache=(600, FILES_LIVE),
+    ) as demo:
         parts = build_main()
         with gr.Tabs():
             build_evidence(parts)
@@ -1084,19 +1235,34 @@ def build_main() -> dict:
 def build_input(parts: dict) -> None:
     parts["image"] = Picture(label="Picture", sources=["upload", "webcam", "clipboard"], height=190, elem_id="picture")
     parts["examples"] = gr.HTML(examples_html(), js_on_load=EXAMPLES_JS, elem_id="examples")
-    parts["prediction"] = gr.Label(num_top_classes=5, label="Prediction: click a class to explain it", elem_id="prediction",
-                                   show_heading=False)
+    parts["prediction"] = gr.Label(
+        num_top_classes=5, label="Prediction: click a class to explain it", elem_id="prediction", show_heading=False
+    )
     parts["explained"] = gr.Markdown("", elem_id="explained")
     parts["class_box"] = class_dropdown("Explain any class (type to search 1000 names)", elem_id="class-box")
 
 
 def build_views(parts: dict) -> None:
     with gr.Row(elem_id="controls"):
-        parts["mode"] = gr.Radio([("Overlay", "overlay"), ("Heatmap only", "heatmap"), ("Masked picture", "masked")], value="overlay",
-                                 label="View", scale=3, min_width=390, elem_id="mode")
-        parts["alpha"] = gr.Slider(0, 1, render.ALPHA, step=0.05, label="Overlay opacity", scale=2, min_width=150, elem_id="alpha")
-        parts["colormap"] = gr.Dropdown([(name, key) for key, name in camkit.COLORMAPS.items()], value="viridis", label="Colours",
-                                        scale=1, min_width=110, elem_id="colormap")
+        parts["mode"] = gr.Radio(
+            [("Overlay", "overlay"), ("Heatmap only", "heatmap"), ("Masked picture", "masked")],
+            value="overlay",
+            label="View",
+            scale=3,
+            min_width=390,
+            elem_id="mode",
+        )
+        parts["alpha"] = gr.Slider(
+            0, 1, render.ALPHA, step=0.05, label="Overlay opacity", scale=2, min_width=150, elem_id="alpha"
+        )
+        parts["colormap"] = gr.Dropdown(
+            [(name, key) for key, name in camkit.COLORMAPS.items()],
+            value="viridis",
+            label="Colours",
+            scale=1,
+            min_width=110,
+            elem_id="colormap",
+        )
         with gr.Column(scale=0, min_width=110, elem_id="buttons"):
             parts["stop"] = gr.Button("Stop", interactive=False, size="sm", variant="stop", elem_id="stop")
             parts["download"] = gr.Button("Download", size="sm", elem_id="download")
@@ -1105,21 +1271,27 @@ def build_views(parts: dict) -> None:
 
 def build_settings(parts: dict) -> None:
     with gr.Accordion("Settings: methods, model, layer, channels", open=False, elem_id="settings"):
-        parts["methods"] = gr.CheckboxGroup(METHOD_CHOICES, value=list(camkit.METHODS), label="Methods (those not ticked are not computed)")
+        parts["methods"] = gr.CheckboxGroup(
+            METHOD_CHOICES, value=list(camkit.METHODS), label="Methods (those not ticked are not computed)"
+        )
         with gr.Row():
             model = default_model()
             layers = list(camkit.MODELS[model].target_layers)
             parts["model"] = gr.Dropdown(MODEL_CHOICES, value=model, label="Model", elem_id="model")
             parts["layer"] = gr.Dropdown(layers, value=layers[-1], label="Target layer", elem_id="layer")
             parts["max_n"] = gr.Slider(1, 1280, 10, step=1, label="Channels of Faster Score-CAM", elem_id="max-n")
-            parts["full"] = gr.Checkbox(True, label=f"Score-CAM in full (else {PREVIEW_CHANNELS} channels)", elem_id="full")
+            parts["full"] = gr.Checkbox(
+                True, label=f"Score-CAM in full (else {PREVIEW_CHANNELS} channels)", elem_id="full"
+            )
 
 
 def build_evidence(parts: dict) -> None:
     with gr.Tab("How far to believe it"):
         with gr.Row():
-            gr.Markdown("Each map decides which pixels of your picture are hidden or shown; the classifier then says what that did to the "
-                        "class. Maps that know nothing of the picture stand beside as controls. Hover or focus a column's name.")
+            gr.Markdown(
+                "Each map decides which pixels of your picture are hidden or shown; the classifier then says what that did to the "
+                "class. Maps that know nothing of the picture stand beside as controls. Hover or focus a column's name."
+            )
             parts["measure"] = gr.Button("Measure", scale=0, min_width=120, elem_id="measure")
         parts["evidence"] = gr.HTML("Measured once the maps are complete.", elem_id="evidence")
         parts["results"] = gr.State(None, time_to_live=FILES_LIVE)
@@ -1128,7 +1300,9 @@ def build_evidence(parts: dict) -> None:
             with gr.Column(min_width=320):
                 parts["cost"] = gr.Plot(label="Cost against faithfulness", elem_id="cost", visible=False)
             with gr.Column(min_width=320):
-                gr.Markdown("**The Faster Score-CAM dial.** How many channels until it equals the full Score-CAM? One streamed run tells.")
+                gr.Markdown(
+                    "**The Faster Score-CAM dial.** How many channels until it equals the full Score-CAM? One streamed run tells."
+                )
                 parts["dial_go"] = gr.Button("Turn the dial", size="sm", elem_id="dial-go")
                 parts["dial_note"] = gr.Markdown("")
                 parts["dial"] = gr.Plot(show_label=False, elem_id="dial", visible=False)
@@ -1136,11 +1310,15 @@ def build_evidence(parts: dict) -> None:
 
 def build_contrast(parts: dict) -> None:
     with gr.Tab("Why A and not B?"):
-        gr.Markdown("A is the class explained above. Choose B: both maps on one scale, and what speaks for the one against the other.")
+        gr.Markdown(
+            "A is the class explained above. Choose B: both maps on one scale, and what speaks for the one against the other."
+        )
         with gr.Row():
             parts["other"] = class_dropdown("B: the other class", scale=2, elem_id="other")
             parts["contrast_method"] = gr.Dropdown(METHOD_CHOICES, value=METHOD_CHOICES[0][1], label="Method", scale=1)
-            parts["contrast_go"] = gr.Button("Compare", variant="primary", scale=0, min_width=120, elem_id="contrast-go")
+            parts["contrast_go"] = gr.Button(
+                "Compare", variant="primary", scale=0, min_width=120, elem_id="contrast-go"
+            )
         parts["contrast"] = maps_component(None, "contrast", "--cam-height: 300px; --cam-column: 30%")
 
 
@@ -1149,8 +1327,12 @@ def build_cover(parts: dict) -> None:
         parts["cover_tab"] = tab
         with gr.Row():
             with gr.Column(min_width=300):
-                parts["painter"] = gr.HTML({"image": "", "mask": None}, html_template='<div class="cam-host"></div>',
-                                           js_on_load=browser_code("painter.js"), elem_id="painter")
+                parts["painter"] = gr.HTML(
+                    {"image": "", "mask": None},
+                    html_template='<div class="cam-host"></div>',
+                    js_on_load=browser_code("painter.js"),
+                    elem_id="painter",
+                )
             with gr.Column(min_width=300):
                 parts["cover"] = gr.Markdown("Paint over a part of the picture.", elem_id="cover")
 
@@ -1158,12 +1340,16 @@ def build_cover(parts: dict) -> None:
 def build_set(parts: dict) -> None:
     limits = evaluate.ZipLimits()
     with gr.Tab("Many pictures"):
-        gr.Markdown(f"One picture is an anecdote. Give a zip of up to {limits.pictures} pictures ({limits.total_bytes // 1_000_000} MB unpacked): "
-                    "every method and control is measured on each, and you get means with 95 % intervals, a CSV and a report.")
+        gr.Markdown(
+            f"One picture is an anecdote. Give a zip of up to {limits.pictures} pictures ({limits.total_bytes // 1_000_000} MB unpacked): "
+            "every method and control is measured on each, and you get means with 95 % intervals, a CSV and a report."
+        )
         with gr.Row():
             parts["zip"] = Zip(label="Zip of pictures", file_types=[".zip"], height=120, elem_id="zip", scale=2)
             quick = [key for key in camkit.METHODS if key != "scorecam"]
-            parts["set_methods"] = gr.CheckboxGroup(METHOD_CHOICES, value=quick, label="Methods (full Score-CAM takes the longest by far)", scale=2)
+            parts["set_methods"] = gr.CheckboxGroup(
+                METHOD_CHOICES, value=quick, label="Methods (full Score-CAM takes the longest by far)", scale=2
+            )
             with gr.Column(scale=0, min_width=120):
                 parts["set_go"] = gr.Button("Measure all", variant="primary", size="md", elem_id="set-go")
                 parts["set_stop"] = gr.Button("Stop", size="sm", elem_id="set-stop")
@@ -1193,25 +1379,47 @@ def wire(demo: gr.Blocks, parts: dict) -> None:
     model_outputs = [parts["model"], parts["layer"], parts["status"], parts["timer"]]
     chosen = parts["model"].input(on_model, parts["model"], model_outputs, **quiet)
     runs.append(chosen.then(on_settings, current, outputs, **private))
-    offered = parts["offer"].click(lambda: (default_model(), gr.update(visible=False)), None, [parts["model"], parts["offer"]], **quiet)
-    runs.append(offered.then(on_model, parts["model"], model_outputs, **quiet).then(on_settings, current, outputs, **private))
+    offered = parts["offer"].click(
+        lambda: (default_model(), gr.update(visible=False)), None, [parts["model"], parts["offer"]], **quiet
+    )
+    runs.append(
+        offered.then(on_model, parts["model"], model_outputs, **quiet).then(on_settings, current, outputs, **private)
+    )
     parts["timer"].tick(on_tick, parts["model"], [parts["status"], parts["offer"], parts["timer"]], **quiet)
     parts["stop"].click(on_stop, None, None, queue=False, **quiet)
     view = [parts["alpha"], parts["colormap"], parts["mode"]]
     for control in view:
         control.change(None, view, None, js=VIEW_JS, **quiet)
-    ready = parts["download"].click(on_download, [session, parts["results"], parts["alpha"], parts["colormap"]], parts["bundle"], api_visibility="private")
+    ready = parts["download"].click(
+        on_download,
+        [session, parts["results"], parts["alpha"], parts["colormap"]],
+        parts["bundle"],
+        api_visibility="private",
+    )
     ready.success(None, None, None, js="() => document.querySelector('#bundle').click()", api_visibility="private")
-    parts["contrast_go"].click(on_contrast, [session, parts["other"], parts["contrast_method"]], parts["contrast"], api_visibility="private")
+    parts["contrast_go"].click(
+        on_contrast, [session, parts["other"], parts["contrast_method"]], parts["contrast"], api_visibility="private"
+    )
     parts["cover_tab"].select(on_painter, session, [parts["painter"], parts["cover"]], **quiet)
     parts["painter"].input(on_cover, [session, parts["painter"]], parts["cover"], trigger_mode="always_last", **quiet)
     evidence = [parts[name] for name in ("evidence", "curves", "cost", "results")]
     for run in runs:
         run.success(on_explained, session, evidence, api_visibility="private", show_progress_on=parts["evidence"])
     parts["measure"].click(on_measure, session, evidence, api_visibility="private", show_progress_on=parts["evidence"])
-    parts["dial_go"].click(on_dial, session, [parts["dial"], parts["dial_note"]], api_visibility="private", show_progress_on=parts["dial_note"])
-    parts["set_go"].click(on_set, [parts["zip"], parts["set_methods"], parts["model"]], [parts["set_note"], parts["set_table"], parts["set_files"]],
-                          api_visibility="private", show_progress_on=parts["set_note"])
+    parts["dial_go"].click(
+        on_dial,
+        session,
+        [parts["dial"], parts["dial_note"]],
+        api_visibility="private",
+        show_progress_on=parts["dial_note"],
+    )
+    parts["set_go"].click(
+        on_set,
+        [parts["zip"], parts["set_methods"], parts["model"]],
+        [parts["set_note"], parts["set_table"], parts["set_files"]],
+        api_visibility="private",
+        show_progress_on=parts["set_note"],
+    )
     parts["set_stop"].click(on_stop, None, None, queue=False, **quiet)
     demo.unload(on_leave)
 
@@ -1219,8 +1427,11 @@ def wire(demo: gr.Blocks, parts: dict) -> None:
 def build_about() -> None:
     with gr.Tab("About"):
         for method in camkit.METHODS.values():
-            gr.Markdown(f"### {method.name}\n{method.summary}\n\n$$ {method.formula} $$\n\n{method.differs} "
-                        f"[{method.paper}]({method.url})", latex_delimiters=[{"left": "$$", "right": "$$", "display": True}])
+            gr.Markdown(
+                f"### {method.name}\n{method.summary}\n\n$$ {method.formula} $$\n\n{method.differs} "
+                f"[{method.paper}]({method.url})",
+                latex_delimiters=[{"left": "$$", "right": "$$", "display": True}],
+            )
         gr.Markdown(ABOUT, latex_delimiters=[{"left": "$", "right": "$", "display": False}])
         gr.Code(API_EXAMPLE, language="python", interactive=False, show_label=False)
 
@@ -1282,6 +1493,7 @@ def parameter(name: str, component):
 def build_api() -> None:
     """The public endpoints. Their inputs are hidden components: names, types, defaults and PARAMETERS document them."""
     with gr.Row(visible=False):
+
         def inputs(*wanted: str) -> list:
             made = {
                 "image": lambda: Picture(label="image"),
@@ -1305,11 +1517,24 @@ def build_api() -> None:
         on = gr.Button("api")
         on.click(api_info, None, gr.JSON(label="info"), api_name="info", queue=False)
         on.click(api_classify, inputs("image", "model", "top_k"), gr.JSON(label="predictions"), api_name="classify")
-        on.click(api_explain, inputs("image", "method", "class_name", "model", "target_layer", "max_n", "alpha", "colormap"),
-                 [overlay, facts, file], api_name="explain")
-        on.click(api_compare, inputs("image", "methods", "class_name", "model", "target_layer", "max_n", "faithfulness"),
-                 [overlays, table, zipped], api_name="compare")
-        on.click(api_evaluate, inputs("image", "methods", "class_name", "model"), gr.JSON(label="figures"), api_name="evaluate")
+        on.click(
+            api_explain,
+            inputs("image", "method", "class_name", "model", "target_layer", "max_n", "alpha", "colormap"),
+            [overlay, facts, file],
+            api_name="explain",
+        )
+        on.click(
+            api_compare,
+            inputs("image", "methods", "class_name", "model", "target_layer", "max_n", "faithfulness"),
+            [overlays, table, zipped],
+            api_name="compare",
+        )
+        on.click(
+            api_evaluate,
+            inputs("image", "methods", "class_name", "model"),
+            gr.JSON(label="figures"),
+            api_name="evaluate",
+        )
 
 
 # --- server --------------------------------------------------------------------------------------------------------------------
@@ -1330,9 +1555,16 @@ def start_warming() -> threading.Thread:
 
 
 def launch_options() -> dict:
-    return {"theme": THEME, "css": CSS, "max_file_size": picture.MAX_BYTES, "footer_links": ["api", "gradio", "settings"],
-            "run_history": False, "show_error": False, "ssr_mode": False,
-            "mcp_server": importlib.util.find_spec("mcp") is not None}
+    return {
+        "theme": THEME,
+        "css": CSS,
+        "max_file_size": picture.MAX_BYTES,
+        "footer_links": ["api", "gradio", "settings"],
+        "run_history": False,
+        "show_error": False,
+        "ssr_mode": False,
+        "mcp_server": importlib.util.find_spec("mcp") is not None,
+    }
 
 
 def main() -> None:
@@ -1342,7 +1574,11 @@ def main() -> None:
     try:  # Gradio by itself would take the next free port, where nobody who named one would look
         demo.launch(server_port=int(port) if port else None, prevent_thread_lock=True, **launch_options())
     except (OSError, OverflowError) as error:
-        sys.exit(f"Port {port} cannot be used, it is taken or not allowed: set GRADIO_SERVER_PORT to another." if port else str(error))
+        sys.exit(
+            f"Port {port} cannot be used, it is taken or not allowed: set GRADIO_SERVER_PORT to another."
+            if port
+            else str(error)
+        )
     start_warming()
     demo.block_thread()
 

@@ -14,10 +14,29 @@ from .weights import WeightsError
 
 __version__ = "0.1.0"
 __all__ = [
-    "COLORMAPS", "CONTROLS", "METHODS", "METRICS", "MODELS",
-    "Cam", "Classifier", "Explanation", "ImageNetClass", "Method", "Prediction", "WeightsError",
-    "explain", "explain_stream", "find_class", "heatmap", "load", "load_bundle",
-    "open_picture", "overlay", "to_rgb", "top_predictions", "write_bundle",
+    "COLORMAPS",
+    "CONTROLS",
+    "METHODS",
+    "METRICS",
+    "MODELS",
+    "Cam",
+    "Classifier",
+    "Explanation",
+    "ImageNetClass",
+    "Method",
+    "Prediction",
+    "WeightsError",
+    "explain",
+    "explain_stream",
+    "find_class",
+    "heatmap",
+    "load",
+    "load_bundle",
+    "open_picture",
+    "overlay",
+    "to_rgb",
+    "top_predictions",
+    "write_bundle",
 ]
 
 

@@ -80,16 +80,28 @@ class Explanation:
         return all(key in self.cams and self.cams[key].complete for key in self.methods)
 
 
-def explain(classifier: Classifier, image, methods: Iterable[str] = tuple(METHODS), class_index: int | None = None,
-            target_layer: str | None = None, max_n: int = 10) -> Explanation:
+def explain(
+    classifier: Classifier,
+    image,
+    methods: Iterable[str] = tuple(METHODS),
+    class_index: int | None = None,
+    target_layer: str | None = None,
+    max_n: int = 10,
+) -> Explanation:
     """Explains one picture and returns when every map is final; arguments and errors as for `explain_stream`."""
     for snapshot in explain_stream(classifier, image, methods, class_index, target_layer, max_n):
         pass
     return snapshot
 
 
-def explain_stream(classifier: Classifier, image, methods: Iterable[str] = tuple(METHODS), class_index: int | None = None,
-                   target_layer: str | None = None, max_n: int = 10) -> Iterator[Explanation]:
+def explain_stream(
+    classifier: Classifier,
+    image,
+    methods: Iterable[str] = tuple(METHODS),
+    class_index: int | None = None,
+    target_layer: str | None = None,
+    max_n: int = 10,
+) -> Iterator[Explanation]:
     """Explanations that get better: the prediction first, then one more after each method and each block of Score-CAM's
     channels. Closing the iterator stops the work; what was yielded stays valid.
 
@@ -101,13 +113,18 @@ def explain_stream(classifier: Classifier, image, methods: Iterable[str] = tuple
     channels = classifier.channels(layer)
     if isinstance(max_n, bool) or not isinstance(max_n, (int, np.integer)) or not 1 <= max_n <= channels:
         raise ValueError(f"max_n is {max_n}: it must be a whole number from 1 to {channels}, the channels of {layer}.")
-    index = None if class_index is None else class_at(int(class_index) if isinstance(class_index, np.integer) else class_index).index
+    index = (
+        None
+        if class_index is None
+        else class_at(int(class_index) if isinstance(class_index, np.integer) else class_index).index
+    )
     keys = check_methods(methods)
     return _stream(classifier, to_rgb(image), keys, index, layer, int(max_n))
 
 
-def map_of_inputs(classifier: Classifier, inputs: np.ndarray, method: str, class_index: int, target_layer: str,
-                  max_n: int = 10) -> np.ndarray:
+def map_of_inputs(
+    classifier: Classifier, inputs: np.ndarray, method: str, class_index: int, target_layer: str, max_n: int = 10
+) -> np.ndarray:
     """(224, 224) map in [0, 1] of preprocessed inputs (1, 224, 224, 3) that no picture gave, such as a masked one."""
     entry, meter = METHODS[method], Meter()
     if entry.uses_gradient:
@@ -159,8 +176,19 @@ def _stream(classifier, image, keys, class_index, layer, max_n) -> Iterator[Expl
     probabilities = softmax(logits.numpy())[0]
     predictions = top_predictions(probabilities)
     index = predictions[0].class_index if class_index is None else class_index
-    snapshot = Explanation(image, classifier.name, layer, keys, max_n, index, class_at(index).name,
-                           float(probabilities[index]), predictions, {}, time.perf_counter() - begin)
+    snapshot = Explanation(
+        image,
+        classifier.name,
+        layer,
+        keys,
+        max_n,
+        index,
+        class_at(index).name,
+        float(probabilities[index]),
+        predictions,
+        {},
+        time.perf_counter() - begin,
+    )
     yield snapshot
     for method in gradient_methods:
         cam = _gradient_cam(classifier, method, activations, logits, gradients, index, shared)
@@ -184,11 +212,22 @@ def _gradient_cam(classifier, method, activations, logits, gradients, index, sha
     raw = gradient_cam(method, activations, logits, gradients, index)
     mapped = finish(raw, classifier.input_size)
     count = activations.shape[-1]
-    return Cam(method.key, raw, mapped, shared.seconds + time.perf_counter() - begin, shared.forward_passes,
-               shared.backward_passes, count, count, True)
+    return Cam(
+        method.key,
+        raw,
+        mapped,
+        shared.seconds + time.perf_counter() - begin,
+        shared.forward_passes,
+        shared.backward_passes,
+        count,
+        count,
+        True,
+    )
 
 
-def _channel_cams(classifier, methods, inputs, activations, index, layer, max_n, shared: Meter) -> Iterator[dict[str, Cam]]:
+def _channel_cams(
+    classifier, methods, inputs, activations, index, layer, max_n, shared: Meter
+) -> Iterator[dict[str, Cam]]:
     """After each block the maps of all Score-CAM methods that the block served."""
     wanted = {method.key: method.channels(activations.shape[-1], max_n) for method in methods}
     weigh = partial(channel_terms, methods[-1], class_index=index)
@@ -208,5 +247,15 @@ def _channel_cam(classifier, key: str, progress: Progress, total: int) -> Cam:
     raw = np.maximum(progress.total, 0)
     left = progress.seconds_left * (total - progress.done) / max(1, progress.live - progress.done)
     meter = progress.meter
-    return Cam(key, raw, finish(raw, classifier.input_size), meter.seconds, meter.forward_passes, meter.backward_passes,
-               progress.done, total, progress.done >= total, left)
+    return Cam(
+        key,
+        raw,
+        finish(raw, classifier.input_size),
+        meter.seconds,
+        meter.forward_passes,
+        meter.backward_passes,
+        progress.done,
+        total,
+        progress.done >= total,
+        left,
+    )

@@ -46,7 +46,11 @@ def find_class(text: str) -> ImageNetClass:
     if found:
         raise ValueError(f"'{_shown(text)}' names several classes: {_listed(found)}. Give one of them, or its index.")
     near = search(text, limit=3)
-    hint = f"Did you mean {_listed(near, 'or')}?" if near else "Give an English name such as 'tabby', or an index from 0 to 999."
+    hint = (
+        f"Did you mean {_listed(near, 'or')}?"
+        if near
+        else "Give an English name such as 'tabby', or an index from 0 to 999."
+    )
     raise ValueError(f"'{_shown(text)}' is none of the 1000 ImageNet classes. {hint}")
 
 
@@ -61,7 +65,9 @@ def search(text: str, limit: int = 10) -> tuple[ImageNetClass, ...]:
     """Up to `limit` classes whose names contain `text`, shortest first, then those spelled nearly like it."""
     wanted = _plain(text)
     names = _by_name()
-    inside = sorted((name for name in names if wanted in name), key=lambda name: (not name.startswith(wanted), len(name)))
+    inside = sorted(
+        (name for name in names if wanted in name), key=lambda name: (not name.startswith(wanted), len(name))
+    )
     near = difflib.get_close_matches(wanted, names, n=limit, cutoff=0.6)
     found = dict.fromkeys(entry for name in inside + near for entry in names[name])
     return tuple(found)[:limit]

@@ -47,53 +47,60 @@ class Method:
         return self.channels is None
 
 
-METHODS: dict[str, Method] = {method.key: method for method in (
-    Method(
-        "gradcam", "Grad-CAM",
-        "Adds up the layer's channels, each weighted by its mean gradient.",
-        r"\mathrm{ReLU}\Big(\sum_k \alpha_k A^k\Big),\quad \alpha_k = \frac{1}{hw}\sum_{i,j}\frac{\partial y^c}{\partial A^k_{ij}}",
-        "Computed as in the paper.",
-        "Selvaraju et al. 2017, Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization",
-        "https://arxiv.org/abs/1610.02391",
-        "tf_keras_vis.gradcam:Gradcam",
-    ),
-    Method(
-        "gradcam_plus_plus", "Grad-CAM++",
-        "Like Grad-CAM, but each position's positive gradient counts by its share.",
-        r"\mathrm{ReLU}\Big(\sum_k w_k A^k\Big),\quad w_k = \sum_{i,j} \frac{\alpha^k_{ij}}{\sum_{a,b}\alpha^k_{ab}}"
-        r"\,\mathrm{ReLU}\Big(e^{y^c}\,g^k_{ij}\Big),\quad "
-        r"\alpha^k_{ij} = \frac{(g^k_{ij})^2}{2 (g^k_{ij})^2 + (g^k_{ij})^3 \sum_{a,b} A^k_{ab}},\quad "
-        r"g^k_{ij} = \frac{\partial y^c}{\partial A^k_{ij}}",
-        "tf-keras-vis divides by the sum of all alphas; the authors' code sums only those with a positive gradient. The "
-        "paper does not divide. A score above 60 is lowered to 60 before the exponential, which would overflow.",
-        "Chattopadhay et al. 2018, Grad-CAM++: Improved Visual Explanations for Deep Convolutional Networks",
-        "https://arxiv.org/abs/1710.11063",
-        "tf_keras_vis.gradcam_plus_plus:GradcamPlusPlus",
-        traceable=True,
-    ),
-    Method(
-        "faster_scorecam", "Faster Score-CAM",
-        "Score-CAM on the few channels that vary most over the picture.",
-        r"\mathrm{ReLU}\Big(\sum_{k \in K} p_c(x \circ H^k)\, A^k\Big),\quad "
-        r"K = \text{the } N \text{ channels of largest standard deviation}",
-        "Not from a paper: an idea by Tabayashi, published as code. Weights as in Score-CAM here.",
-        "tabayashi0117, Score-CAM (code), section Faster-Score-CAM",
-        "https://github.com/tabayashi0117/Score-CAM#faster-score-cam",
-        "tf_keras_vis.scorecam:Scorecam",
-        channels=lambda count, max_n: min(count, max_n),
-    ),
-    Method(
-        "scorecam", "Score-CAM",
-        "Shows the model the picture through each channel; the answer is its weight.",
-        r"\mathrm{ReLU}\Big(\sum_k p_c(x \circ H^k)\, A^k\Big),\quad H^k = \mathrm{normalise}(\mathrm{expand}(A^k))",
-        "The weight is the class probability of the masked picture; the paper takes the rise of the score over a "
-        "baseline picture, then a softmax over channels.",
-        "Wang et al. 2020, Score-CAM: Score-Weighted Visual Explanations for Convolutional Neural Networks",
-        "https://arxiv.org/abs/1910.01279",
-        "tf_keras_vis.scorecam:Scorecam",
-        channels=lambda count, max_n: count,
-    ),
-)}
+METHODS: dict[str, Method] = {
+    method.key: method
+    for method in (
+        Method(
+            "gradcam",
+            "Grad-CAM",
+            "Adds up the layer's channels, each weighted by its mean gradient.",
+            r"\mathrm{ReLU}\Big(\sum_k \alpha_k A^k\Big),\quad \alpha_k = \frac{1}{hw}\sum_{i,j}\frac{\partial y^c}{\partial A^k_{ij}}",
+            "Computed as in the paper.",
+            "Selvaraju et al. 2017, Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization",
+            "https://arxiv.org/abs/1610.02391",
+            "tf_keras_vis.gradcam:Gradcam",
+        ),
+        Method(
+            "gradcam_plus_plus",
+            "Grad-CAM++",
+            "Like Grad-CAM, but each position's positive gradient counts by its share.",
+            r"\mathrm{ReLU}\Big(\sum_k w_k A^k\Big),\quad w_k = \sum_{i,j} \frac{\alpha^k_{ij}}{\sum_{a,b}\alpha^k_{ab}}"
+            r"\,\mathrm{ReLU}\Big(e^{y^c}\,g^k_{ij}\Big),\quad "
+            r"\alpha^k_{ij} = \frac{(g^k_{ij})^2}{2 (g^k_{ij})^2 + (g^k_{ij})^3 \sum_{a,b} A^k_{ab}},\quad "
+            r"g^k_{ij} = \frac{\partial y^c}{\partial A^k_{ij}}",
+            "tf-keras-vis divides by the sum of all alphas; the authors' code sums only those with a positive gradient. The "
+            "paper does not divide. A score above 60 is lowered to 60 before the exponential, which would overflow.",
+            "Chattopadhay et al. 2018, Grad-CAM++: Improved Visual Explanations for Deep Convolutional Networks",
+            "https://arxiv.org/abs/1710.11063",
+            "tf_keras_vis.gradcam_plus_plus:GradcamPlusPlus",
+            traceable=True,
+        ),
+        Method(
+            "faster_scorecam",
+            "Faster Score-CAM",
+            "Score-CAM on the few channels that vary most over the picture.",
+            r"\mathrm{ReLU}\Big(\sum_{k \in K} p_c(x \circ H^k)\, A^k\Big),\quad "
+            r"K = \text{the } N \text{ channels of largest standard deviation}",
+            "Not from a paper: an idea by Tabayashi, published as code. Weights as in Score-CAM here.",
+            "tabayashi0117, Score-CAM (code), section Faster-Score-CAM",
+            "https://github.com/tabayashi0117/Score-CAM#faster-score-cam",
+            "tf_keras_vis.scorecam:Scorecam",
+            channels=lambda count, max_n: min(count, max_n),
+        ),
+        Method(
+            "scorecam",
+            "Score-CAM",
+            "Shows the model the picture through each channel; the answer is its weight.",
+            r"\mathrm{ReLU}\Big(\sum_k p_c(x \circ H^k)\, A^k\Big),\quad H^k = \mathrm{normalise}(\mathrm{expand}(A^k))",
+            "The weight is the class probability of the masked picture; the paper takes the rise of the score over a "
+            "baseline picture, then a softmax over channels.",
+            "Wang et al. 2020, Score-CAM: Score-Weighted Visual Explanations for Convolutional Neural Networks",
+            "https://arxiv.org/abs/1910.01279",
+            "tf_keras_vis.scorecam:Scorecam",
+            channels=lambda count, max_n: count,
+        ),
+    )
+}
 
 
 def check_methods(methods) -> tuple[str, ...]:
@@ -125,8 +132,13 @@ def _stock_gradient_cam(method: Method, activations, logits, gradients, class_in
     model = _recorded_model(tuple(activations.shape[1:]), int(logits.shape[-1]))
     with model.recording(logits, gradients):
         return resolve_name(method.visualizer)(model)(
-            lambda output: output[:, class_index] - excess, activations, penultimate_layer=model.layers[0],
-            seek_penultimate_conv_layer=False, expand_cam=False, normalize_cam=False)
+            lambda output: output[:, class_index] - excess,
+            activations,
+            penultimate_layer=model.layers[0],
+            seek_penultimate_conv_layer=False,
+            expand_cam=False,
+            normalize_cam=False,
+        )
 
 
 @cache
@@ -141,16 +153,23 @@ def channel_terms(method: Method, activations, logits, class_index: int) -> np.n
     (n, classes) logits of the pictures masked by them -> (h, w) float32."""
     height, width, count = activations.shape[1:]
     part = max(1, int((WEIGH_FLOATS / (height * width)) ** 0.5))
-    return sum(_term(method, activations[..., i:i + part], logits[i:i + part], class_index) for i in range(0, count, part))
+    return sum(
+        _term(method, activations[..., i : i + part], logits[i : i + part], class_index) for i in range(0, count, part)
+    )
 
 
 def _term(method: Method, activations, logits, class_index: int) -> np.ndarray:
     model = _recorded_model(tuple(activations.shape[1:]), int(logits.shape[-1]))
     with model.recording(logits, None):
         cam = resolve_name(method.visualizer)(model)(
-            lambda output: output.numpy()[:, class_index], activations,
-            penultimate_layer=model.layers[0], seek_penultimate_conv_layer=False, activation_modifier=None,
-            expand_cam=False, normalize_cam=False)
+            lambda output: output.numpy()[:, class_index],
+            activations,
+            penultimate_layer=model.layers[0],
+            seek_penultimate_conv_layer=False,
+            activation_modifier=None,
+            expand_cam=False,
+            normalize_cam=False,
+        )
     return np.asarray(cam, np.float32)[0]
 
 

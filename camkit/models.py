@@ -63,28 +63,53 @@ def _preprocess_vgg16(image: np.ndarray) -> np.ndarray:
 def _build_lite0(weights: Path | None):
     import keras
 
-    return keras.models.load_model(weights or Path(__file__).with_name("bundled") / "efficientnet_lite0.keras", compile=False)
+    return keras.models.load_model(
+        weights or Path(__file__).with_name("bundled") / "efficientnet_lite0.keras", compile=False
+    )
 
 
 def _preprocess_lite0(image: np.ndarray) -> np.ndarray:
     return (image - 127.0) / 128.0
 
 
-MODELS: dict[str, ModelSpec] = {spec.key: spec for spec in (
-    ModelSpec(
-        "vgg16", "VGG16", _build_vgg16, _preprocess_vgg16,
-        tuple(f"block{block}_conv{conv}" for block, convs in enumerate((2, 2, 3, 3, 3), 1) for conv in range(1, convs + 1)),
-        VGG16_WEIGHTS, "the mean colour of ImageNet",
-        "Simonyan and Zisserman 2015, arXiv:1409.1556; weights by the Visual Geometry Group, Oxford, CC BY 4.0",
-    ),
-    ModelSpec(
-        "efficientnet_lite0", "EfficientNet-Lite0", _build_lite0, _preprocess_lite0,
-        ("block1a_project_bn", "block2b_add", "block3b_add", "block4c_add", "block5c_add", "block6d_add",
-         "block7a_project_bn", "top_activation"),
-        None, "mid grey",
-        "Tan and Le 2019, arXiv:1905.11946, Lite variant; weights Apache 2.0, see camkit/bundled",
-    ),
-)}
+MODELS: dict[str, ModelSpec] = {
+    spec.key: spec
+    for spec in (
+        ModelSpec(
+            "vgg16",
+            "VGG16",
+            _build_vgg16,
+            _preprocess_vgg16,
+            tuple(
+                f"block{block}_conv{conv}"
+                for block, convs in enumerate((2, 2, 3, 3, 3), 1)
+                for conv in range(1, convs + 1)
+            ),
+            VGG16_WEIGHTS,
+            "the mean colour of ImageNet",
+            "Simonyan and Zisserman 2015, arXiv:1409.1556; weights by the Visual Geometry Group, Oxford, CC BY 4.0",
+        ),
+        ModelSpec(
+            "efficientnet_lite0",
+            "EfficientNet-Lite0",
+            _build_lite0,
+            _preprocess_lite0,
+            (
+                "block1a_project_bn",
+                "block2b_add",
+                "block3b_add",
+                "block4c_add",
+                "block5c_add",
+                "block6d_add",
+                "block7a_project_bn",
+                "top_activation",
+            ),
+            None,
+            "mid grey",
+            "Tan and Le 2019, arXiv:1905.11946, Lite variant; weights Apache 2.0, see camkit/bundled",
+        ),
+    )
+}
 
 
 @dataclass
@@ -182,7 +207,7 @@ class Classifier:
         whole = self._function("whole", None, self._make_whole)
         found, done = [], 0
         while done < len(inputs) or not found:
-            batch = inputs[done:done + self.block_size]
+            batch = inputs[done : done + self.block_size]
             try:
                 found.append(self._run(whole, (batch,), meter, forward=len(batch)).numpy())
             except tf.errors.ResourceExhaustedError:
@@ -202,7 +227,9 @@ class Classifier:
         function = self._function("forward", target_layer, self._make_forward)
         return self._run(function, (inputs,), meter, forward=1)
 
-    def forward_with_gradient(self, inputs: np.ndarray, target_layer: str, class_index: int | None, meter: Meter | None = None):
+    def forward_with_gradient(
+        self, inputs: np.ndarray, target_layer: str, class_index: int | None, meter: Meter | None = None
+    ):
         """One pass and its way back to the target layer: (activations, logits, gradients of one logit with respect to
         the activations, all as tensors). `class_index` None explains the top class without a second pass."""
         function = self._function("gradient", target_layer, self._make_gradient)
@@ -228,8 +255,10 @@ class Classifier:
         if target_layer is None or target_layer == "":
             return self.target_layers[-1]
         if target_layer not in self.target_layers:
-            raise ValueError(f"Target layer '{target_layer}' is not offered by {self.spec.name}: "
-                             f"use one of {', '.join(self.target_layers)}.")
+            raise ValueError(
+                f"Target layer '{target_layer}' is not offered by {self.spec.name}: "
+                f"use one of {', '.join(self.target_layers)}."
+            )
         return target_layer
 
     def channels(self, target_layer: str) -> int:
@@ -291,14 +320,18 @@ class Classifier:
     def _make_whole(self, _: None):
         import tensorflow as tf
 
-        return tf.function(lambda inputs: self.model(inputs, training=False), autograph=False, input_signature=[self._input_spec(None)])
+        return tf.function(
+            lambda inputs: self.model(inputs, training=False), autograph=False, input_signature=[self._input_spec(None)]
+        )
 
     def _make_forward(self, layer: str):
         import keras
         import tensorflow as tf
 
         both = keras.Model(self.model.inputs, [self.model.get_layer(layer).output, self.model.outputs[0]])
-        return tf.function(lambda inputs: both(inputs, training=False), autograph=False, input_signature=[self._input_spec(1)])
+        return tf.function(
+            lambda inputs: both(inputs, training=False), autograph=False, input_signature=[self._input_spec(1)]
+        )
 
     def _make_gradient(self, layer: str):
         import tensorflow as tf

@@ -16,12 +16,30 @@ MAX_BYTES = 20 * 1000 * 1000
 MAX_PIXELS = 25 * 1000 * 1000
 MAX_SIDE = 10_000
 MIN_SIDE = 8
-_UNREADABLE = "The picture cannot be read: it is damaged or cut short, or it is not a picture. Use PNG, JPEG, WebP, GIF or TIFF."
-_TOO_LARGE = (f"The picture has far too many pixels: at most {MAX_PIXELS // 1_000_000} megapixels and {MAX_SIDE:,} pixels a side "
-              "are allowed.")
+_UNREADABLE = (
+    "The picture cannot be read: it is damaged or cut short, or it is not a picture. Use PNG, JPEG, WebP, GIF or TIFF."
+)
+_TOO_LARGE = (
+    f"The picture has far too many pixels: at most {MAX_PIXELS // 1_000_000} megapixels and {MAX_SIDE:,} pixels a side "
+    "are allowed."
+)
 # What Pillow's decoders raise on damaged data; a broken file must never look like a fault of ours.
-_DECODER_ERRORS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError, AttributeError,
-                   MemoryError, RuntimeError, ArithmeticError, NotImplementedError, Image.DecompressionBombError)
+_DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    EOFError,
+    OverflowError,
+    AttributeError,
+    MemoryError,
+    RuntimeError,
+    ArithmeticError,
+    NotImplementedError,
+    Image.DecompressionBombError,
+)
 
 
 def open_picture(source: str | os.PathLike | bytes) -> np.ndarray:
@@ -63,7 +81,9 @@ def to_rgb(image) -> np.ndarray:
         except _DECODER_ERRORS as error:
             raise ValueError(_UNREADABLE) from error
     if not isinstance(image, np.ndarray):
-        raise ValueError(f"The picture is a {type(image).__name__}: give a Pillow image or an (H, W, 3) uint8 RGB array.")
+        raise ValueError(
+            f"The picture is a {type(image).__name__}: give a Pillow image or an (H, W, 3) uint8 RGB array."
+        )
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"The picture array is {image.shape} {image.dtype}: it must be (H, W, 3) uint8 RGB.")
     check_size(image.shape[1], image.shape[0])
@@ -81,8 +101,10 @@ def check_size(width: int, height: int) -> None:
     if min(width, height) < MIN_SIDE:
         raise ValueError(f"The picture is {width} x {height} pixels: each side must have at least {MIN_SIDE}.")
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
-        raise ValueError(f"The picture is {width} x {height} pixels: at most {MAX_PIXELS // 1_000_000} megapixels and "
-                         f"{MAX_SIDE:,} pixels a side are allowed.")
+        raise ValueError(
+            f"The picture is {width} x {height} pixels: at most {MAX_PIXELS // 1_000_000} megapixels and "
+            f"{MAX_SIDE:,} pixels a side are allowed."
+        )
 
 
 def _read(path: Path) -> bytes:

@@ -102,30 +102,56 @@ def curves_figure(results: Mapping, names: Mapping[str, str], controls: Collecti
     `deletion` of `fractions` and `probabilities`; `names` by key for the legend; keys in `controls` are drawn grey."""
     from plotly.subplots import make_subplots
 
-    figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.04, subplot_titles=(
-        "Insertion (higher is better)", "Deletion (lower is better)"))
+    figure = make_subplots(
+        1,
+        2,
+        shared_yaxes=True,
+        horizontal_spacing=0.04,
+        subplot_titles=("Insertion (higher is better)", "Deletion (lower is better)"),
+    )
     for position, (key, result) in enumerate(results.items()):
-        line = {"color": "#8a8f98", "dash": ("dot", "dash", "dashdot")[position % 3], "width": 1.5} if key in controls else {
-            "color": LINES[position % len(LINES)], "width": 2.5}
+        line = (
+            {"color": "#8a8f98", "dash": ("dot", "dash", "dashdot")[position % 3], "width": 1.5}
+            if key in controls
+            else {"color": LINES[position % len(LINES)], "width": 2.5}
+        )
         for column, curve in enumerate((result.insertion, result.deletion), 1):
-            figure.add_scatter(x=list(curve.fractions), y=list(curve.probabilities), name=names[key], legendgroup=key, line=line,
-                               showlegend=column == 1, row=1, col=column,
-                               hovertemplate="%{y:.3f} at %{x:.0%}<extra>" + names[key] + "</extra>")
+            figure.add_scatter(
+                x=list(curve.fractions),
+                y=list(curve.probabilities),
+                name=names[key],
+                legendgroup=key,
+                line=line,
+                showlegend=column == 1,
+                row=1,
+                col=column,
+                hovertemplate="%{y:.3f} at %{x:.0%}<extra>" + names[key] + "</extra>",
+            )
     figure.update_xaxes(tickformat=".0%", title_text="share of the picture")
     figure.update_yaxes(title_text="probability of the class", rangemode="tozero", row=1, col=1)
     return _laid_out(figure, 380)
 
 
-def cost_figure(seconds: Mapping[str, float], gains: Mapping[str, float], names: Mapping[str, str], floor: float | None):
+def cost_figure(
+    seconds: Mapping[str, float], gains: Mapping[str, float], names: Mapping[str, str], floor: float | None
+):
     """Cost against faithfulness as one plotly figure: seconds on a log axis, insertion minus deletion on the other; `floor`
     is the best control's value, a line that a map has to be above."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
     for position, key in enumerate(seconds):
-        figure.add_scatter(x=[seconds[key]], y=[gains[key]], name=names[key], text=[names[key]], mode="markers+text",
-                           textposition="top center", marker={"size": 14, "color": LINES[position % len(LINES)]},
-                           hovertemplate="%{y:+.3f} in %{x:.2f} s<extra>" + names[key] + "</extra>", showlegend=False)
+        figure.add_scatter(
+            x=[seconds[key]],
+            y=[gains[key]],
+            name=names[key],
+            text=[names[key]],
+            mode="markers+text",
+            textposition="top center",
+            marker={"size": 14, "color": LINES[position % len(LINES)]},
+            hovertemplate="%{y:+.3f} in %{x:.2f} s<extra>" + names[key] + "</extra>",
+            showlegend=False,
+        )
     if floor is not None:
         figure.add_hline(y=floor, line={"color": "#8a8f98", "dash": "dash"}, annotation_text="best control")
     low, high = min(seconds.values()), max(seconds.values())
@@ -142,9 +168,15 @@ def dial_figure(points: Collection, complete: bool):
 
     counts = [point.max_n for point in points]
     figure = go.Figure()
-    figure.add_scatter(x=counts, y=[point.correlation for point in points], mode="lines+markers", line={"color": LINES[0]},
-                       customdata=[point.seconds for point in points], showlegend=False,
-                       hovertemplate="%{x} channels: correlation %{y:.3f}, %{customdata:.2f} s<extra></extra>")
+    figure.add_scatter(
+        x=counts,
+        y=[point.correlation for point in points],
+        mode="lines+markers",
+        line={"color": LINES[0]},
+        customdata=[point.seconds for point in points],
+        showlegend=False,
+        hovertemplate="%{x} channels: correlation %{y:.3f}, %{customdata:.2f} s<extra></extra>",
+    )
     figure.update_xaxes(type="log", title_text="channels", tickvals=counts, ticktext=[str(count) for count in counts])
     figure.update_yaxes(title_text="correlation with " + ("the full Score-CAM" if complete else "the map so far"))
     return _laid_out(figure, 320)
@@ -155,9 +187,14 @@ def _laid_out(figure, height: int):
     figure.update_xaxes(gridcolor="rgba(128,128,128,0.25)", zerolinecolor="rgba(128,128,128,0.5)")
     figure.update_yaxes(gridcolor="rgba(128,128,128,0.25)", zerolinecolor="rgba(128,128,128,0.5)")
     figure.update_annotations(font_size=13)
-    return figure.update_layout(height=height, margin={"l": 60, "r": 20, "t": 40, "b": 50}, paper_bgcolor="rgba(0,0,0,0)",
-                                plot_bgcolor="rgba(128,128,128,0.06)", font={"color": "#7d8590"},
-                                legend={"orientation": "h", "y": -0.22})
+    return figure.update_layout(
+        height=height,
+        margin={"l": 60, "r": 20, "t": 40, "b": 50},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(128,128,128,0.06)",
+        font={"color": "#7d8590"},
+        legend={"orientation": "h", "y": -0.22},
+    )
 
 
 def metrics_csv(results: Mapping, cams: Mapping) -> bytes:
@@ -196,13 +233,22 @@ def cam_facts(cam) -> dict:
     return {**asdict(replace(cam, raw=None, map=None)), "all_zero": cam.all_zero, "raw_shape": list(cam.raw.shape)}
 
 
-def write_bundle(path: str | Path | BinaryIO, explanation: Explanation, alpha: float = ALPHA, colormap: str = "viridis",
-                 versions: Mapping[str, str] | None = None, extra: Mapping[str, bytes] | None = None) -> None:
+def write_bundle(
+    path: str | Path | BinaryIO,
+    explanation: Explanation,
+    alpha: float = ALPHA,
+    colormap: str = "viridis",
+    versions: Mapping[str, str] | None = None,
+    extra: Mapping[str, bytes] | None = None,
+) -> None:
     """Writes one zip to a path or binary file: picture and overlays (PNG), raw and expanded maps (NPZ), settings, class, probabilities, costs and
     library `versions` (JSON), and any `extra` files by name. `load_bundle` reads it back."""
     settings = facts(explanation) | {"alpha": alpha, "colormap": colormap, "versions": dict(versions or {})}
-    files = {"explanation.json": json.dumps(settings, indent=1).encode(), "maps.npz": maps_npz(explanation),
-             "picture.png": encode(explanation.image)}
+    files = {
+        "explanation.json": json.dumps(settings, indent=1).encode(),
+        "maps.npz": maps_npz(explanation),
+        "picture.png": encode(explanation.image),
+    }
     for key, cam in explanation.cams.items():
         files[f"overlay_{key}.png"] = encode(overlay(explanation.image, cam.map, alpha, colormap))
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:  # PNG and NPZ are compressed already
@@ -220,8 +266,10 @@ def load_bundle(path: str | Path | BinaryIO) -> Explanation:
             image = np.array(Image.open(io.BytesIO(archive.read("picture.png"))).convert("RGB"))
             with np.load(io.BytesIO(archive.read("maps.npz")), allow_pickle=False) as maps:
                 arrays = dict(maps)
-        cams = {key: Cam(**_fields(Cam, cam) | {"raw": arrays[f"raw_{key}"], "map": arrays[f"map_{key}"]})
-                for key, cam in settings["cams"].items()}
+        cams = {
+            key: Cam(**_fields(Cam, cam) | {"raw": arrays[f"raw_{key}"], "map": arrays[f"map_{key}"]})
+            for key, cam in settings["cams"].items()
+        }
         predictions = tuple(Prediction(**row) for row in settings["predictions"])
         fields = {"image": image, "cams": cams, "predictions": predictions, "methods": tuple(settings["methods"])}
         return Explanation(**_fields(Explanation, settings) | fields)

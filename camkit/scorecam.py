@@ -50,8 +50,13 @@ def ranked_channels(activations) -> tuple[np.ndarray, np.ndarray]:
 
 
 def blocks(
-    classifier: Classifier, inputs: np.ndarray, activations, target_layer: str, weigh: Callable,
-    stops: list[int], meter: Meter,
+    classifier: Classifier,
+    inputs: np.ndarray,
+    activations,
+    target_layer: str,
+    weigh: Callable,
+    stops: list[int],
+    meter: Meter,
 ) -> Iterator[Progress]:
     """Sums the channels' terms block by block, up to the last of `stops` (numbers of channels, the dead counted too); a
     block never runs past a stop, so that the state there is exact. `weigh((1, h, w, n) activations, (n, classes)

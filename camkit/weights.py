@@ -152,7 +152,11 @@ class WeightsFile:
             self.obtain()
         except Exception as error:  # the edge of the thread: nobody above could report it, so the state and the log do
             expected = isinstance(error, WeightsError)
-            message = str(error) if expected else f"{self.name}'s weights could not be had ({type(error).__name__}): see the log."
+            message = (
+                str(error)
+                if expected
+                else f"{self.name}'s weights could not be had ({type(error).__name__}): see the log."
+            )
             self._note(self._state("failed", message))
             logger.warning("%s", message if expected else f"{message} {error!r}")
 
@@ -479,7 +483,9 @@ def _read_layout(path: Path) -> Layers:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise WeightsError(f"{path.name} is no HDF5 file, or only part of one: name a whole .h5 weights file.") from error
+        raise WeightsError(
+            f"{path.name} is no HDF5 file, or only part of one: name a whole .h5 weights file."
+        ) from error
     with file:
         try:
             root = file if "layer_names" in file.attrs else file["model_weights"]  # a whole model keeps them one down

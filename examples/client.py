@@ -53,8 +53,14 @@ def classify(client: Client, model: str) -> None:
 
 def explain(client: Client, model: str, folder: Path) -> None:
     overlay, facts, maps = client.predict(
-        PICTURE, method="gradcam", class_name="space shuttle", model=model, alpha=0.5, colormap="turbo",
-        api_name="/explain")
+        PICTURE,
+        method="gradcam",
+        class_name="space shuttle",
+        model=model,
+        alpha=0.5,
+        colormap="turbo",
+        api_name="/explain",
+    )
     height, width = facts["raw_shape"]
     print(f"\nGrad-CAM for {facts['class_name']}: {width} x {height} raw map in {facts['seconds']:.2f} s")
     print(f"  {save(overlay, folder / 'overlay.png')}, {save(maps, folder / 'maps.npz')}")
@@ -63,7 +69,8 @@ def explain(client: Client, model: str, folder: Path) -> None:
 def compare(client: Client, model: str, folder: Path) -> None:
     """All four methods. The answers arrive while they are computed; the last one is complete."""
     job = client.submit(
-        PICTURE, class_name="space shuttle", model=model, target_layer=LAYER[model], api_name="/compare")
+        PICTURE, class_name="space shuttle", model=model, target_layer=LAYER[model], api_name="/compare"
+    )
     print("\nFour methods:")
     for _, facts, bundle in job:
         done = sum(row["complete"] for row in facts["methods"])

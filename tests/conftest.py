@@ -37,8 +37,15 @@ def tiny() -> Classifier:
 
 
 TINY = ModelSpec(
-    key="tiny", name="Tiny", build=lambda weights: tiny_model(), preprocess=lambda image: image / 127.5 - 1.0,
-    target_layers=("early", "late"), weights=None, zero="mid grey", source="these tests", input_size=(48, 40),
+    key="tiny",
+    name="Tiny",
+    build=lambda weights: tiny_model(),
+    preprocess=lambda image: image / 127.5 - 1.0,
+    target_layers=("early", "late"),
+    weights=None,
+    zero="mid grey",
+    source="these tests",
+    input_size=(48, 40),
 )
 
 
@@ -114,8 +121,9 @@ def stock(model, key: str, inputs, class_index: int, layer: str, max_n: int | No
     if key == "faster_scorecam" or max_n:
         options["max_N"] = max_n
     visualizer = {"gradcam": Gradcam, "gradcam_plus_plus": GradcamPlusPlus}.get(key, Scorecam)(model)
-    cam = visualizer(CategoricalScore(class_index), inputs, penultimate_layer=layer, seek_penultimate_conv_layer=False,
-                     **options)
+    cam = visualizer(
+        CategoricalScore(class_index), inputs, penultimate_layer=layer, seek_penultimate_conv_layer=False, **options
+    )
     return np.asarray(cam)[0]
 
 
@@ -138,8 +146,18 @@ def quarters() -> Classifier:
     kernel, bias = np.zeros((3, 1000), np.float32), np.full(1000, -50, np.float32)
     kernel[:, 0], bias[:2] = (4, -8, 0), 0
     model.get_layer("logits").set_weights([kernel, bias])
-    return Classifier(model, replace(TINY, key="quarters", name="Quarters", preprocess=lambda image: image / 255.0,
-                                     target_layers=("cells",), zero="black", input_size=(8, 8)))
+    return Classifier(
+        model,
+        replace(
+            TINY,
+            key="quarters",
+            name="Quarters",
+            preprocess=lambda image: image / 255.0,
+            target_layers=("cells",),
+            zero="black",
+            input_size=(8, 8),
+        ),
+    )
 
 
 @pytest.fixture

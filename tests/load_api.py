@@ -90,8 +90,10 @@ def main(url: str = "http://127.0.0.1:7860") -> None:
     print(f"Grad-CAM alone {alone:.2f} s, beside a Score-CAM {beside:.2f} s (medians)")
     seconds, lost = many(url, 16, 10)
     cuts = statistics.quantiles(seconds, n=20)
-    print(f"16 clients, 10 requests each: {len(seconds)} right, {lost} wrong or lost, "
-          f"p50 {statistics.median(seconds):.2f} s, p95 {cuts[-1]:.2f} s; load now {os.getloadavg()[0]:.1f}")
+    print(
+        f"16 clients, 10 requests each: {len(seconds)} right, {lost} wrong or lost, "
+        f"p50 {statistics.median(seconds):.2f} s, p95 {cuts[-1]:.2f} s; load now {os.getloadavg()[0]:.1f}"
+    )
 
 
 if __name__ == "__main__":

@@ -38,8 +38,15 @@ ENDPOINTS = {
     "/info": ((), (("info", "Json"),)),
     "/classify": ((IMAGE, MODEL, ("top_k", "int", 5)), (("predictions", "Json"),)),
     "/explain": (
-        (IMAGE, ("method", METHOD, "gradcam"), CLASS_NAME, MODEL, *LAYER_AND_CHANNELS, ("alpha", "float", 0.55),
-         ("colormap", "Literal['viridis', 'turbo', 'cividis', 'inferno', 'jet']", "viridis")),
+        (
+            IMAGE,
+            ("method", METHOD, "gradcam"),
+            CLASS_NAME,
+            MODEL,
+            *LAYER_AND_CHANNELS,
+            ("alpha", "float", 0.55),
+            ("colormap", "Literal['viridis', 'turbo', 'cividis', 'inferno', 'jet']", "viridis"),
+        ),
         (("overlay", "Image"), ("facts", "Json"), ("maps.npz", "File")),
     ),
     "/compare": (
@@ -92,9 +99,14 @@ def test_parameters_and_returns_are_as_documented(client):
     for name, (parameters, returns) in ENDPOINTS.items():
         endpoint = found["named_endpoints"][name]
         assert [(each["label"], each["component"]) for each in endpoint["returns"]] == list(returns)
-        assert [(each["parameter_name"], each["python_type"]["type"],
-                 each["parameter_default"] if each["parameter_has_default"] else REQUIRED)
-                for each in endpoint["parameters"]] == list(parameters)
+        assert [
+            (
+                each["parameter_name"],
+                each["python_type"]["type"],
+                each["parameter_default"] if each["parameter_has_default"] else REQUIRED,
+            )
+            for each in endpoint["parameters"]
+        ] == list(parameters)
 
 
 def test_every_endpoint_and_parameter_is_described(server_url):
@@ -135,8 +147,9 @@ def test_classify_is_camkits(client, lite0, chelsea):
     assert answer["model"] == "efficientnet_lite0"
     assert [row["class_index"] for row in answer["predictions"]] == [each.class_index for each in expected]
     assert [row["name"] for row in answer["predictions"]] == [each.name for each in expected]
-    np.testing.assert_allclose([row["probability"] for row in answer["predictions"]],
-                               [each.probability for each in expected], rtol=1e-4)
+    np.testing.assert_allclose(
+        [row["probability"] for row in answer["predictions"]], [each.probability for each in expected], rtol=1e-4
+    )
     everything = client.predict(file("chelsea"), "efficientnet_lite0", 1000, api_name="/classify")["predictions"]
     assert sum(row["probability"] for row in everything) == pytest.approx(1, abs=1e-4)
 
@@ -154,7 +167,8 @@ def test_explain_with_nothing_but_a_picture(client, lite0, chelsea):
 @pytest.mark.parametrize("method", METHODS)
 def test_explain_by_every_method_equals_camkit(client, lite0, astronaut, method):
     overlay, facts, maps = client.predict(
-        file("astronaut"), method, "space shuttle", "efficientnet_lite0", LAYER, 7, 0.25, "turbo", api_name="/explain")
+        file("astronaut"), method, "space shuttle", "efficientnet_lite0", LAYER, 7, 0.25, "turbo", api_name="/explain"
+    )
     expected = camkit.explain(lite0, astronaut, [method], 812, LAYER, 7).cams[method]
     assert (facts["class_index"], facts["target_layer"], facts["method"]) == (812, LAYER, method)
     assert (facts["channels"], facts["complete"]) == (expected.channels, True)
@@ -174,8 +188,9 @@ def test_a_class_by_name_by_index_as_text_and_by_wordnet_id(client, class_name):
 
 def test_a_picture_that_excites_nothing_has_maps_and_no_nan(client, tmp_path):
     Image.new("RGB", (9, 8)).save(tmp_path / "black.png")
-    _, facts, _ = client.predict(handle_file(str(tmp_path / "black.png")), list(METHODS), "toucan", "auto", LAYER,
-                                 api_name="/compare")
+    _, facts, _ = client.predict(
+        handle_file(str(tmp_path / "black.png")), list(METHODS), "toucan", "auto", LAYER, api_name="/compare"
+    )
     json.dumps(facts, allow_nan=False)
     assert all(isinstance(row["all_zero"], bool) for row in facts["methods"])
 
@@ -190,7 +205,8 @@ def test_compare_streams_and_its_last_answer_is_complete(client, lite0, chelsea)
     assert [len(answer[0]) for answer in answers] == sorted(len(answer[0]) for answer in answers)
     expected = camkit.explain(lite0, chelsea, METHODS, camkit.find_class("tabby").index, LAYER, 5)
     assert {row["method"]: row["channels"] for row in facts["methods"]} == {
-        key: cam.channels for key, cam in expected.cams.items()}
+        key: cam.channels for key, cam in expected.cams.items()
+    }
     held = camkit.load_bundle(bundle)
     assert held.complete
     assert (held.class_name, held.target_layer, held.max_n) == ("tabby", LAYER, 5)
@@ -216,32 +232,55 @@ def test_plain_http_in_three_requests(server_url, lite0, chelsea):
 # What is refused, in which words
 
 
-@pytest.mark.parametrize(("endpoint", "arguments", "message"), [
-    ("/explain", {"class_name": "tabbbby"}, r"'tabbbby' is none of the 1000 ImageNet classes\. Did you .*tabby.*\?"),
-    ("/explain", {"class_name": "crane"}, r"'crane' names several classes: .*\. Give one of them, or its index\."),
-    ("/explain", {"class_name": "1000"}, r"Class index 1000 does not exist: it must be a whole number from 0 to 999\."),
-    ("/explain", {"model": "resnet"}, r"Model 'resnet' is unknown: use one of vgg16, efficientnet_lite0\."),
-    ("/explain", {"method": "lime"}, r"Method 'lime' is unknown: use one of gradcam, .*scorecam\."),
-    ("/explain", {"method": None}, r"Method 'None' is unknown: .*"),
-    ("/explain", {"target_layer": "fc1"}, r"Target layer 'fc1' is not offered by EfficientNet-Lite0: use one of .*\."),
-    ("/explain", {"max_n": 0}, r"max_n is 0: it must be a whole number from 1 to 1280, .*\."),
-    ("/explain", {"max_n": 41, "target_layer": LAYER}, r"max_n is 41: it must be a whole number from 1 to 40, .*\."),
-    ("/explain", {"max_n": 2.5}, r"max_n is 2\.5: it must be a whole number .*\."),
-    ("/explain", {"alpha": 1.5}, r"alpha is 1\.5: it must be a number from 0 \(picture only\) to 1 \(heatmap only\)\."),
-    ("/explain", {"alpha": "much"}, r"alpha is 'much': it must be a number from 0 .*\."),
-    ("/explain", {"colormap": "rainbow"}, r"Colour map 'rainbow' is unknown: use one of viridis, .*\."),
-    ("/explain", {"image": None}, r"There is no picture: send a PNG, JPEG, WebP, GIF or TIFF file as 'image'\."),
-    ("/classify", {"image": None}, r"There is no picture: .*\."),
-    ("/classify", {"top_k": 0}, r"top_k is 0: it must be a whole number from 1 to 1000\."),
-    ("/classify", {"top_k": 1001}, r"top_k is 1001: it must be a whole number from 1 to 1000\."),
-    ("/classify", {"top_k": "many"}, r"top_k is 'many': it must be a whole number from 1 to 1000\."),
-    ("/classify", {"model": ["auto"]}, r"This could not be computed: a value sent is of the wrong type, .*\."),
-    ("/compare", {"image": None}, r"There is no picture: .*\."),
-    ("/compare", {"methods": []}, r"No method is chosen: choose at least one of gradcam, .*\."),
-    ("/compare", {"methods": ["gradcam", "lime"]}, r"Method 'lime' is unknown: .*\."),
-    ("/compare", {"methods": 5}, r"This could not be computed: .*\."),
-    ("/compare", {"max_n": 1281}, r"max_n is 1281: .*\."),
-])
+@pytest.mark.parametrize(
+    ("endpoint", "arguments", "message"),
+    [
+        (
+            "/explain",
+            {"class_name": "tabbbby"},
+            r"'tabbbby' is none of the 1000 ImageNet classes\. Did you .*tabby.*\?",
+        ),
+        ("/explain", {"class_name": "crane"}, r"'crane' names several classes: .*\. Give one of them, or its index\."),
+        (
+            "/explain",
+            {"class_name": "1000"},
+            r"Class index 1000 does not exist: it must be a whole number from 0 to 999\.",
+        ),
+        ("/explain", {"model": "resnet"}, r"Model 'resnet' is unknown: use one of vgg16, efficientnet_lite0\."),
+        ("/explain", {"method": "lime"}, r"Method 'lime' is unknown: use one of gradcam, .*scorecam\."),
+        ("/explain", {"method": None}, r"Method 'None' is unknown: .*"),
+        (
+            "/explain",
+            {"target_layer": "fc1"},
+            r"Target layer 'fc1' is not offered by EfficientNet-Lite0: use one of .*\.",
+        ),
+        ("/explain", {"max_n": 0}, r"max_n is 0: it must be a whole number from 1 to 1280, .*\."),
+        (
+            "/explain",
+            {"max_n": 41, "target_layer": LAYER},
+            r"max_n is 41: it must be a whole number from 1 to 40, .*\.",
+        ),
+        ("/explain", {"max_n": 2.5}, r"max_n is 2\.5: it must be a whole number .*\."),
+        (
+            "/explain",
+            {"alpha": 1.5},
+            r"alpha is 1\.5: it must be a number from 0 \(picture only\) to 1 \(heatmap only\)\.",
+        ),
+        ("/explain", {"alpha": "much"}, r"alpha is 'much': it must be a number from 0 .*\."),
+        ("/explain", {"colormap": "rainbow"}, r"Colour map 'rainbow' is unknown: use one of viridis, .*\."),
+        ("/explain", {"image": None}, r"There is no picture: send a PNG, JPEG, WebP, GIF or TIFF file as 'image'\."),
+        ("/classify", {"image": None}, r"There is no picture: .*\."),
+        ("/classify", {"top_k": 0}, r"top_k is 0: it must be a whole number from 1 to 1000\."),
+        ("/classify", {"top_k": 1001}, r"top_k is 1001: it must be a whole number from 1 to 1000\."),
+        ("/classify", {"top_k": "many"}, r"top_k is 'many': it must be a whole number from 1 to 1000\."),
+        ("/classify", {"model": ["auto"]}, r"This could not be computed: a value sent is of the wrong type, .*\."),
+        ("/compare", {"image": None}, r"There is no picture: .*\."),
+        ("/compare", {"methods": []}, r"No method is chosen: choose at least one of gradcam, .*\."),
+        ("/compare", {"methods": ["gradcam", "lime"]}, r"Method 'lime' is unknown: .*\."),
+        ("/compare", {"methods": 5}, r"This could not be computed: .*\."),
+        ("/compare", {"max_n": 1281}, r"max_n is 1281: .*\."),
+    ],
+)
 def test_every_mistake_is_named_in_a_sentence(client, endpoint, arguments, message):
     with pytest.raises(Exception, match=f"^{message}$") as caught:
         client.predict(**{"image": file("chelsea"), **arguments}, api_name=endpoint)
@@ -264,8 +303,9 @@ def weightless_vgg16(monkeypatch):
     """VGG16 whose weights lie behind a port that nobody listens on."""
     spec = camkit.MODELS["vgg16"]
     url = f"http://127.0.0.1:{free_port()}/weights.h5"
-    weights = WeightsFile("VGG16", "weights.h5", url, spec.weights.md5, spec.weights.size, "CAMKIT_VGG16_WEIGHTS",
-                          "CAMKIT_WEIGHTS_REPO")
+    weights = WeightsFile(
+        "VGG16", "weights.h5", url, spec.weights.md5, spec.weights.size, "CAMKIT_VGG16_WEIGHTS", "CAMKIT_WEIGHTS_REPO"
+    )
     monkeypatch.setitem(camkit.MODELS, "vgg16", replace(spec, weights=weights))
     return weights
 
@@ -288,8 +328,9 @@ def test_the_path_of_missing_weights_is_not_shown(client, weightless_vgg16, monk
 
     monkeypatch.setenv("CAMKIT_VGG16_WEIGHTS", str(tmp_path / "secret" / "mine.h5"))
     message = client.predict(api_name="/info")["models"]["vgg16"]["message"]
-    assert message == ("There is no weights file at mine.h5 (from CAMKIT_VGG16_WEIGHTS): name an existing file, "
-                       "or none at all.")
+    assert message == (
+        "There is no weights file at mine.h5 (from CAMKIT_VGG16_WEIGHTS): name an existing file, or none at all."
+    )
     assert str(tmp_path) not in app.status_html("auto")
     with pytest.raises(Exception, match=r"mine\.h5") as caught:
         client.predict(file("chelsea"), model="vgg16", api_name="/classify")
@@ -328,8 +369,10 @@ def test_two_clients_at_once_get_their_own_results(connect, lite0):
     def ask(name):
         own = connect()
         together.wait(LIMIT)
-        return [client_answer[1]["raw"] for client_answer in
-                (own.predict(file(name), api_name="/explain") for _ in range(4))]
+        return [
+            client_answer[1]["raw"]
+            for client_answer in (own.predict(file(name), api_name="/explain") for _ in range(4))
+        ]
 
     with ThreadPoolExecutor(len(names)) as pool:
         for name, raws in zip(names, pool.map(ask, names), strict=True):
@@ -407,8 +450,10 @@ def test_a_second_scorecam_of_one_visitor_is_refused_and_works_afterwards(connec
     passes, client = Passes(lite0, monkeypatch), connect()
     short = {"target_layer": LAYER, "max_n": 1}
     with long_scorecam(client, passes):
-        for arguments in ({"method": "faster_scorecam", "api_name": "/explain"},
-                          {"methods": ["faster_scorecam"], "api_name": "/compare"}):
+        for arguments in (
+            {"method": "faster_scorecam", "api_name": "/explain"},
+            {"methods": ["faster_scorecam"], "api_name": "/compare"},
+        ):
             with pytest.raises(Exception, match=r"^A Score-CAM of yours is still running: one at a .*\.$") as caught:
                 client.predict(file("chelsea"), **short, **arguments)
             plain_http.assert_clean(str(caught.value))

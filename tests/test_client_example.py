@@ -21,8 +21,13 @@ def test_the_example_calls_every_endpoint_and_saves_what_it_got(server_url, tmp_
     done = run(server_url, str(tmp_path / "results"))
     assert done.returncode == 0, done.stderr
     top = camkit.top_predictions(lite0.predict(astronaut), 1)[0]
-    for line in (f"camkit {camkit.__version__} on ", f"{top.name} ({top.class_index})",
-                 "Grad-CAM for space shuttle: 7 x 7 raw map", "4 of 4 complete", "(control)"):
+    for line in (
+        f"camkit {camkit.__version__} on ",
+        f"{top.name} ({top.class_index})",
+        "Grad-CAM for space shuttle: 7 x 7 raw map",
+        "4 of 4 complete",
+        "(control)",
+    ):
         assert line in done.stdout, line
     assert np.asarray(Image.open(tmp_path / "results" / "overlay.png")).shape == astronaut.shape
     with np.load(tmp_path / "results" / "maps.npz") as maps:

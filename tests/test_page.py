@@ -17,9 +17,21 @@ import camkit
 from conftest import EXAMPLES, ROOT
 
 pytestmark = pytest.mark.browser
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync", "--no-first-run"]
+CHROMIUM = (
+    os.environ.get("CHROMIUM")
+    or shutil.which("chromium")
+    or shutil.which("chromium-browser")
+    or shutil.which("google-chrome")
+)
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 PATIENCE = 60_000  # milliseconds; the machine may be busy, and nothing is asserted on time
 COMPLETE, PARTIAL = "[data-state=complete]", "[data-state=partial]"
 
@@ -42,7 +54,9 @@ def visit(browser, server_url, tmp_path, request):
     contexts, faults = [], []
 
     def open_page(width: int = 1440, height: int = 900, scheme: str = "light"):
-        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, accept_downloads=True)
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, accept_downloads=True
+        )
         contexts.append(context)
         context.set_default_timeout(PATIENCE)
         page = context.new_page()
@@ -54,7 +68,9 @@ def visit(browser, server_url, tmp_path, request):
             return route.abort()
 
         page.route("**/*", route)
-        page.on("console", lambda message: faults.append(f"console: {message.text}") if message.type == "error" else None)
+        page.on(
+            "console", lambda message: faults.append(f"console: {message.text}") if message.type == "error" else None
+        )
         page.on("pageerror", lambda error: faults.append(f"page error: {error}"))
         page.goto(server_url)
         return page
@@ -100,7 +116,9 @@ def test_nobody_meets_an_empty_page_and_four_panels_fill(visit, tmp_path):
     assert page.locator("#stop").is_disabled()
     take_readme_pictures(page, tmp_path)
     # The map in the browser is the map of the library, drawn as render.overlay draws it.
-    cam = camkit.explain(camkit.load("efficientnet_lite0"), camkit.open_picture(EXAMPLES / "astronaut.jpg"), ["gradcam"], 812).cams["gradcam"]
+    cam = camkit.explain(
+        camkit.load("efficientnet_lite0"), camkit.open_picture(EXAMPLES / "astronaut.jpg"), ["gradcam"], 812
+    ).cams["gradcam"]
     drawn = canvas_pixels(page, "gradcam").astype(int)
     wanted = camkit.overlay(camkit.open_picture(EXAMPLES / "astronaut.jpg"), cam.map).astype(int)
     assert drawn.shape == wanted.shape
@@ -125,7 +143,12 @@ def take_readme_pictures(page, folder: Path) -> None:
 def test_everything_fits_on_one_screen(visit):
     page = visit(1440, 900)
     panel(page, "faster_scorecam", COMPLETE).wait_for()
-    for selector in ("#picture", "#prediction", "#examples", *(f"#maps figure[data-key={key}]" for key in camkit.METHODS)):
+    for selector in (
+        "#picture",
+        "#prediction",
+        "#examples",
+        *(f"#maps figure[data-key={key}]" for key in camkit.METHODS),
+    ):
         box = page.locator(selector).bounding_box()
         assert box["y"] >= 0 and box["y"] + box["height"] <= 900, selector
 
@@ -228,7 +251,9 @@ def test_methods_that_are_not_ticked_are_not_computed(visit):
     explaining(page, "space shuttle")
     page.locator("#settings button").first.click()
     page.get_by_role("checkbox", name="Score-CAM", exact=True).uncheck()
-    page.wait_for_function("document.querySelector('#maps .cam-host').shadowRoot.querySelectorAll('figure').length === 3")
+    page.wait_for_function(
+        "document.querySelector('#maps .cam-host').shadowRoot.querySelectorAll('figure').length === 3"
+    )
     panel(page, "faster_scorecam", COMPLETE).wait_for()
     assert panel(page, "scorecam").count() == 0
 
@@ -270,7 +295,9 @@ def test_cover_and_see(visit):
     stop(page)
     page.get_by_role("tab", name="Cover and see").click()
     canvas = page.locator("#painter canvas")
-    page.wait_for_function("document.querySelector('#painter .cam-host').shadowRoot.querySelector('canvas').width === 512")
+    page.wait_for_function(
+        "document.querySelector('#painter .cam-host').shadowRoot.querySelector('canvas').width === 512"
+    )
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 0.2 * box["height"])

@@ -25,8 +25,9 @@ from plain_http import META, ROOT
 
 SECRET = "the secret of this server"
 NOT_UPLOADED = "The picture must be uploaded first: its file is not among the uploads."
-UNREADABLE = ("The picture cannot be read: it is damaged or cut short, or it is not a picture. "
-              "Use PNG, JPEG, WebP, GIF or TIFF.")
+UNREADABLE = (
+    "The picture cannot be read: it is damaged or cut short, or it is not a picture. Use PNG, JPEG, WebP, GIF or TIFF."
+)
 FAR_TOO_LARGE = "The picture has far too many pixels: at most 25 megapixels and 10,000 pixels a side are allowed."
 # What follows a picture in each event that takes one.
 REST = {
@@ -141,23 +142,29 @@ def test_every_event_that_takes_a_picture_is_tested(server_url):
     assert takes == set(PICTURE_EVENTS)
 
 
-@pytest.mark.parametrize("address", ["http://127.0.0.1:{port}/config", "https://example.com/cat.png", "http://169.254.169.254/"])
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1:{port}/config", "https://example.com/cat.png", "http://169.254.169.254/"]
+)
 def test_the_server_fetches_no_address(server_url, address):
     """Gradio would download it, of any size, past the limit of an upload."""
     address = address.format(port=httpx.URL(server_url).port)
     assert plain_http.refusal(send(server_url, {"path": address, "meta": META})) == (
-        "Send the file itself: this server fetches none from an address.")
+        "Send the file itself: this server fetches none from an address."
+    )
     assert plain_http.refusal(send(server_url, {"path": address})) == NOT_UPLOADED
 
 
-@pytest.mark.parametrize(("url", "message"), [
-    ("data:text/plain,hello", "The picture's data URL is not base64: send 'data:image/png;base64,...'."),
-    ("data:image/svg+xml,<svg/>", "The picture's data URL is not base64: send 'data:image/png;base64,...'."),
-    ("data:image/png;base64,%%%", "The picture's base64 text is damaged."),
-    ("data:image/png;base64,éé", "The picture's base64 text is damaged."),
-    ("data:image/png;base64,", "The picture file is empty: choose a PNG, JPEG, WebP, GIF or TIFF file."),
-    (data_url(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image/svg+xml"), UNREADABLE),
-])
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("data:text/plain,hello", "The picture's data URL is not base64: send 'data:image/png;base64,...'."),
+        ("data:image/svg+xml,<svg/>", "The picture's data URL is not base64: send 'data:image/png;base64,...'."),
+        ("data:image/png;base64,%%%", "The picture's base64 text is damaged."),
+        ("data:image/png;base64,éé", "The picture's base64 text is damaged."),
+        ("data:image/png;base64,", "The picture file is empty: choose a PNG, JPEG, WebP, GIF or TIFF file."),
+        (data_url(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image/svg+xml"), UNREADABLE),
+    ],
+)
 def test_data_urls_that_are_refused(server_url, url, message):
     assert plain_http.refusal(send(server_url, {"url": url})) == message
 
@@ -167,8 +174,13 @@ def test_a_picture_as_base64_is_opened(server_url):
 
 
 def test_files_are_served_from_the_uploads_only(server_url, folder, uploaded):
-    for path in (folder / "secret.txt", ROOT / "app.py", ROOT / "examples" / "coffee.jpg", Path("/etc/passwd"),
-                 Path(uploaded).parent / "../../../../etc/passwd"):
+    for path in (
+        folder / "secret.txt",
+        ROOT / "app.py",
+        ROOT / "examples" / "coffee.jpg",
+        Path("/etc/passwd"),
+        Path(uploaded).parent / "../../../../etc/passwd",
+    ):
         answer = httpx.get(f"{server_url}/gradio_api/file={path}")
         assert answer.status_code in (403, 404), path
         assert SECRET not in answer.text
@@ -192,8 +204,9 @@ def hostile(kind: str, private: str):
     return {"image": {"path": private}, "html": {"mask": reference, **reference}}.get(kind, reference)
 
 
-@pytest.mark.parametrize("event_data", [None, {"index": "../secret.txt", "value": {"path": "/etc/passwd"}}],
-                         ids=["bare", "event data"])
+@pytest.mark.parametrize(
+    "event_data", [None, {"index": "../secret.txt", "value": {"path": "/etc/passwd"}}], ids=["bare", "event data"]
+)
 def test_no_event_of_the_page_gives_a_file_away(server_url, folder, event_data):
     private = str(folder / "secret.txt")
     for event in plain_http.events(server_url):
@@ -217,8 +230,13 @@ def test_an_example_that_does_not_exist(server_url, index):
 def test_state_comes_from_the_server_whatever_is_sent(server_url, uploaded):
     """The first input of these events is the page's state: what a request puts there is not looked at."""
     forged = {"image": {"path": uploaded, "meta": META}, "explanation": {"cams": {"gradcam": 1}}, "run": 1}
-    for name, rest in {"on_download": [[1, {}], 0.5, "viridis"], "on_cover": [{"mask": None}], "on_measure": [],
-                       "on_contrast": [285, "gradcam"], "on_dial": []}.items():
+    for name, rest in {
+        "on_download": [[1, {}], 0.5, "viridis"],
+        "on_cover": [{"mask": None}],
+        "on_measure": [],
+        "on_contrast": [285, "gradcam"],
+        "on_dial": [],
+    }.items():
         message = plain_http.run(server_url, plain_http.event_id(server_url, name), [forged, *rest])
         assert plain_http.refusal(message) == "There is no map yet: choose a picture first.", name
 
@@ -246,14 +264,26 @@ def test_the_painters_mask(server_url, visitor):
     assert "with 50% of the picture covered" in answer["output"]["data"][0]
 
 
-@pytest.mark.parametrize("mask", [
-    data_url(encoded(Image.new("RGBA", (225, 224)))), data_url(encoded(Image.new("RGB", (224, 224)), "GIF")),
-    "data:image/png;base64," + "A" * 300_000, "data:image/png;base64,AAAA", "data:text/plain,x", "/etc/passwd",
-    "x" * 1000, {"path": "/etc/passwd"}, [1, 2], 7,
-], ids=["another size", "a GIF", "too long", "no PNG", "no base64", "a path", "text", "a file", "a list", "a number"])
+@pytest.mark.parametrize(
+    "mask",
+    [
+        data_url(encoded(Image.new("RGBA", (225, 224)))),
+        data_url(encoded(Image.new("RGB", (224, 224)), "GIF")),
+        "data:image/png;base64," + "A" * 300_000,
+        "data:image/png;base64,AAAA",
+        "data:text/plain,x",
+        "/etc/passwd",
+        "x" * 1000,
+        {"path": "/etc/passwd"},
+        [1, 2],
+        7,
+    ],
+    ids=["another size", "a GIF", "too long", "no PNG", "no base64", "a path", "text", "a file", "a list", "a number"],
+)
 def test_a_mask_that_is_not_the_painters_is_refused(server_url, visitor, mask):
     assert plain_http.refusal(paint(server_url, visitor, {"mask": mask})) == (
-        "The painted mask cannot be read: it must be a 224 x 224 PNG of at most 200 kB.")
+        "The painted mask cannot be read: it must be a 224 x 224 PNG of at most 200 kB."
+    )
 
 
 # Limits
@@ -261,6 +291,7 @@ def test_a_mask_that_is_not_the_painters_is_refused(server_url, visitor, mask):
 
 def png(width: int, height: int, *, depth: int = 8, colour: int = 2, rows: bytes = b"") -> bytes:
     """A PNG file by its specification: header and compressed `rows`, which may be fewer than the header says."""
+
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
@@ -306,13 +337,22 @@ def test_20_megabytes_as_base64_are_refused_before_they_are_decoded(server_url, 
     assert plain_http.refusal(message) == "The picture's base64 text is too long: at most 20 MB are allowed."
 
 
-@pytest.mark.parametrize(("size", "message"), [
-    ((5001, 5000), "The picture is 5001 x 5000 pixels: at most 25 megapixels and 10,000 pixels a side are allowed."),
-    ((10_001, 100), "The picture is 10001 x 100 pixels: at most 25 megapixels and 10,000 pixels a side are allowed."),
-    ((40_000, 40_000), FAR_TOO_LARGE),
-    ((2**31 - 1, 2**31 - 1), FAR_TOO_LARGE),
-    ((7, 100), "The picture is 7 x 100 pixels: each side must have at least 8."),
-])
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        (
+            (5001, 5000),
+            "The picture is 5001 x 5000 pixels: at most 25 megapixels and 10,000 pixels a side are allowed.",
+        ),
+        (
+            (10_001, 100),
+            "The picture is 10001 x 100 pixels: at most 25 megapixels and 10,000 pixels a side are allowed.",
+        ),
+        ((40_000, 40_000), FAR_TOO_LARGE),
+        ((2**31 - 1, 2**31 - 1), FAR_TOO_LARGE),
+        ((7, 100), "The picture is 7 x 100 pixels: each side must have at least 8."),
+    ],
+)
 def test_a_size_outside_the_limits_is_refused_before_decoding(server_url, monkeypatch, size, message):
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", lambda self: pytest.fail("decoded"))
     path = plain_http.upload(server_url, png(*size))
@@ -370,26 +410,47 @@ GREY16 = Image.fromarray(np.full((8, 10), 32768, np.uint16))
 RED = Image.new("RGB", (10, 8), "red")
 
 
-@pytest.mark.parametrize(("content", "colour"), [
-    (encoded(RED), (255, 0, 0)),
-    (encoded(RED, "JPEG", quality=95), (254, 0, 0)),
-    (encoded(RED, "WEBP", lossless=True), (255, 0, 0)),
-    (encoded(RED, "GIF"), (255, 0, 0)),
-    (encoded(RED, "TIFF", compression="tiff_lzw"), (255, 0, 0)),
-    (encoded(GREY16), (128, 128, 128)),
-    (encoded(GREY16, "TIFF"), (128, 128, 128)),
-    (rgb_16_bits(), (255, 128, 0)),
-    (with_transparency(), (255, 255, 255)),
-    (encoded(Image.new("CMYK", (10, 8), (0, 255, 255, 0)), "JPEG", quality=95), (255, 0, 0)),
-    (encoded(Image.new("LA", (10, 8), (0, 128))), (127, 127, 127)),
-    (encoded(Image.new("RGBA", (10, 8), (255, 0, 0, 0))), (255, 255, 255)),
-    (encoded(Image.new("1", (10, 8), 1)), (255, 255, 255)),
-    (encoded(Image.new("F", (10, 8), 0.5), "TIFF"), (128, 128, 128)),
-    (animated("GIF"), (255, 0, 0)),
-    (animated("WEBP"), (255, 0, 0)),
-    (rotated(), (255, 255, 255)),
-], ids=["png", "jpeg", "webp", "gif", "tiff", "grey 16 png", "grey 16 tiff", "rgb 16 png", "palette transparency",
-        "cmyk jpeg", "grey with alpha", "alpha", "1 bit", "float tiff", "animated gif", "animated webp", "exif"])
+@pytest.mark.parametrize(
+    ("content", "colour"),
+    [
+        (encoded(RED), (255, 0, 0)),
+        (encoded(RED, "JPEG", quality=95), (254, 0, 0)),
+        (encoded(RED, "WEBP", lossless=True), (255, 0, 0)),
+        (encoded(RED, "GIF"), (255, 0, 0)),
+        (encoded(RED, "TIFF", compression="tiff_lzw"), (255, 0, 0)),
+        (encoded(GREY16), (128, 128, 128)),
+        (encoded(GREY16, "TIFF"), (128, 128, 128)),
+        (rgb_16_bits(), (255, 128, 0)),
+        (with_transparency(), (255, 255, 255)),
+        (encoded(Image.new("CMYK", (10, 8), (0, 255, 255, 0)), "JPEG", quality=95), (255, 0, 0)),
+        (encoded(Image.new("LA", (10, 8), (0, 128))), (127, 127, 127)),
+        (encoded(Image.new("RGBA", (10, 8), (255, 0, 0, 0))), (255, 255, 255)),
+        (encoded(Image.new("1", (10, 8), 1)), (255, 255, 255)),
+        (encoded(Image.new("F", (10, 8), 0.5), "TIFF"), (128, 128, 128)),
+        (animated("GIF"), (255, 0, 0)),
+        (animated("WEBP"), (255, 0, 0)),
+        (rotated(), (255, 255, 255)),
+    ],
+    ids=[
+        "png",
+        "jpeg",
+        "webp",
+        "gif",
+        "tiff",
+        "grey 16 png",
+        "grey 16 tiff",
+        "rgb 16 png",
+        "palette transparency",
+        "cmyk jpeg",
+        "grey with alpha",
+        "alpha",
+        "1 bit",
+        "float tiff",
+        "animated gif",
+        "animated webp",
+        "exif",
+    ],
+)
 def test_allowed_formats_arrive_as_rgb(opened, content, colour):
     image = opened(content)
     assert image.dtype == np.uint8
@@ -401,12 +462,20 @@ def test_exif_turns_the_picture(opened):
     assert opened(rotated()).shape == (10, 8, 3)
 
 
-@pytest.mark.parametrize("content", [
-    encoded(RED, "BMP"), encoded(RED.resize((16, 16)), "ICO"), encoded(RED, "PDF"), encoded(RED, "PPM"),
-    encoded(RED, "TGA"),
-    b"<svg xmlns='http://www.w3.org/2000/svg'><image href='file:///etc/passwd'/></svg>", b"just text",
-    b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
-], ids=["bmp", "ico", "pdf", "ppm", "tga", "svg", "text", "eps"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        encoded(RED, "BMP"),
+        encoded(RED.resize((16, 16)), "ICO"),
+        encoded(RED, "PDF"),
+        encoded(RED, "PPM"),
+        encoded(RED, "TGA"),
+        b"<svg xmlns='http://www.w3.org/2000/svg'><image href='file:///etc/passwd'/></svg>",
+        b"just text",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+    ],
+    ids=["bmp", "ico", "pdf", "ppm", "tga", "svg", "text", "eps"],
+)
 def test_other_formats_are_refused_whatever_they_are_called(server_url, content):
     for name in ("picture.png", "drawing.svg"):
         path = plain_http.upload(server_url, content, name)
@@ -416,12 +485,28 @@ def test_other_formats_are_refused_whatever_they_are_called(server_url, content)
 def seeds() -> list[bytes]:
     """A small picture in every format and many modes."""
     picture = Image.fromarray(np.random.default_rng(5).integers(0, 256, (24, 32, 3), np.uint8))
-    kinds = [("PNG", {}), ("JPEG", {}), ("JPEG", {"progressive": True}), ("WEBP", {}), ("WEBP", {"lossless": True}),
-             ("GIF", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}), ("TIFF", {"compression": "jpeg"})]
+    kinds = [
+        ("PNG", {}),
+        ("JPEG", {}),
+        ("JPEG", {"progressive": True}),
+        ("WEBP", {}),
+        ("WEBP", {"lossless": True}),
+        ("GIF", {}),
+        ("TIFF", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("TIFF", {"compression": "jpeg"}),
+    ]
     modes = [(mode, "PNG") for mode in ("1", "L", "LA", "P", "RGBA")] + [("CMYK", "TIFF"), ("F", "TIFF")]
-    return [*[encoded(picture, kind, **options) for kind, options in kinds],
-            *[encoded(picture.convert(mode), kind) for mode, kind in modes],
-            encoded(GREY16), rgb_16_bits(), with_transparency(), rotated(), animated("GIF"), animated("WEBP")]
+    return [
+        *[encoded(picture, kind, **options) for kind, options in kinds],
+        *[encoded(picture.convert(mode), kind) for mode, kind in modes],
+        encoded(GREY16),
+        rgb_16_bits(),
+        with_transparency(),
+        rotated(),
+        animated("GIF"),
+        animated("WEBP"),
+    ]
 
 
 def mutated(content: bytes, random: np.random.Generator) -> bytes:
@@ -433,13 +518,13 @@ def mutated(content: bytes, random: np.random.Generator) -> bytes:
         if kind == 0:
             data[place] ^= int(random.integers(1, 256))
         elif kind == 1:
-            del data[place:place + length]
+            del data[place : place + length]
         elif kind == 2:
-            data[place:place] = data[place:place + length]
+            data[place:place] = data[place : place + length]
         elif kind == 3:
-            data[place:place + length] = random.bytes(length)
+            data[place : place + length] = random.bytes(length)
         else:
-            del data[max(8, place):]
+            del data[max(8, place) :]
         data = data or bytearray(b"\0")
     return bytes(data)
 

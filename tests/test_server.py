@@ -22,8 +22,9 @@ def started(port: int, uploads):
     """The process, its output in one pipe; killed when a test leaves it running."""
     settings = {name: value for name, value in os.environ.items() if not name.startswith(("CAMKIT_", "GRADIO_"))}
     settings |= {"GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(uploads), "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=settings, stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "app.py"], cwd=ROOT, env=settings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     try:
         yield process
     finally:
@@ -74,5 +75,6 @@ def test_a_taken_port_is_named(tmp_path):
             output, _ = process.communicate(timeout=LIMIT)
     assert process.returncode == 1
     assert output.strip().splitlines()[-1] == (
-        f"Port {port} cannot be used, it is taken or not allowed: set GRADIO_SERVER_PORT to another.")
+        f"Port {port} cannot be used, it is taken or not allowed: set GRADIO_SERVER_PORT to another."
+    )
     assert "Traceback" not in output

@@ -36,12 +36,23 @@ def staged(tmp_path_factory):
 def test_the_staged_folder_answers_with_its_revision(staged, tmp_path):
     folder, python = staged
     port = free_port()
-    space = {"SYSTEM": "spaces", "SPACE_ID": "owner/name", "GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port),
-             "GRADIO_TEMP_DIR": str(tmp_path / "uploads"), "KERAS_HOME": str(tmp_path / "keras"), "PYTHONUNBUFFERED": "1"}
+    space = {
+        "SYSTEM": "spaces",
+        "SPACE_ID": "owner/name",
+        "GRADIO_SERVER_NAME": "127.0.0.1",
+        "GRADIO_SERVER_PORT": str(port),
+        "GRADIO_TEMP_DIR": str(tmp_path / "uploads"),
+        "KERAS_HOME": str(tmp_path / "keras"),
+        "PYTHONUNBUFFERED": "1",
+    }
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CAMKIT_", "GRADIO_", "PYTHON"))}
     log = tmp_path / "log"
-    with open(log, "w") as out, subprocess.Popen(
-            [python, "app.py"], cwd=folder, env=kept | space, stdout=subprocess.PIPE, stderr=out, text=True) as server:
+    with (
+        open(log, "w") as out,
+        subprocess.Popen(
+            [python, "app.py"], cwd=folder, env=kept | space, stdout=subprocess.PIPE, stderr=out, text=True
+        ) as server,
+    ):
         try:
             assert any("Running on" in line for line in server.stdout), log.read_text()
             client = Client(f"http://127.0.0.1:{port}", verbose=False)

@@ -69,10 +69,23 @@ def test_it_names_no_machine(notebook):
 
 def test_the_formulas_do_not_use_the_library(notebook):
     """What is computed by hand is only worth something when camkit and tf-keras-vis have no part in it."""
-    functions = {node.name: node for source in code_of(notebook).values() for node in ast.walk(ast.parse(source))
-                 if isinstance(node, ast.FunctionDef)}
-    by_hand = ("softmax", "stretch", "scale", "expand", "grad_cam", "grad_cam_plus_plus", "logits_behind_masks",
-               "score_cam", "most_varying")
+    functions = {
+        node.name: node
+        for source in code_of(notebook).values()
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef)
+    }
+    by_hand = (
+        "softmax",
+        "stretch",
+        "scale",
+        "expand",
+        "grad_cam",
+        "grad_cam_plus_plus",
+        "logits_behind_masks",
+        "score_cam",
+        "most_varying",
+    )
     for name in by_hand:
         names = {node.id for node in ast.walk(functions[name]) if isinstance(node, ast.Name)}
         assert not names & {"camkit", "Scorecam", "twice"}, name

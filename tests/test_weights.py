@@ -527,7 +527,12 @@ def run(code, environment, *args):
 
 def obtain_from_hub(endpoint, url, repo="owner/name"):
     """In a new process: the state before, the path, the error, the state after, and the states in between."""
-    environment = os.environ | {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_XET": "1", "TINY_REPO": repo}
+    environment = os.environ | {
+        "HF_HUB_OFFLINE": "0",
+        "HF_ENDPOINT": endpoint,
+        "HF_HUB_DISABLE_XET": "1",
+        "TINY_REPO": repo,
+    }
     file = tiny(url)
     fields = {name: getattr(file, name) for name in ("name", "filename", "url", "md5", "size")}
     fields |= {"path_variable": "TINY_WEIGHTS", "repo_variable": "TINY_REPO"}
