@@ -1,0 +1,109 @@
+"""Pictures out of a zip that a stranger sent: the limits, and every way in which such a file is refused.
+
+Nothing is written to disk. Sizes are counted while reading, since the headers of a zip bomb lie. Each refusal is a
+ValueError of one sentence.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from .picture import MAX_BYTES
+
+# The file name endings of camkit.picture.FORMATS.
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff"})
+_CHUNK = 64 * 1024
+# LZMA and bzip2 let a header ask for gigabytes of memory before the first byte comes out.
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+
+@dataclass(frozen=True)
+class ZipLimits:
+    """What a zip may hold. `ratio` is unpacked bytes for each byte of the file on disk; `entries` counts every name in
+    it, pictures or not."""
+
+    pictures: int = 50
+    picture_bytes: int = MAX_BYTES
+    total_bytes: int = 100 * 1000 * 1000
+    ratio: float = 100.0
+    entries: int = 1000
+
+
+def is_picture_name(name: str) -> bool:
+    """True for a file name that ends like a picture and is not hidden, in no hidden folder and not macOS's own copy."""
+    path = PurePosixPath(name)
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+    return path.suffix.lower() in SUFFIXES and not hidden
+
+
+def unzip_pictures(path: str | os.PathLike, limits: ZipLimits = ZipLimits()) -> dict[str, bytes]:
+    """The pictures in a zip, name -> file contents, sorted by name; other files and nested zips are left out.
+
+    Raises ValueError when the file is no zip, is damaged, encrypted or beyond a limit, when a name leaves the archive's
+    own folder or comes twice, or when there is no picture in it.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            chosen = _chosen(archive.infolist(), limits)
+            return _read_all(archive, chosen, limits, Path(path).stat().st_size)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+        raise ValueError("The zip cannot be read: it is damaged or cut short, or it is not a zip.") from error
+
+
+def _chosen(entries: list[zipfile.ZipInfo], limits: ZipLimits) -> list[zipfile.ZipInfo]:
+    if len(entries) > limits.entries:
+        raise ValueError(f"The zip holds {len(entries)} entries: at most {limits.entries} are allowed.")
+    for entry in entries:
+        _check_name(entry.filename)
+    chosen = sorted((entry for entry in entries if is_picture_name(entry.filename)), key=lambda entry: entry.filename)
+    names = [entry.filename for entry in chosen]
+    if not names:
+        raise ValueError("The zip holds no picture: put PNG, JPEG, WebP, GIF or TIFF files into it.")
+    if len(names) > limits.pictures:
+        raise ValueError(f"The zip holds {len(names)} pictures: at most {limits.pictures} are allowed.")
+    if len(set(names)) < len(names):
+        raise ValueError("The zip holds two pictures of the same name: give each its own.")
+    return chosen
+
+
+def _check_name(name: str) -> None:
+    parts = name.replace("\\", "/").split("/")
+    if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
+        raise ValueError("The zip holds a name that leads out of its own folder: pack the pictures with plain names.")
+
+
+def _read_all(archive: zipfile.ZipFile, chosen, limits: ZipLimits, packed: int) -> dict[str, bytes]:
+    room = min(limits.total_bytes, int(limits.ratio * packed))
+    pictures: dict[str, bytes] = {}
+    for entry in chosen:
+        data = _read(archive, entry, limits, room)
+        room -= len(data)
+        pictures[entry.filename] = data
+    return pictures
+
+
+def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limits: ZipLimits, room: int) -> bytes:
+    if entry.flag_bits & 0x1:
+        raise ValueError("The zip is encrypted: pack the pictures without a password.")
+    if entry.compress_type not in _COMPRESSIONS:
+        raise ValueError("The zip uses an unusual compression: pack the pictures with plain zip (deflate).")
+    data = bytearray()
+    with archive.open(entry) as stream:
+        while chunk := stream.read(_CHUNK):
+            data += chunk
+            _check_sizes(len(data), room, limits)
+    return bytes(data)
+
+
+def _check_sizes(count: int, room: int, limits: ZipLimits) -> None:
+    if count > limits.picture_bytes:
+        raise ValueError(f"A picture in the zip is larger than {limits.picture_bytes / 1e6:g} MB, the most allowed.")
+    if count > room:
+        raise ValueError(
+            f"The zip unpacks to more than {limits.total_bytes / 1e6:g} MB, or to more than {limits.ratio:g} "
+            "times its own size: neither is allowed."
+        )

@@ -1,0 +1,262 @@
+"""What a set's measurements say: means with 95 % intervals, paired differences, and the tables that hold them.
+
+Takes the plain values that PARTS return and knows neither model nor picture. Intervals are Student's t: with the few
+pictures that a full Score-CAM allows, a bootstrap of the mean is too narrow. Only shares, whose values are 0 or 1,
+get Wilson's score interval. A `Table` is a table of strings, shown as Markdown or as HTML.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from .faithfulness import CONTROLS, METRICS
+from .methods import METHODS
+from .parts import Settings, earlier_layers
+
+NOTHING = "–"  # noqa: RUF001 - the dash of an empty cell
+NAMES = {key: entry.name for key, entry in (METHODS | CONTROLS).items()}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One figure of a row: its heading for a mean over pictures, its str.format pattern, and which end is better."""
+
+    key: str
+    name: str
+    format: str
+    better: str = ""
+
+
+_OVER_A_SET = {"confidence_drop": "Average Drop", "increase": "Increase in Confidence", "gain": "Average Gain"}
+_SHARES = {"increase": "{:.0%}"}
+COLUMNS: dict[str, Column] = {
+    column.key: column
+    for column in (
+        Column("seconds", "Seconds", "{:.2f}", "lower"),
+        Column("forward_passes", "Forward passes", "{:.0f}", "lower"),
+        Column("backward_passes", "Backward passes", "{:.0f}", "lower"),
+        *(
+            Column(key, _OVER_A_SET.get(key, metric.name), _SHARES.get(key, metric.format), metric.better)
+            for key, metric in METRICS.items()
+        ),
+        Column("half_area", "Area above half maximum", "{:.0%}"),
+        Column("energy_inside", "Energy inside the box", "{:.0%}", "higher"),
+        Column("beats_controls", "Beats every control", "{:.0%}", "higher"),
+    )
+}
+_ZERO_OR_ONE = ("increase", "beats_controls")
+
+
+# --- statistics ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The mean of `count` values and its 95 % interval; `low` and `high` are None for a single value."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    count: int
+
+    def show(self, pattern: str) -> str:
+        """Such as "0.35 [0.21, 0.49]"."""
+        middle, *ends = (number(pattern, value) for value in (self.mean, self.low, self.high) if value is not None)
+        return middle if all(end == middle for end in ends) else f"{middle} [{', '.join(ends)}]"
+
+    @property
+    def clear(self) -> bool:
+        """For a difference: the interval leaves out zero."""
+        return self.low is not None and not self.low <= 0 <= self.high
+
+
+def number(pattern: str, value: float) -> str:
+    """Formatted, without the minus of a value that rounds to zero."""
+    text = pattern.format(value)
+    return text if text.strip("-0.%") else text.removeprefix("-")
+
+
+def mean(values: Sequence[float], pattern: str) -> str:
+    """The mean alone, formatted."""
+    return number(pattern, statistics.fmean(values)) if values else NOTHING
+
+
+def cell(value: Interval | None, pattern: str) -> str:
+    """Mean and interval, formatted."""
+    return NOTHING if value is None else value.show(pattern)
+
+
+def marked(value: Interval | None, pattern: str) -> str:
+    """A difference and its interval, with a star when the interval leaves out zero."""
+    return cell(value, pattern) + (" *" if value and value.clear else "")
+
+
+def interval(values: Iterable[float]) -> Interval | None:
+    """Mean and Student's t interval of the mean; None without values."""
+    from scipy.stats import t
+
+    values = list(values)
+    if not values:
+        return None
+    middle = statistics.fmean(values)
+    if len(values) == 1:
+        return Interval(middle, None, None, 1)
+    half = float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
+    return Interval(middle, middle - half, middle + half, len(values))
+
+
+def share(values: Iterable[float]) -> Interval | None:
+    """Mean of zeros and ones and its Wilson interval; None without values."""
+    from scipy.stats import binomtest
+
+    values = list(values)
+    if not values:
+        return None
+    if len(values) == 1:
+        return Interval(values[0], None, None, 1)
+    ends = binomtest(round(sum(values)), len(values)).proportion_ci(method="wilson")
+    return Interval(statistics.fmean(values), float(ends.low), float(ends.high), len(values))
+
+
+def result_rows(values: Mapping[str, Sequence[dict]]) -> list[dict]:
+    """The rows of the part "metrics", one a picture and method or control."""
+    return [row for value in values.get("metrics", ()) for row in value["rows"]]
+
+
+def summarise(rows: Iterable[dict]) -> dict[str, dict[str, Interval | None]]:
+    """Mean and interval by method or control, then by column of COLUMNS; None where nothing was measured."""
+    rows = list(rows)
+    keys = [key for key in NAMES if any(row["key"] == key for row in rows)]
+    return {key: {name: _over(name, _values(rows, key, name).values()) for name in COLUMNS} for key in keys}
+
+
+def differences(rows: Iterable[dict]) -> dict[tuple[str, str], dict[str, Interval | None]]:
+    """First method minus second, picture by picture, by pair and column: mean and interval of the difference."""
+    rows = list(rows)
+    keys = [key for key in METHODS if any(row["key"] == key for row in rows)]
+    result = {}
+    for pair in combinations(keys, 2):
+        result[pair] = {}
+        for name in COLUMNS:
+            first, second = (_values(rows, key, name) for key in pair)
+            result[pair][name] = interval(first[picture] - second[picture] for picture in first if picture in second)
+    return result
+
+
+def _over(name: str, values: Iterable[float]) -> Interval | None:
+    return share(values) if name in _ZERO_OR_ONE else interval(values)
+
+
+def _values(rows: list[dict], key: str, name: str) -> dict[str, float]:
+    return {row["picture"]: float(row[name]) for row in rows if row["key"] == key and row[name] is not None}
+
+
+# --- tables --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of strings and the sentences that belong under it."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+    def markdown(self) -> str:
+        if not self.rows:
+            return f"{self.note}\n"
+        lines = [self.header, ("---",) * len(self.header), *self.rows]
+        drawn = "\n".join("| " + " | ".join(escaped(cell) for cell in line) + " |" for line in lines)
+        return f"{drawn}\n\n{self.note}\n" if self.note else f"{drawn}\n"
+
+    def html(self) -> str:
+        if not self.rows:
+            return f"<h2>{html.escape(self.title)}</h2>\n<p>{html.escape(self.note)}</p>\n"
+        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in self.header)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell.replace('**', ''))}</td>" for cell in row) + "</tr>\n"
+            for row in self.rows
+        )
+        return (
+            f"<h2>{html.escape(self.title)}</h2>\n<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>\n"
+            f"<p>{html.escape(self.note)}</p>\n"
+        )
+
+
+def escaped(cell: str) -> str:
+    """Text that cannot end a cell, a row or a line of Markdown."""
+    return " ".join(cell.split()).replace("|", "\\|")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything the reports say: the measured `values` by part, the `skipped` pictures, and how it was measured."""
+
+    values: Mapping[str, Sequence[dict]]
+    skipped: Mapping[str, str]
+    settings: Settings
+    model: str
+    model_name: str
+    zero: str
+    target_layer: str
+    layers: tuple[str, ...]
+
+    @classmethod
+    def of(cls, classifier, settings: Settings, evaluation) -> Facts:
+        return cls(
+            evaluation.values,
+            evaluation.skipped,
+            settings,
+            classifier.name,
+            classifier.spec.name,
+            classifier.spec.zero,
+            classifier.check_layer(settings.target_layer),
+            earlier_layers(classifier),
+        )
+
+    @property
+    def rows(self) -> list[dict]:
+        return result_rows(self.values)
+
+    @property
+    def pictures(self) -> int:
+        return len(self.values.get("metrics", ()))
+
+    @property
+    def minutes(self) -> float:
+        return sum(value["spent"] for values in self.values.values() for value in values) / 60
+
+    def figures(self, part: str, key: str, name: str, **where) -> list[float]:
+        """The column `name` of a method's rows in a part, one a picture, where the other columns are as given."""
+        return [
+            row[name]
+            for value in self.values.get(part, ())
+            for row in value["rows"]
+            if row["key"] == key
+            and row[name] is not None
+            and all(row[column] == wanted for column, wanted in where.items())
+        ]
+
+    def each(self, shown: Callable[[str], str]) -> tuple[str, ...]:
+        """One cell a method."""
+        return tuple(shown(key) for key in self.settings.methods)
+
+    def intervals(self, part: str, name: str, pattern: str, **where) -> tuple[str, ...]:
+        """Mean and interval of a column, one cell a method."""
+        return self.each(lambda key: cell(interval(self.figures(part, key, name, **where)), pattern))
+
+    def beats(self, key: str, layer: str | None = None) -> str:
+        """On how many pictures a method beats every control, at the default layer or an earlier one."""
+        where = {} if layer is None else {"layer": layer}
+        values = self.figures("metrics" if layer is None else "layers", key, "beats_controls", **where)
+        return f"{sum(values):.0f} of {len(values)}" if values else NOTHING
+
+    def moves(self, count: int) -> list[float]:
+        """How far Faster Score-CAM's map moves when its max_n becomes `count`."""
+        return [value["moved"][str(count)] for value in self.values.get("dial", ()) if str(count) in value["moved"]]

@@ -1,0 +1,113 @@
+// A picture to paint over: the strokes become a mask that the server reads. Runs once per gr.HTML component, with
+// `element`, `props`, `trigger` and `watch` given by Gradio. props.value: {image, mask}; image is a data URL from the
+// server, mask a 224 x 224 PNG data URL, white where covered. By keyboard: arrows move the brush, space paints, Delete clears.
+
+const SIZE = 224, host = element.querySelector(".cam-host");
+const root = host.attachShadow({ mode: "open" });
+root.innerHTML = `<style>
+  :host { display: block; font-family: var(--font); }
+  .frame { position: relative; background: var(--background-fill-secondary); border: 1px solid var(--border-color-primary); border-radius: 10px; overflow: hidden; }
+  canvas { display: block; margin: 0 auto; max-width: 100%; max-height: 380px; cursor: crosshair; touch-action: none; }
+  canvas:focus-visible { outline: 3px solid var(--color-accent); outline-offset: -3px; }
+  .bar { display: flex; gap: 10px; align-items: center; flex-wrap: wrap; margin-top: 8px; font-size: 13px; color: var(--body-text-color); }
+  button { font: inherit; padding: 4px 12px; border-radius: 8px; cursor: pointer; color: var(--body-text-color);
+           border: 1px solid var(--border-color-primary); background: var(--button-secondary-background-fill); }
+  label { display: flex; gap: 6px; align-items: center; }
+</style><div class="frame"><canvas tabindex="0" role="application"
+  aria-label="Paint over the picture to cover a region. Arrow keys move the brush, space paints, Delete clears."></canvas></div>
+<div class="bar"><label>Brush <input type="range" min="6" max="80" value="36" aria-label="Brush size"></label><button type="button">Clear</button></div>`;
+const canvas = root.querySelector("canvas"), context = canvas.getContext("2d"), brush = root.querySelector("input");
+const mask = document.createElement("canvas");
+mask.width = mask.height = SIZE;
+const ink = mask.getContext("2d");
+let picture = null, painting = false, cursor = [0.5, 0.5], keys = false;
+
+function draw() {
+  if (!picture) return;
+  context.globalAlpha = 1;
+  context.drawImage(picture, 0, 0, canvas.width, canvas.height);
+  context.globalAlpha = 0.75;
+  context.drawImage(tinted(), 0, 0, canvas.width, canvas.height);
+  context.globalAlpha = 1;
+  if (!keys) return;
+  context.strokeStyle = "white"; context.lineWidth = 2;
+  context.beginPath();
+  context.ellipse(cursor[0] * canvas.width, cursor[1] * canvas.height, brush.value / 2 / SIZE * canvas.width, brush.value / 2 / SIZE * canvas.height, 0, 0, 7);
+  context.stroke();
+}
+
+function tinted() {
+  const copy = document.createElement("canvas");
+  copy.width = copy.height = SIZE;
+  const paint = copy.getContext("2d");
+  paint.drawImage(mask, 0, 0);
+  paint.globalCompositeOperation = "source-in";
+  paint.fillStyle = "#d6336c";
+  paint.fillRect(0, 0, SIZE, SIZE);
+  return copy;
+}
+
+function stroke(from, to) {
+  ink.strokeStyle = "white"; ink.lineCap = "round"; ink.lineWidth = Number(brush.value);
+  ink.beginPath();
+  ink.moveTo(from[0] * SIZE, from[1] * SIZE);
+  ink.lineTo(to[0] * SIZE + 0.01, to[1] * SIZE);
+  ink.stroke();
+  draw();
+}
+
+function send() {
+  props.value = { ...props.value, mask: mask.toDataURL("image/png") };
+  trigger("input");
+}
+
+function clear(tell = true) {
+  ink.clearRect(0, 0, SIZE, SIZE);
+  draw();
+  if (tell) send();
+}
+
+const place = (event) => {
+  const box = canvas.getBoundingClientRect();
+  return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+};
+canvas.addEventListener("pointerdown", (event) => {
+  if (!picture) return;
+  canvas.setPointerCapture(event.pointerId);
+  [painting, keys, cursor] = [true, false, place(event)];
+  stroke(cursor, cursor);
+});
+canvas.addEventListener("pointermove", (event) => {
+  if (!painting) return;
+  const next = place(event);
+  stroke(cursor, next);
+  cursor = next;
+});
+canvas.addEventListener("pointerup", () => { if (painting) { painting = false; send(); } });
+canvas.addEventListener("pointercancel", () => { painting = false; });
+canvas.addEventListener("keydown", (event) => {
+  const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+  if (!steps && event.key !== " " && event.key !== "Delete") return;
+  event.preventDefault();
+  keys = true;
+  if (steps) cursor = cursor.map((at, axis) => Math.min(1, Math.max(0, at + steps[axis] * 0.04)));
+  if (event.key === " ") { stroke(cursor, cursor); send(); }
+  if (event.key === "Delete") clear();
+  draw();
+});
+root.querySelector("button").addEventListener("click", () => clear());
+
+let shownImage = null;
+async function show(value) {
+  if (!value?.image || value.image === shownImage) return;
+  shownImage = value.image;
+  const image = new Image();
+  image.src = value.image;
+  await image.decode();
+  if (shownImage !== value.image) return;
+  picture = image;
+  [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+  clear(false);
+}
+watch("value", () => show(props.value));
+show(props.value);
