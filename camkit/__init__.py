@@ -1,15 +1,17 @@
 """Class activation maps of image classifiers: Grad-CAM, Grad-CAM++, Score-CAM and Faster Score-CAM by tf-keras-vis.
 
 `load` a classifier, `explain` a picture; importing this imports neither TensorFlow nor anything else that is slow.
-METRICS and CONTROLS come from `camkit.faithfulness` when they are first asked for: it needs SciPy.
+METRICS and CONTROLS come from `camkit.evidence.metrics` when they are first asked for: it needs SciPy.
 """
 
+from .bundle import load_bundle, write_bundle
+from .classifier import Classifier
 from .explain import Cam, Explanation, Prediction, explain, explain_stream, top_predictions
-from .imagenet import ImageNetClass, find_class
+from .labels import ImageNetClass, find_class
+from .maps import COLORMAPS, heatmap, overlay
 from .methods import METHODS, Method
-from .models import MODELS, Classifier, load
+from .models import MODELS, load
 from .picture import open_picture, to_rgb
-from .render import COLORMAPS, heatmap, load_bundle, overlay, write_bundle
 from .weights import WeightsError
 
 __version__ = "0.1.0"
@@ -42,7 +44,7 @@ __all__ = [
 
 def __getattr__(name: str):
     if name in ("CONTROLS", "METRICS"):
-        from . import faithfulness
+        from .evidence import metrics
 
-        return getattr(faithfulness, name)
+        return getattr(metrics, name)
     raise AttributeError(f"module 'camkit' has no attribute '{name}'")

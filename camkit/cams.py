@@ -1,19 +1,27 @@
-"""Score-CAM as a sum over channels, block by block: which channels, in which order, in which blocks, how far it is.
-
-Before its ReLU a Score-CAM map is the sum of weight x activation over channels (Wang et al. 2020, equation 3), so a
-prefix of the channels gives a valid map, and the prefix of `max_n` channels in order of falling standard deviation *is*
-Faster Score-CAM. Refuses to know how a weight is made: `methods` passes that in, through tf-keras-vis.
-"""
+"""One raw map by tf-keras-vis, and Score-CAM as a sum over channels, block by block."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache, partial
+from pkgutil import resolve_name
 
 import numpy as np
 
-from .models import Classifier, Meter, gpus
+from .classifier import Classifier, Meter, gpus
+from .maps import expand
+from .methods import Method
+
+# Grad-CAM++ takes exp(score), infinite in float32 above 88.7. The factor is common to the whole map and falls out when
+# the map is normalised, so a larger score is lowered to this first; `raw` is then smaller by exp(score - 60).
+LARGEST_SCORE = 60.0
+# Grad-CAM++ divides by 2 + gradient x sum of activations, and all of its map is NaN when that is exactly 0 somewhere;
+# gradients larger by this factor give the limit.
+NUDGE = 1.00001
+# Stock Scorecam tiles its inputs once per channel; at early layers a block is weighed in parts of this many floats.
+WEIGH_FLOATS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -94,3 +102,129 @@ def _block(classifier, inputs, activations, channels, target_layer, weigh, meter
     term = weigh(chosen, logits)
     meter.add(time.perf_counter() - begin, 0, 0)
     return term
+
+
+def gradient_cam(method: Method, activations, logits, gradients, class_index: int) -> np.ndarray:
+    """The raw map of a gradient method by its stock visualizer: (1, h, w, C) activations, (1, classes) logits and
+    (1, h, w, C) gradients of the class's logit -> (h, w) float32 >= 0."""
+    import tensorflow as tf
+
+    excess = max(0.0, float(logits[0, class_index]) - LARGEST_SCORE)
+    run = _traced(method) if method.traceable else partial(_stock_gradient_cam, method)
+    scalars = tf.constant(class_index), tf.constant(excess)
+    cam = run(activations, logits, gradients, *scalars)
+    if not np.isfinite(cam).all():
+        cam = run(activations, logits, gradients * NUDGE, *scalars)
+    return np.asarray(cam, np.float32)[0]
+
+
+def _stock_gradient_cam(method: Method, activations, logits, gradients, class_index, excess):
+    model = _recorded_model(tuple(activations.shape[1:]), int(logits.shape[-1]))
+    with model.recording(logits, gradients):
+        return resolve_name(method.visualizer)(model)(
+            lambda output: output[:, class_index] - excess,
+            activations,
+            penultimate_layer=model.layers[0],
+            seek_penultimate_conv_layer=False,
+            expand_cam=False,
+            normalize_cam=False,
+        )
+
+
+@cache
+def _traced(method: Method):
+    import tensorflow as tf
+
+    return tf.function(partial(_stock_gradient_cam, method), autograph=False)
+
+
+def channel_terms(method: Method, activations, logits, class_index: int) -> np.ndarray:
+    """The term of some channels in a Score-CAM by its stock visualizer, before ReLU: (1, h, w, n) activations and the
+    (n, classes) logits of the pictures masked by them -> (h, w) float32."""
+    height, width, count = activations.shape[1:]
+    part = max(1, int((WEIGH_FLOATS / (height * width)) ** 0.5))
+    return sum(
+        _term(method, activations[..., i : i + part], logits[i : i + part], class_index) for i in range(0, count, part)
+    )
+
+
+def _term(method: Method, activations, logits, class_index: int) -> np.ndarray:
+    model = _recorded_model(tuple(activations.shape[1:]), int(logits.shape[-1]))
+    with model.recording(logits, None):
+        cam = resolve_name(method.visualizer)(model)(
+            lambda output: output.numpy()[:, class_index],
+            activations,
+            penultimate_layer=model.layers[0],
+            seek_penultimate_conv_layer=False,
+            activation_modifier=None,
+            expand_cam=False,
+            normalize_cam=False,
+        )
+    return np.asarray(cam, np.float32)[0]
+
+
+def finish(raw: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(h, w) raw map -> (height, width) float32 in [0, 1]: expanded, then scaled by tf-keras-vis's own min-max. A map that
+    is zero everywhere stays zero."""
+    from tf_keras_vis.utils import normalize
+
+    return np.asarray(normalize(expand(raw, size)[None])[0], np.float32)
+
+
+@cache
+def _recorded_model(shape: tuple[int, int, int], classes: int):
+    """A Keras model from (1, h, w, C) activations to logits that plays back what it was given, gradient included."""
+    return _recorded_class()(shape, classes)
+
+
+@cache
+def _recorded_class():
+    import threading
+    from contextlib import contextmanager
+
+    import keras
+    import tensorflow as tf
+
+    class Playback(keras.layers.Layer):
+        """(1, h, w, C) -> (1, classes): the recorded logits, and on the way back the recorded gradients."""
+
+        def __init__(self, classes: int) -> None:
+            super().__init__()
+            self.classes = classes
+            self.logits = self.gradients = None
+
+        def compute_output_shape(self, input_shape):
+            return (input_shape[0], self.classes)
+
+        def call(self, activations):
+            @tf.custom_gradient
+            def play(_):
+                # The score reads one logit, so what comes back is zero but for that one's weight.
+                return self.logits, lambda upstream: tf.reduce_sum(upstream) * self.gradients
+
+            return play(activations)
+
+    class Recorded(keras.Model):
+        """Stands in for the network in one call of a visualizer."""
+
+        def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
+            inputs = keras.Input(shape)
+            playback = Playback(classes)
+            super().__init__(inputs, playback(inputs))
+            self.playback = playback
+            self.turn = threading.Lock()
+
+        @contextmanager
+        def recording(self, logits, gradients):
+            with self.turn:
+                self.playback.logits, self.playback.gradients = logits, gradients
+                try:
+                    yield
+                finally:
+                    self.playback.logits = self.playback.gradients = None
+
+        def predict(self, *_, **__):
+            """What Scorecam asks the network for: the logits of the masked pictures."""
+            return self.playback.logits.numpy()
+
+    return Recorded

@@ -1,13 +1,7 @@
-"""The MODELS registry and `Classifier`: one Keras model with linear outputs, compiled per target layer, behind one lock.
-
-Owns preprocessing, the compiled passes (whole model in batches; trunk with head, with and without gradient; a block of
-masked pictures), their count and their time. Knows nothing of methods. Shapes: `inputs` (N, 224, 224, 3) float32
-preprocessed, `activations` (1, h, w, C) float32, `logits` (N, 1000) float32. TensorFlow is imported on the first load.
-"""
+"""`Classifier`: one Keras model with linear outputs, compiled per target layer, one pass at a time."""
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
@@ -20,8 +14,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from .maps import corner_aligned, softmax
 from .picture import to_rgb
-from .weights import VGG16_LAYERS, VGG16_WEIGHTS, WeightsFile, check_layout
+from .weights import WeightsFile
 
 # What one batch may hold in activations, input and output of the widest layer counted. On a CPU larger batches are no
 # faster per picture; on a GPU they are, until its memory ends.
@@ -45,71 +40,6 @@ class ModelSpec:
     zero: str  # what a preprocessed value of zero looks like, in words
     source: str
     input_size: tuple[int, int] = (224, 224)
-
-
-def _build_vgg16(weights: Path | None):
-    import keras
-
-    check_layout(weights, VGG16_LAYERS)
-    return keras.applications.VGG16(weights=str(weights), classifier_activation=None)
-
-
-def _preprocess_vgg16(image: np.ndarray) -> np.ndarray:
-    from keras.applications.vgg16 import preprocess_input
-
-    return preprocess_input(image.copy())  # Keras's own works in place
-
-
-def _build_lite0(weights: Path | None):
-    import keras
-
-    return keras.models.load_model(
-        weights or Path(__file__).with_name("bundled") / "efficientnet_lite0.keras", compile=False
-    )
-
-
-def _preprocess_lite0(image: np.ndarray) -> np.ndarray:
-    return (image - 127.0) / 128.0
-
-
-MODELS: dict[str, ModelSpec] = {
-    spec.key: spec
-    for spec in (
-        ModelSpec(
-            "vgg16",
-            "VGG16",
-            _build_vgg16,
-            _preprocess_vgg16,
-            tuple(
-                f"block{block}_conv{conv}"
-                for block, convs in enumerate((2, 2, 3, 3, 3), 1)
-                for conv in range(1, convs + 1)
-            ),
-            VGG16_WEIGHTS,
-            "the mean colour of ImageNet",
-            "Simonyan and Zisserman 2015, arXiv:1409.1556; weights by the Visual Geometry Group, Oxford, CC BY 4.0",
-        ),
-        ModelSpec(
-            "efficientnet_lite0",
-            "EfficientNet-Lite0",
-            _build_lite0,
-            _preprocess_lite0,
-            (
-                "block1a_project_bn",
-                "block2b_add",
-                "block3b_add",
-                "block4c_add",
-                "block5c_add",
-                "block6d_add",
-                "block7a_project_bn",
-                "top_activation",
-            ),
-            None,
-            "mid grey",
-            "Tan and Le 2019, arXiv:1905.11946, Lite variant; weights Apache 2.0, see camkit/bundled",
-        ),
-    )
-}
 
 
 @dataclass
@@ -366,54 +296,6 @@ class Classifier:
 
         maps = tf.TensorSpec([None, height, width], tf.float32)
         return tf.function(passes, autograph=False, input_signature=[self._input_spec(1), maps])
-
-
-_loaded: dict[tuple, Classifier] = {}
-_loading = threading.Lock()
-
-
-def load(name: str, weights: str | os.PathLike | None = None) -> Classifier:
-    """The classifier `name` of MODELS, one object per model and weights file, however often it is asked for.
-
-    `weights` is a path; None finds the file or, failing that, downloads it (`camkit.weights`); bundled models need none
-    and never touch a network. Raises ValueError for an unknown name, WeightsError when there are no usable weights.
-    """
-    spec = check_model(name)
-    path = Path(weights) if weights is not None else None
-    if spec.weights is not None:
-        path = spec.weights.obtain(weights)
-    key = (name, path and path.resolve())
-    with _loading:
-        if key not in _loaded:
-            _prepare_device()
-            _loaded[key] = Classifier(spec.build(path), spec)
-        return _loaded[key]
-
-
-def check_model(name: str) -> ModelSpec:
-    """The registry entry; ValueError for an unknown key."""
-    if name not in MODELS:
-        raise ValueError(f"Model '{name}' is unknown: use one of {', '.join(MODELS)}.")
-    return MODELS[name]
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """(N, classes) logits -> (N, classes) float32 probabilities, computed in float64."""
-    shifted = np.exp(np.asarray(logits, np.float64) - np.max(logits, axis=-1, keepdims=True))
-    return (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
-
-
-@cache
-def corner_aligned(size: int, target: int) -> np.ndarray:
-    """(target, size) float32 matrix of linear interpolation with aligned corners: what `scipy.ndimage.zoom(order=1)`
-    does along one axis, and so what tf-keras-vis does. Output i reads the input at i * (size - 1) / (target - 1)."""
-    positions = np.linspace(0.0, size - 1.0, target)
-    return np.maximum(0.0, 1.0 - np.abs(positions[:, None] - np.arange(size))).astype(np.float32)
-
-
-def expand(cam: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(h, w) map -> (height, width) float32, corner-aligned linear interpolation as tf-keras-vis expands its maps."""
-    return corner_aligned(cam.shape[0], size[0]) @ cam.astype(np.float32) @ corner_aligned(cam.shape[1], size[1]).T
 
 
 @cache

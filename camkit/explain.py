@@ -13,11 +13,12 @@ from functools import partial
 
 import numpy as np
 
-from .imagenet import ImageNetClass, class_at
-from .methods import METHODS, channel_terms, check_methods, finish, gradient_cam
-from .models import Classifier, Meter, expand, softmax
+from .cams import Progress, blocks, channel_terms, finish, gradient_cam
+from .classifier import Classifier, Meter
+from .labels import ImageNetClass, class_at
+from .maps import expand, softmax
+from .methods import METHODS, check_methods
 from .picture import to_rgb
-from .scorecam import Progress, blocks
 
 
 @dataclass(frozen=True)

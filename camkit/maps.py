@@ -1,27 +1,13 @@
-"""From a map to something to look at or to keep: heatmap, overlay, masked picture, and the downloadable bundle.
-
-Pictures are (H, W, 3) uint8 RGB, maps (h, w) float32 in [0, 1] of any size: a map is brought onto the picture's own size
-and aspect ratio. NumPy, Pillow and plotly only; knows neither models nor methods.
-"""
+"""Arithmetic and colours of maps: expand, normalise, heatmap, overlay, encode."""
 
 from __future__ import annotations
 
 import base64
-import csv
 import io
-import json
-import zipfile
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, replace
 from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from PIL import Image
-
-if TYPE_CHECKING:
-    from .explain import Explanation
 
 # plotly's scales by our key. The first is the default: even steps of lightness, readable without colour vision.
 COLORMAPS = {"viridis": "Viridis", "turbo": "Turbo", "cividis": "Cividis", "inferno": "Inferno", "jet": "Jet"}
@@ -71,11 +57,6 @@ def overlay(image: np.ndarray, cam_map: np.ndarray, alpha: float = ALPHA, colorm
     return np.uint8(np.rint(image * (1.0 - alpha) + colored * float(alpha)))
 
 
-def masked_picture(image: np.ndarray, cam_map: np.ndarray) -> np.ndarray:
-    """The picture seen through the map, (H, W, 3) uint8: black where the map is 0."""
-    return np.uint8(np.rint(image * fit(cam_map, image)[..., None]))
-
-
 def encode(image: np.ndarray, kind: str = "PNG", **options) -> bytes:
     """(H, W, 3) or (H, W) uint8 -> the bytes of a picture file."""
     buffer = io.BytesIO()
@@ -93,189 +74,26 @@ def grey(cam_map: np.ndarray) -> np.ndarray:
     return np.uint8(np.rint(cam_map * 255))
 
 
-# Okabe and Ito's colours, told apart with any colour vision; controls are grey and dashed.
-LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """(N, classes) logits -> (N, classes) float32 probabilities, computed in float64."""
+    shifted = np.exp(np.asarray(logits, np.float64) - np.max(logits, axis=-1, keepdims=True))
+    return (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
 
 
-def curves_figure(results: Mapping, names: Mapping[str, str], controls: Collection[str]):
-    """The insertion and deletion curves of all maps as one plotly figure: `results` by key, each with `insertion` and
-    `deletion` of `fractions` and `probabilities`; `names` by key for the legend; keys in `controls` are drawn grey."""
-    from plotly.subplots import make_subplots
-
-    figure = make_subplots(
-        1,
-        2,
-        shared_yaxes=True,
-        horizontal_spacing=0.04,
-        subplot_titles=("Insertion (higher is better)", "Deletion (lower is better)"),
-    )
-    for position, (key, result) in enumerate(results.items()):
-        line = (
-            {"color": "#8a8f98", "dash": ("dot", "dash", "dashdot")[position % 3], "width": 1.5}
-            if key in controls
-            else {"color": LINES[position % len(LINES)], "width": 2.5}
-        )
-        for column, curve in enumerate((result.insertion, result.deletion), 1):
-            figure.add_scatter(
-                x=list(curve.fractions),
-                y=list(curve.probabilities),
-                name=names[key],
-                legendgroup=key,
-                line=line,
-                showlegend=column == 1,
-                row=1,
-                col=column,
-                hovertemplate="%{y:.3f} at %{x:.0%}<extra>" + names[key] + "</extra>",
-            )
-    figure.update_xaxes(tickformat=".0%", title_text="share of the picture")
-    figure.update_yaxes(title_text="probability of the class", rangemode="tozero", row=1, col=1)
-    return _laid_out(figure, 380)
+@cache
+def corner_aligned(size: int, target: int) -> np.ndarray:
+    """(target, size) float32 matrix of linear interpolation with aligned corners: what `scipy.ndimage.zoom(order=1)`
+    does along one axis, and so what tf-keras-vis does. Output i reads the input at i * (size - 1) / (target - 1)."""
+    positions = np.linspace(0.0, size - 1.0, target)
+    return np.maximum(0.0, 1.0 - np.abs(positions[:, None] - np.arange(size))).astype(np.float32)
 
 
-def cost_figure(
-    seconds: Mapping[str, float], gains: Mapping[str, float], names: Mapping[str, str], floor: float | None
-):
-    """Cost against faithfulness as one plotly figure: seconds on a log axis, insertion minus deletion on the other; `floor`
-    is the best control's value, a line that a map has to be above."""
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
-    for position, key in enumerate(seconds):
-        figure.add_scatter(
-            x=[seconds[key]],
-            y=[gains[key]],
-            name=names[key],
-            text=[names[key]],
-            mode="markers+text",
-            textposition="top center",
-            marker={"size": 14, "color": LINES[position % len(LINES)]},
-            hovertemplate="%{y:+.3f} in %{x:.2f} s<extra>" + names[key] + "</extra>",
-            showlegend=False,
-        )
-    if floor is not None:
-        figure.add_hline(y=floor, line={"color": "#8a8f98", "dash": "dash"}, annotation_text="best control")
-    low, high = min(seconds.values()), max(seconds.values())
-    figure.update_xaxes(type="log", title_text="seconds", range=[np.log10(low) - 0.4, np.log10(high) + 0.4], dtick=1)
-    heights = [gains[key] for key in seconds] + [floor or 0.0]
-    room = 0.2 * (max(heights) - min(heights)) or 0.1  # for the names above the points
-    figure.update_yaxes(title_text="insertion minus deletion", range=[min(heights) - room, max(heights) + room])
-    return _laid_out(figure, 340)
+def expand(cam: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(h, w) map -> (height, width) float32, corner-aligned linear interpolation as tf-keras-vis expands its maps."""
+    return corner_aligned(cam.shape[0], size[0]) @ cam.astype(np.float32) @ corner_aligned(cam.shape[1], size[1]).T
 
 
-def dial_figure(points: Collection, complete: bool):
-    """Faster Score-CAM's channels against its correlation with the full Score-CAM and its seconds, a plotly figure."""
-    import plotly.graph_objects as go
-
-    counts = [point.max_n for point in points]
-    figure = go.Figure()
-    figure.add_scatter(
-        x=counts,
-        y=[point.correlation for point in points],
-        mode="lines+markers",
-        line={"color": LINES[0]},
-        customdata=[point.seconds for point in points],
-        showlegend=False,
-        hovertemplate="%{x} channels: correlation %{y:.3f}, %{customdata:.2f} s<extra></extra>",
-    )
-    figure.update_xaxes(type="log", title_text="channels", tickvals=counts, ticktext=[str(count) for count in counts])
-    figure.update_yaxes(title_text="correlation with " + ("the full Score-CAM" if complete else "the map so far"))
-    return _laid_out(figure, 320)
-
-
-def _laid_out(figure, height: int):
-    # No background of its own and grey lines, so that it fits a light and a dark page.
-    figure.update_xaxes(gridcolor="rgba(128,128,128,0.25)", zerolinecolor="rgba(128,128,128,0.5)")
-    figure.update_yaxes(gridcolor="rgba(128,128,128,0.25)", zerolinecolor="rgba(128,128,128,0.5)")
-    figure.update_annotations(font_size=13)
-    return figure.update_layout(
-        height=height,
-        margin={"l": 60, "r": 20, "t": 40, "b": 50},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(128,128,128,0.06)",
-        font={"color": "#7d8590"},
-        legend={"orientation": "h", "y": -0.22},
-    )
-
-
-def metrics_csv(results: Mapping, cams: Mapping) -> bytes:
-    """A row for each method and control: every metric, and the costs where there are any."""
-    costs = ("seconds", "forward_passes", "backward_passes")
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    writer.writerow(["key", *next(iter(results.values())).metrics, *costs])
-    for key, result in results.items():
-        cost = [getattr(cams[key], name) for name in costs] if key in cams else [""] * len(costs)
-        writer.writerow([key, *("" if value is None else value for value in result.metrics.values()), *cost])
-    return buffer.getvalue().encode()
-
-
-def maps_npz(explanation: Explanation) -> bytes:
-    """The bytes of an NPZ file with `raw_<method>` and `map_<method>` for every map of the explanation."""
-    buffer = io.BytesIO()
-    arrays = {f"{kind}_{key}": getattr(cam, kind) for key, cam in explanation.cams.items() for kind in ("raw", "map")}
-    np.savez_compressed(buffer, **arrays)
-    return buffer.getvalue()
-
-
-def facts(explanation: Explanation) -> dict:
-    """Everything in an explanation that is not a picture or a map, as JSON can hold it."""
-    bare = replace(explanation, image=None, cams={})
-    return {
-        **asdict(bare),
-        "complete": explanation.complete,
-        "image_size": [explanation.image.shape[1], explanation.image.shape[0]],
-        "cams": {key: cam_facts(cam) for key, cam in explanation.cams.items()},
-    }
-
-
-def cam_facts(cam) -> dict:
-    """One method's measured costs and state, as JSON can hold them."""
-    return {**asdict(replace(cam, raw=None, map=None)), "all_zero": cam.all_zero, "raw_shape": list(cam.raw.shape)}
-
-
-def write_bundle(
-    path: str | Path | BinaryIO,
-    explanation: Explanation,
-    alpha: float = ALPHA,
-    colormap: str = "viridis",
-    versions: Mapping[str, str] | None = None,
-    extra: Mapping[str, bytes] | None = None,
-) -> None:
-    """Writes one zip to a path or binary file: picture and overlays (PNG), raw and expanded maps (NPZ), settings, class, probabilities, costs and
-    library `versions` (JSON), and any `extra` files by name. `load_bundle` reads it back."""
-    settings = facts(explanation) | {"alpha": alpha, "colormap": colormap, "versions": dict(versions or {})}
-    files = {
-        "explanation.json": json.dumps(settings, indent=1).encode(),
-        "maps.npz": maps_npz(explanation),
-        "picture.png": encode(explanation.image),
-    }
-    for key, cam in explanation.cams.items():
-        files[f"overlay_{key}.png"] = encode(overlay(explanation.image, cam.map, alpha, colormap))
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:  # PNG and NPZ are compressed already
-        for name, data in {**files, **(extra or {})}.items():
-            archive.writestr(name, data)
-
-
-def load_bundle(path: str | Path | BinaryIO) -> Explanation:
-    """The Explanation in a zip that the demo or `write_bundle` made. ValueError when the file is not one."""
-    from .explain import Cam, Explanation, Prediction
-
-    try:
-        with zipfile.ZipFile(path) as archive:
-            settings = json.loads(archive.read("explanation.json"))
-            image = np.array(Image.open(io.BytesIO(archive.read("picture.png"))).convert("RGB"))
-            with np.load(io.BytesIO(archive.read("maps.npz")), allow_pickle=False) as maps:
-                arrays = dict(maps)
-        cams = {
-            key: Cam(**_fields(Cam, cam) | {"raw": arrays[f"raw_{key}"], "map": arrays[f"map_{key}"]})
-            for key, cam in settings["cams"].items()
-        }
-        predictions = tuple(Prediction(**row) for row in settings["predictions"])
-        fields = {"image": image, "cams": cams, "predictions": predictions, "methods": tuple(settings["methods"])}
-        return Explanation(**_fields(Explanation, settings) | fields)
-    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError("The file is not a bundle of this demo: it must be the zip that 'Download' gives.") from error
-
-
-def _fields(kind, values: Mapping) -> dict:
-    return {name: values[name] for name in kind.__dataclass_fields__ if name in values}
+def half_pixel(raw: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(h, w) raw map -> (height, width) float32 in [0, 1], bilinear with half-pixel centres, scaled like stock maps."""
+    expanded = np.asarray(Image.fromarray(raw).resize(size[::-1], Image.Resampling.BILINEAR))
+    return (expanded - expanded.min()) / (np.ptp(expanded) + 1e-7)

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from camkit import open_picture
-from camkit.models import MODELS, Classifier, ModelSpec, load
+from camkit.classifier import Classifier, ModelSpec
+from camkit.models import MODELS, load
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"

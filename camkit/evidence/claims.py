@@ -11,8 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .parts import NOISE, TUNED
-from .summary import COLUMNS, NAMES, NOTHING, Facts, Table, cell, mean, summarise
+from .results import COLUMNS, NAMES, NOISE, NOTHING, TUNED, Facts, Table, cell, mean, summarise
 
 BEGIN, END = "<!-- comparison:begin -->", "<!-- comparison:end -->"
 

@@ -1,18 +1,16 @@
-"""Pictures out of a zip that a stranger sent: the limits, and every way in which such a file is refused.
-
-Nothing is written to disk. Sizes are counted while reading, since the headers of a zip bomb lie. Each refusal is a
-ValueError of one sentence.
-"""
+"""The pictures of a study: out of a folder or a zip, with their boxes."""
 
 from __future__ import annotations
 
+import json
 import os
 import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from .picture import MAX_BYTES
+from ..picture import MAX_BYTES
+from .results import Box
 
 # The file name endings of camkit.picture.FORMATS.
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff"})
@@ -107,3 +105,39 @@ def _check_sizes(count: int, room: int, limits: ZipLimits) -> None:
             f"The zip unpacks to more than {limits.total_bytes / 1e6:g} MB, or to more than {limits.ratio:g} "
             "times its own size: neither is allowed."
         )
+
+
+def find_pictures(folder: str | os.PathLike) -> dict[str, Path]:
+    """The pictures of a folder and its subfolders, one level deep, by name relative to it, sorted. ValueError when it
+    is no folder or holds none."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"'{folder.name}' is no folder: give a folder of pictures.")
+    found = {
+        path.relative_to(folder).as_posix(): path
+        for pattern in ("*", "*/*")
+        for path in folder.glob(pattern)
+        if path.is_file()
+    }
+    pictures = {name: found[name] for name in sorted(found) if is_picture_name(name)}
+    if not pictures:
+        raise ValueError(
+            f"The folder '{folder.name}' holds no picture: put PNG, JPEG, WebP, GIF or TIFF files into it."
+        )
+    return pictures
+
+
+def read_boxes(path: str | os.PathLike) -> dict[str, tuple[Box, ...]]:
+    """Hand-drawn boxes by picture name, from a file such as examples/boxes.json; {} when there is none. ValueError when
+    it is not such a file."""
+    path = Path(path)
+    if not path.exists():
+        return {}
+    try:
+        pictures = json.loads(path.read_text(encoding="utf-8"))["pictures"]
+        return {
+            name: tuple(Box(entry["label"], entry["class_index"], tuple(entry["box"])) for entry in entries)
+            for name, entries in pictures.items()
+        }
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path.name} does not hold boxes: {error}") from error

@@ -9,15 +9,17 @@ import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
-from . import __version__
-from .comparison import comparison, published_table
-from .faithfulness import BASELINES
-from .imagenet import class_at
-from .parts import COHERENCY, NOISE, TUNED
-from .summary import (
+from .. import __version__
+from ..labels import class_at
+from .claims import comparison, published_table
+from .metrics import BASELINES
+from .results import (
+    COHERENCY,
     COLUMNS,
     NAMES,
+    NOISE,
     NOTHING,
+    TUNED,
     Facts,
     Table,
     cell,

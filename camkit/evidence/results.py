@@ -1,9 +1,4 @@
-"""What a set's measurements say: means with 95 % intervals, paired differences, and the tables that hold them.
-
-Takes the plain values that PARTS return and knows neither model nor picture. Intervals are Student's t: with the few
-pictures that a full Score-CAM allows, a bootstrap of the mean is too narrow. Only shares, whose values are 0 or 1,
-get Wilson's score interval. A `Table` is a table of strings, shown as Markdown or as HTML.
-"""
+"""What a study's measurements say: means with 95 % intervals, differences, tables."""
 
 from __future__ import annotations
 
@@ -14,9 +9,78 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from .faithfulness import CONTROLS, METRICS
-from .methods import METHODS
-from .parts import Settings, earlier_layers
+import numpy as np
+
+from ..classifier import Classifier
+from ..labels import class_at
+from ..methods import METHODS, check_methods
+from .metrics import BASELINES, CONTROLS, METRICS
+
+COHERENCY = {
+    "all": "every method",
+    "fast": "every method but full Score-CAM, whose cost it would double",
+    "none": "no method",
+}
+TUNED = (5, 10, 20, 50)  # Faster Score-CAM's max_n for the claim on tuning; the second is the default
+NOISE = (5, 10, 20)  # grey levels
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an evaluation depends on besides pictures and classifier; `coherency` is a key of COHERENCY, `steps`,
+    `insertion_baseline`, `deletion_baseline` and `seed` are those of `camkit.faithfulness.measure_stream`."""
+
+    methods: tuple[str, ...] = tuple(METHODS)
+    target_layer: str | None = None
+    max_n: int = 10
+    steps: int = 28
+    coherency: str = "all"
+    insertion_baseline: str = "blur"
+    deletion_baseline: str = "zero"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "methods", check_methods(self.methods))
+        if self.coherency not in COHERENCY:
+            raise ValueError(f"Coherency is '{self.coherency}': it must be one of {', '.join(COHERENCY)}.")
+        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
+            raise ValueError(f"steps is {self.steps}: it must be a whole number of at least 1.")
+        for baseline in (self.insertion_baseline, self.deletion_baseline):
+            if baseline not in BASELINES:
+                raise ValueError(f"Baseline '{baseline}' is unknown: use one of {', '.join(BASELINES)}.")
+
+
+@dataclass(frozen=True)
+class Box:
+    """Where a class is in a picture, drawn by hand: `box` is left, top, right, bottom as shares of width and height."""
+
+    label: str
+    class_index: int
+    box: tuple[float, float, float, float]
+
+    def __post_init__(self) -> None:
+        class_at(self.class_index)
+        left, top, right, bottom = self.box
+        if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+            raise ValueError(
+                f"The box of '{self.label}' is {list(self.box)}: it must be left < right, top < bottom, all in 0 to 1."
+            )
+
+    def region(self, shape: tuple[int, int]) -> np.ndarray:
+        """(H, W) bool, True inside."""
+        left, top, right, bottom = self.box
+        region = np.zeros(shape, bool)
+        region[round(top * shape[0]) : round(bottom * shape[0]), round(left * shape[1]) : round(right * shape[1])] = (
+            True
+        )
+        return region
+
+
+def earlier_layers(classifier: Classifier) -> tuple[str, ...]:
+    """The last offered layer at each of the two next finer resolutions before the default layer's."""
+    last = {classifier.model.get_layer(name).output.shape[1:3]: name for name in classifier.target_layers}
+    return tuple(reversed(list(last.values())[:-1]))[:2]
+
 
 NOTHING = "–"  # noqa: RUF001 - the dash of an empty cell
 NAMES = {key: entry.name for key, entry in (METHODS | CONTROLS).items()}
@@ -50,9 +114,6 @@ COLUMNS: dict[str, Column] = {
     )
 }
 _ZERO_OR_ONE = ("increase", "beats_controls")
-
-
-# --- statistics ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -154,9 +215,6 @@ def _over(name: str, values: Iterable[float]) -> Interval | None:
 
 def _values(rows: list[dict], key: str, name: str) -> dict[str, float]:
     return {row["picture"]: float(row[name]) for row in rows if row["key"] == key and row[name] is not None}
-
-
-# --- tables --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -1,92 +1,192 @@
-"""What is measured on one picture of a set: PARTS, one entry each, and the dial of Faster Score-CAM.
-
-A part is a generator: it yields a short label whenever it could be stopped (after a block of Score-CAM's channels or a
-batch of scored pictures) and returns what it measured as plain JSON values, so that a checkpoint can hold it. Parts
-that need the picture's own maps get them from the first part, "metrics". Knows no files, tables or statistics.
-"""
+"""Measurements over a set of pictures, with their checkpoint."""
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import json
+import logging
+import os
+import time
+import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from .explain import Explanation, explain_stream, map_of_inputs
-from .faithfulness import BASELINES, CONTROLS, beats_controls, coherency, energy_inside, masked, measure_stream
-from .imagenet import class_at
-from .methods import METHODS, channel_terms, check_methods, finish
-from .models import Classifier, Meter
-from .picture import to_rgb
-from .render import data_url, overlay
-from .scorecam import Progress, blocks
+from .. import __version__
+from ..cams import finish
+from ..classifier import Classifier, Meter
+from ..explain import Explanation, explain_stream, map_of_inputs
+from ..maps import data_url, half_pixel, overlay
+from ..methods import METHODS
+from ..picture import open_picture
+from .metrics import CONTROLS, beats_controls, energy_inside, masked, measure_stream
+from .results import NAMES, NOISE, TUNED, Box, Settings, earlier_layers
+from .sweep import _summed, correlation, dial
 
-COHERENCY = {
-    "all": "every method",
-    "fast": "every method but full Score-CAM, whose cost it would double",
-    "none": "no method",
-}
-COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-TUNED = (5, 10, 20, 50)  # Faster Score-CAM's max_n for the claim on tuning; the second is the default
-NOISE = (5, 10, 20)  # grey levels
+DEFAULTS = Settings()
+logger = logging.getLogger(__name__)
+SAMPLE = 3  # pictures, evenly spread, on which the dial runs up to the full Score-CAM
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The state of a run: `done` of `total` pictures, the one at work and what is being measured on it, and everything
+    measured so far. `values` holds, by part, what each finished picture gave; `skipped` the sentence for each picture
+    that cannot be read; `seconds_left` is None until one picture has been measured."""
+
+    done: int
+    total: int
+    picture: str = ""
+    label: str = ""
+    seconds_left: float | None = None
+    values: Mapping[str, tuple[dict, ...]] = field(default_factory=dict)
+    skipped: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        return self.done == self.total
+
+
+def evaluate_stream(
+    classifier: Classifier,
+    pictures: Mapping[str, str | os.PathLike | bytes],
+    settings: Settings = DEFAULTS,
+    boxes: Mapping[str, tuple[Box, ...]] | None = None,
+    parts: Iterable[str] = ("metrics",),
+    checkpoint: str | os.PathLike | None = None,
+) -> Iterator[Evaluation]:
+    """Measures `parts` (keys of PARTS) on every picture; yields an Evaluation wherever closing it is possible: after
+    each block of channels, each batch of scored pictures and each picture. The last one yielded is complete.
+
+    `pictures`: name -> file or its bytes, as from `find_pictures` or `unzip_pictures`. `boxes`: as from `read_boxes`;
+    the first box of a picture says which class is explained, else it is the top class. `checkpoint`: a file that
+    finished jobs are appended to and taken from; None keeps them in memory. Bad arguments raise ValueError at the call.
+    """
+    wanted = [key for key in PARTS if key == "metrics" or key in set(parts)]
+    if unknown := set(parts) - set(PARTS):
+        raise ValueError(f"Unknown parts {sorted(unknown)}: use some of {', '.join(PARTS)}.")
+    if not pictures:
+        raise ValueError("There is no picture to evaluate: give PNG, JPEG, WebP, GIF or TIFF files.")
+    blank = np.zeros((*classifier.input_size, 3), np.uint8)
+    # Checks what depends on the classifier; nothing is computed, since nothing is taken from it.
+    explain_stream(classifier, blank, settings.methods, None, settings.target_layer, settings.max_n)
+    return _evaluating(classifier, dict(pictures), settings, dict(boxes or {}), wanted, Checkpoint(checkpoint))
+
+
+def _evaluating(classifier, pictures, settings, boxes, parts, saved: Checkpoint) -> Iterator[Evaluation]:
+    model = _fingerprint(classifier)
+    sample = np.linspace(0, len(pictures) - 1, SAMPLE).round()
+    values, skipped, spent, warm = {part: [] for part in parts}, {}, [], False
+    for done, (name, source) in enumerate(pictures.items()):
+        begin, fresh = time.perf_counter(), len(saved.values)
+        try:
+            image = open_picture(source)
+        except ValueError as error:
+            skipped[name] = str(error)
+            continue
+        given, sampled = boxes.get(name, ()), done in sample
+        measured: dict = {}
+        for part in parts:
+            case = Case(classifier, name, image, settings, given, measured, warm, sampled)
+            key = _job_key(case, part, model)
+            warm = warm or (part == "metrics" and key not in saved.values)
+            for step in _work(case, part, key, saved):
+                label = f"{PARTS[part].label}: {step}"
+                left = _seconds_left(spent, len(pictures) - done, time.perf_counter() - begin)
+                yield Evaluation(done, len(pictures), name, label, left, _frozen(values), dict(skipped))
+            values[part].append(saved.values[key])
+            measured = values["metrics"][-1]
+        if len(saved.values) > fresh:
+            spent.append(time.perf_counter() - begin)
+        left = _seconds_left(spent, len(pictures) - done - 1, 0.0)
+        if done + 1 < len(pictures):
+            yield Evaluation(done + 1, len(pictures), name, "", left, _frozen(values), dict(skipped))
+    yield Evaluation(len(pictures), len(pictures), "", "", 0.0, _frozen(values), dict(skipped))
+
+
+def _work(case: Case, part: str, key: str, saved: Checkpoint) -> Iterator[str]:
+    """Does one job unless it is done already, and keeps its result."""
+    if key not in saved.values:
+        begin = time.perf_counter()
+        value = yield from PARTS[part].run(case)
+        saved.add(key, value | {"spent": time.perf_counter() - begin})
+
+
+def _frozen(values: dict[str, list[dict]]) -> dict[str, tuple[dict, ...]]:
+    return {part: tuple(results) for part, results in values.items()}
+
+
+def _seconds_left(spent: list[float], pictures: int, begun: float) -> float | None:
+    return max(0.0, pictures * sum(spent) / len(spent) - begun) if spent else None
+
+
+def _fingerprint(classifier: Classifier) -> str:
+    """The model's key and a checksum of its weights: other weights are another classifier."""
+    checksum = 0
+    for weight in classifier.model.get_weights():
+        checksum = zlib.crc32(np.ascontiguousarray(weight), checksum)
+    return f"{classifier.name} {checksum:08x}"
+
+
+def _job_key(case: Case, part: str, model: str) -> str:
+    """What a result depends on, as one hash: pixels, name, boxes, settings, model, version."""
+    given = [
+        part,
+        __version__,
+        model,
+        case.picture,
+        case.image.shape,
+        asdict(case.settings),
+        [asdict(box) for box in case.boxes],
+    ]
+    if PARTS[part].samples and not case.sampled:
+        given.append("without full Score-CAM")
+    return hashlib.sha256(json.dumps(given, sort_keys=True).encode() + case.image.tobytes()).hexdigest()
+
+
+class Checkpoint:
+    """Finished jobs, one JSON line each, found again by the hash of everything they depend on.
+
+    So lines of other pictures, settings or models do no harm: they are never asked for. A line that was cut short by a
+    kill is dropped and its job done again. Without a path it lives in memory only.
+    """
+
+    def __init__(self, path: str | os.PathLike | None = None) -> None:
+        self.path = None if path is None else Path(path)
+        self.values: dict[str, dict] = {}
+        if self.path is not None and self.path.exists():
+            self._read()
+
+    def add(self, key: str, value: dict) -> None:
+        """Keeps a result; on disk before this returns."""
+        self.values[key] = value
+        if self.path is None:
+            return
+        with open(self.path, "ab", buffering=0) as file:
+            file.write(json.dumps({"job": key, "value": value}).encode() + b"\n")
+            os.fsync(file.fileno())
+
+    def _read(self) -> None:
+        data = self.path.read_bytes()
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            os.truncate(self.path, whole)  # else the next line would be glued to the cut one
+        for number, line in enumerate(data[:whole].splitlines(), 1):
+            try:
+                entry = json.loads(line)
+                self.values[entry["job"]] = entry["value"]
+            except (ValueError, KeyError, TypeError):
+                logger.warning("Line %d of %s is damaged; its job is done again.", number, self.path.name)
+
+
 THUMBNAIL = 112  # pixels in height
-
 _FAST = tuple(key for key, method in METHODS.items() if method.uses_gradient or method.channels(2, 1) < 2)
-
 Work = Generator[str, None, dict]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What an evaluation depends on besides pictures and classifier; `coherency` is a key of COHERENCY, `steps`,
-    `insertion_baseline`, `deletion_baseline` and `seed` are those of `camkit.faithfulness.measure_stream`."""
-
-    methods: tuple[str, ...] = tuple(METHODS)
-    target_layer: str | None = None
-    max_n: int = 10
-    steps: int = 28
-    coherency: str = "all"
-    insertion_baseline: str = "blur"
-    deletion_baseline: str = "zero"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "methods", check_methods(self.methods))
-        if self.coherency not in COHERENCY:
-            raise ValueError(f"Coherency is '{self.coherency}': it must be one of {', '.join(COHERENCY)}.")
-        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
-            raise ValueError(f"steps is {self.steps}: it must be a whole number of at least 1.")
-        for baseline in (self.insertion_baseline, self.deletion_baseline):
-            if baseline not in BASELINES:
-                raise ValueError(f"Baseline '{baseline}' is unknown: use one of {', '.join(BASELINES)}.")
-
-
-@dataclass(frozen=True)
-class Box:
-    """Where a class is in a picture, drawn by hand: `box` is left, top, right, bottom as shares of width and height."""
-
-    label: str
-    class_index: int
-    box: tuple[float, float, float, float]
-
-    def __post_init__(self) -> None:
-        class_at(self.class_index)
-        left, top, right, bottom = self.box
-        if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-            raise ValueError(
-                f"The box of '{self.label}' is {list(self.box)}: it must be left < right, top < bottom, all in 0 to 1."
-            )
-
-    def region(self, shape: tuple[int, int]) -> np.ndarray:
-        """(H, W) bool, True inside."""
-        left, top, right, bottom = self.box
-        region = np.zeros(shape, bool)
-        region[round(top * shape[0]) : round(bottom * shape[0]), round(left * shape[1]) : round(right * shape[1])] = (
-            True
-        )
-        return region
 
 
 @dataclass(frozen=True)
@@ -130,9 +230,6 @@ class Case:
     def row(self, key: str) -> dict:
         """The figures of one method or control."""
         return next(row for row in self.measured["rows"] if row["key"] == key)
-
-
-# --- metrics -------------------------------------------------------------------------------------------------------
 
 
 def metrics(case: Case) -> Work:
@@ -199,13 +296,6 @@ def _map_of(case: Case, inputs: np.ndarray, key: str, class_index: int) -> Gener
     return finish(np.maximum(progress.total, 0), case.classifier.input_size)
 
 
-def _summed(
-    classifier, inputs, activations, layer: str, class_index: int, stops: list[int], meter: Meter
-) -> Iterator[Progress]:
-    weigh = partial(channel_terms, METHODS["scorecam"], class_index=class_index)
-    return blocks(classifier, inputs, activations, layer, weigh, stops, meter)
-
-
 def _measured(
     case: Case, maps, class_index: int, probability: float, cam_fns=None, controls: tuple[str, ...] = ()
 ) -> Generator[str, None, dict]:
@@ -259,15 +349,6 @@ def _thumbnails(image: np.ndarray, maps: Mapping[str, np.ndarray]) -> dict[str, 
     small = np.array(Image.fromarray(image).resize((min(width, 4 * THUMBNAIL), THUMBNAIL), Image.Resampling.LANCZOS))
     pictures = {"picture": small} | {key: overlay(small, cam_map) for key, cam_map in maps.items()}
     return {key: data_url(picture, "JPEG", quality=80) for key, picture in pictures.items()}
-
-
-# --- the claims ----------------------------------------------------------------------------------------------------
-
-
-def earlier_layers(classifier: Classifier) -> tuple[str, ...]:
-    """The last offered layer at each of the two next finer resolutions before the default layer's."""
-    last = {classifier.model.get_layer(name).output.shape[1:3]: name for name in classifier.target_layers}
-    return tuple(reversed(list(last.values())[:-1]))[:2]
 
 
 def layers(case: Case) -> Work:
@@ -347,86 +428,6 @@ def alignment(case: Case) -> Work:
     return {"picture": case.picture, "rows": rows}
 
 
-def half_pixel(raw: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(h, w) raw map -> (height, width) float32 in [0, 1], bilinear with half-pixel centres, scaled like stock maps."""
-    expanded = np.asarray(Image.fromarray(raw).resize(size[::-1], Image.Resampling.BILINEAR))
-    return (expanded - expanded.min()) / (np.ptp(expanded) + 1e-7)
-
-
-def correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Pearson's correlation of two maps, -1 to 1; flat maps as in `camkit.faithfulness.coherency`."""
-    return 2 * coherency(first, second) - 1
-
-
-# --- the dial ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class DialPoint:
-    """Faster Score-CAM at one `max_n`: `map` (224, 224) float32 in [0, 1], its Pearson `correlation` with the full
-    Score-CAM (with the furthest sum so far until the run is complete), and what it cost to get there."""
-
-    max_n: int
-    correlation: float
-    seconds: float
-    forward_passes: int
-    map: np.ndarray
-
-
-@dataclass(frozen=True)
-class Dial:
-    """The curve so far: `points` by rising max_n, `channels` of `channels_total` passes made, `complete` when the last
-    point is the reference itself."""
-
-    points: tuple[DialPoint, ...]
-    channels: int
-    channels_total: int
-    seconds_left: float
-
-    @property
-    def complete(self) -> bool:
-        return self.channels == self.channels_total
-
-
-def dial(
-    classifier: Classifier,
-    image,
-    class_index: int | None = None,
-    counts: Iterable[int] | None = None,
-    target_layer: str | None = None,
-) -> Iterator[Dial]:
-    """How close Faster Score-CAM comes to the full Score-CAM for rising max_n, out of one run: a Dial after each block.
-
-    `counts` None takes 1, 2, 5, 10 ... and all channels; the largest one is what the others are compared with. Closing
-    the iterator stops the work. Raises ValueError for a count outside 1 to the layer's channels, at the call.
-    """
-    layer = classifier.check_layer(target_layer)
-    channels = classifier.channels(layer)
-    stops = sorted(set(counts)) if counts is not None else [count for count in COUNTS if count < channels] + [channels]
-    if not stops or not 1 <= stops[0] <= stops[-1] <= channels:
-        raise ValueError(
-            f"The counts are {stops}: they must be whole numbers from 1 to {channels}, the channels of {layer}."
-        )
-    index = None if class_index is None else class_at(int(class_index)).index
-    return _dialling(classifier, to_rgb(image), index, stops, layer)
-
-
-def _dialling(
-    classifier: Classifier, image: np.ndarray, class_index: int | None, stops: list[int], layer: str
-) -> Iterator[Dial]:
-    meter, inputs = Meter(), classifier.preprocess(image)
-    activations, logits = classifier.forward(inputs, layer, meter)
-    index = int(np.argmax(logits[0])) if class_index is None else class_index
-    points, left = [], list(stops)
-    for progress in _summed(classifier, inputs, activations, layer, index, stops, meter):
-        cam_map = finish(np.maximum(progress.total, 0), classifier.input_size)
-        # Several counts can end on one block: channels that are zero everywhere need no pass.
-        while left and progress.to_do(left[0]) <= progress.done:
-            points.append(DialPoint(left.pop(0), 1.0, progress.meter.seconds, progress.meter.forward_passes, cam_map))
-        points = [replace(point, correlation=correlation(point.map, cam_map)) for point in points]
-        yield Dial(tuple(points), progress.done, progress.live, progress.seconds_left)
-
-
 def dialled(case: Case) -> Work:
     """How far Faster Score-CAM's map moves with max_n from its map at the default; on sampled pictures, the dial."""
     channels = case.classifier.channels(case.layer)
@@ -466,3 +467,58 @@ PARTS: dict[str, Part] = {
     )
 }
 CLAIMS = ("metrics", "layers", "noise", "boxes", "dial")
+
+
+def measuring(clf, explanation) -> Iterator[tuple]:
+    """(key, Faithfulness or None) of every finished map and the controls; None after each batch, so that it can be stopped.
+    Coherency needs the map of the masked picture, which for a full Score-CAM would double its cost: it is left out there."""
+    maps = {key: np.clip(cam.map, 0, 1) for key, cam in explanation.cams.items() if cam.complete}
+    count = clf.channels(explanation.target_layer)
+    quick = [
+        key for key in maps if METHODS[key].uses_gradient or METHODS[key].channels(count, explanation.max_n) < count
+    ]
+    cam_fns = {key: functools.partial(_masked_map, clf, explanation, key) for key in quick}
+    return measure_stream(
+        clf.score_fn(explanation.class_index),
+        clf.preprocess(explanation.image)[0],
+        maps,
+        cam_fns,
+        explanation.probability,
+        batch_size=clf.block_size,
+        heartbeat=True,
+    )
+
+
+def _masked_map(clf, explanation, key: str, inputs: np.ndarray) -> np.ndarray:
+    cam_map = map_of_inputs(
+        clf, inputs[None], key, explanation.class_index, explanation.target_layer, explanation.max_n
+    )
+    return np.clip(cam_map, 0, 1)
+
+
+def measured(clf, explanation) -> dict:
+    """Every Faithfulness by key, methods first."""
+    return {key: result for key, result in measuring(clf, explanation) if result is not None}
+
+
+def evidence_json(results: dict) -> dict:
+    controls = _controls(results)
+    return {
+        key: {
+            "name": NAMES[key],
+            "control": key in controls,
+            **result.metrics,
+            "beats_controls": None if key in controls else beats_controls(result, controls.values()),
+            "insertion_curve": _curve(result.insertion),
+            "deletion_curve": _curve(result.deletion),
+        }
+        for key, result in results.items()
+    }
+
+
+def _curve(curve) -> dict:
+    return {"fractions": curve.fractions.tolist(), "probabilities": curve.probabilities.tolist()}
+
+
+def _controls(results: dict) -> dict:
+    return {key: result for key, result in results.items() if key in CONTROLS}

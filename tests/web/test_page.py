@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import EXAMPLES, ROOT
 from PIL import Image
 
 import camkit
-from conftest import EXAMPLES, ROOT
 
 pytestmark = pytest.mark.browser
 CHROMIUM = (

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from gradio_client import Client, handle_file
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 NAMES = ("astronaut", "chelsea", "coffee", "rocket")
 OPTIONS = {"model": "efficientnet_lite0", "api_name": "/explain"}
 LIMIT = 600

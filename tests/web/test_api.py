@@ -324,14 +324,14 @@ def test_vgg16_without_weights_says_what_to_do(client, weightless_vgg16):
 
 
 def test_the_path_of_missing_weights_is_not_shown(client, weightless_vgg16, monkeypatch, tmp_path):
-    import app
+    from camkit.web import readiness
 
     monkeypatch.setenv("CAMKIT_VGG16_WEIGHTS", str(tmp_path / "secret" / "mine.h5"))
     message = client.predict(api_name="/info")["models"]["vgg16"]["message"]
     assert message == (
         "There is no weights file at mine.h5 (from CAMKIT_VGG16_WEIGHTS): name an existing file, or none at all."
     )
-    assert str(tmp_path) not in app.status_html("auto")
+    assert str(tmp_path) not in readiness.status_html("auto")
     with pytest.raises(Exception, match=r"mine\.h5") as caught:
         client.predict(file("chelsea"), model="vgg16", api_name="/classify")
     plain_http.assert_clean(str(caught.value))
@@ -350,7 +350,7 @@ def test_what_nobody_expected_stays_in_the_log(client, monkeypatch, caplog):
     def broken(*_):
         raise RuntimeError("/home/someone/secret.txt")
 
-    monkeypatch.setattr("app.classifier", broken)
+    monkeypatch.setattr("camkit.web.api.classifier", broken)
     with pytest.raises(Exception, match="or the fault is the server's and is in its log") as caught:
         client.predict(file("chelsea"), api_name="/classify")
     plain_http.assert_clean(str(caught.value))
@@ -407,11 +407,11 @@ class Passes:
 @contextmanager
 def long_scorecam(client, passes):
     """A visitor's full Score-CAM, 80 blocks, known to be under way; cancelled and ended afterwards. Gives both."""
-    import app
+    from camkit.web import visitors
 
     job = client.submit(file("astronaut"), ["scorecam"], api_name="/compare")
     assert passes.begun.wait(LIMIT)
-    (run,) = app.VISITORS._runs.values()
+    (run,) = visitors.VISITORS._runs.values()
     try:
         yield job, run
     finally:
@@ -467,15 +467,16 @@ def test_a_second_scorecam_of_one_visitor_is_refused_and_works_afterwards(connec
 def narrow(server_url, monkeypatch):
     """A second server with room for one request under way and one waiting; its classifier answers when `go` is set."""
     import app
+    from camkit.web import api
 
-    busy, go, real = threading.Event(), threading.Event(), app.classifier
+    busy, go, real = threading.Event(), threading.Event(), api.classifier
 
     def held(model):
         busy.set()
         assert go.wait(LIMIT)
         return real(model)
 
-    monkeypatch.setattr(app, "classifier", held)
+    monkeypatch.setattr(api, "classifier", held)
     demo = app.build()
     demo.queue(max_size=1, default_concurrency_limit=1, api_open=False)
     _, url, _ = demo.launch(prevent_thread_lock=True, server_port=free_port(), quiet=True, **app.launch_options())
@@ -509,11 +510,11 @@ def test_nobody_goes_past_the_queue(server_url):
 
 def test_a_result_is_never_written_over_while_somebody_fetches_it(server_url):
     """Two visitors with the same result share a file; Gradio's own is emptied and filled again under the first."""
-    import app
+    from camkit.web import files
 
-    path = app._file("maps.npz", b"the same")
+    path = files._file("maps.npz", b"the same")
     with open(path, "rb") as fetching:
-        assert app._file("maps.npz", b"the same") == path
+        assert files._file("maps.npz", b"the same") == path
         assert os.fstat(fetching.fileno()).st_ino != os.stat(path).st_ino
         assert fetching.read() == b"the same"
 

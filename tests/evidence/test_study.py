@@ -21,25 +21,16 @@ from conftest import EXAMPLES, ROOT
 from PIL import Image
 
 import camkit
-from camkit import evaluate, parts, summary
-from camkit.comparison import BEGIN, END, PUBLISHED, comparison, published_table, put_table
-from camkit.evaluate import (
-    PARTS,
-    Box,
-    Settings,
-    ZipLimits,
-    comparison_table,
-    dial,
-    evaluate_stream,
-    find_pictures,
-    read_boxes,
-    summarise,
-    unzip_pictures,
-)
+from camkit import evaluate, maps
+from camkit.evidence import results, study
+from camkit.evidence.claims import BEGIN, END, PUBLISHED, comparison, comparison_table, published_table, put_table
+from camkit.evidence.metrics import CONTROLS, METRICS, measure
+from camkit.evidence.pictures import ZipLimits, find_pictures, read_boxes, unzip_pictures
+from camkit.evidence.report import html_report, markdown_report, tables, write_reports
+from camkit.evidence.results import Box, Facts, Settings, Table, differences, interval, share, summarise
+from camkit.evidence.study import PARTS, evaluate_stream
+from camkit.evidence.sweep import dial
 from camkit.explain import map_of_inputs
-from camkit.faithfulness import CONTROLS, METRICS, measure
-from camkit.report import html_report, markdown_report, tables, write_reports
-from camkit.summary import Facts, Table, differences, interval, share
 
 FAST = Settings(methods=("gradcam", "faster_scorecam"), max_n=2, steps=4)
 SMALL = Settings(max_n=3, steps=4)
@@ -56,7 +47,7 @@ def picture(seed: int) -> bytes:
 PICTURES = {f"{seed}.png": picture(seed) for seed in range(3)}
 
 
-def finished(*arguments, **options) -> evaluate.Evaluation:
+def finished(*arguments, **options) -> study.Evaluation:
     *_, last = evaluate_stream(*arguments, **options)
     assert last.complete
     return last
@@ -99,7 +90,7 @@ def test_share_by_hand():
 
 
 def row(name, key, **values):
-    return dict.fromkeys(summary.COLUMNS) | {"picture": name, "key": key} | values
+    return dict.fromkeys(results.COLUMNS) | {"picture": name, "key": key} | values
 
 
 def test_summarise_and_differences_by_hand():
@@ -158,14 +149,14 @@ def test_metrics_equal_those_measured_by_themselves(tiny, everything):
 )
 def test_coherency_costs_what_was_asked_for(tiny, coherency, measured):
     settings = Settings(methods=("gradcam", "scorecam"), steps=2, coherency=coherency)
-    rows = evaluate.result_rows(finished(tiny, {"0.png": PICTURES["0.png"]}, settings).values)
+    rows = results.result_rows(finished(tiny, {"0.png": PICTURES["0.png"]}, settings).values)
     assert {each["key"] for each in rows if each["coherency"] is not None} - set(CONTROLS) == measured
 
 
 def test_layers_noise_boxes_and_alignment_by_what_they_must_be(everything):
     assert everything.layers == ("early",)
     assert all(-1e-6 <= each["moved"] <= 2 for value in everything.values["layers"] for each in value["rows"])
-    for sigma in parts.NOISE:
+    for sigma in results.NOISE:
         assert len(everything.figures("noise", "gradcam", "correlation", sigma=sigma)) == 3
     found = everything.values["boxes"][1]["rows"]
     assert {(each["label"], each["class_index"]) for each in found} == {("left half", 5), ("lower half", 7)}
@@ -184,9 +175,9 @@ def test_energy_inside_is_of_the_first_box(everything):
 
 def test_half_pixel_by_hand():
     """Two cells over four pixels: centres at 0.5 and 2.5, so that the ends are flat and the middle rises in halves."""
-    found = parts.half_pixel(np.array([[0.0, 1.0]], np.float32), (1, 4))
+    found = maps.half_pixel(np.array([[0.0, 1.0]], np.float32), (1, 4))
     np.testing.assert_allclose(found, [[0.0, 0.25, 0.75, 1.0]], atol=1e-6)
-    assert not parts.half_pixel(np.zeros((2, 2), np.float32), (4, 4)).any()
+    assert not maps.half_pixel(np.zeros((2, 2), np.float32), (4, 4)).any()
 
 
 def test_a_box_is_a_region_in_shares_of_the_sides():
@@ -319,23 +310,23 @@ def test_work_of_another_kind_is_not_mixed_in(tiny, tmp_path, monkeypatch, other
     elif other == "box":
         boxes = {"0.png": BOXES["1.png"]}
     elif other == "version":
-        monkeypatch.setattr(evaluate, "__version__", "0.0.0")
+        monkeypatch.setattr(study, "__version__", "0.0.0")
     else:
-        monkeypatch.setattr(evaluate, "_fingerprint", lambda classifier: "tiny 0")
+        monkeypatch.setattr(study, "_fingerprint", lambda classifier: "tiny 0")
     stated = finished(tiny, pictures, settings, boxes, checkpoint=tmp_path / "c")
     assert comparable(stated) == comparable(finished(tiny, pictures, settings, boxes))
     assert len((tmp_path / "c").read_bytes().splitlines()) == 2  # kept beside it, for whoever goes back
 
 
 def test_other_weights_are_another_model(tiny):
-    before, layer = evaluate._fingerprint(tiny), tiny.model.get_layer("logits")
+    before, layer = study._fingerprint(tiny), tiny.model.get_layer("logits")
     kernel, bias = layer.get_weights()
     try:
         layer.set_weights([kernel, bias + 1e-3])
-        assert evaluate._fingerprint(tiny) != before
+        assert study._fingerprint(tiny) != before
     finally:
         layer.set_weights([kernel, bias])
-    assert evaluate._fingerprint(tiny) == before
+    assert study._fingerprint(tiny) == before
 
 
 # A run over the tiny model in a process of its own, which is killed while it measures the second picture.
@@ -343,8 +334,8 @@ CHILD = """
 import sys
 sys.path[:0] = [{root!r}, {tests!r}]
 from conftest import TINY, tiny_model
-from camkit.evaluate import evaluate_stream
-from camkit.models import Classifier
+from camkit.evidence.study import evaluate_stream
+from camkit.classifier import Classifier
 from test_evaluate import FAST, PICTURES
 for state in evaluate_stream(Classifier(tiny_model(), TINY), PICTURES, FAST, checkpoint={path!r}):
     if state.done == 1 and state.label.endswith("metrics"):
@@ -644,7 +635,7 @@ def test_vgg16_stands_beside_the_published_figures(everything):
     by_source = printed["Average Drop", "Grad-CAM++ (Chattopadhay et al. 2018) table 1"]
     assert by_source == ("46.6%", "36.8%", "–", "–")  # noqa: RUF001
     assert len(table.rows) == 2 * len(PUBLISHED) and "mask differently" in table.note
-    assert {entry.metric for entry in PUBLISHED} <= set(summary.COLUMNS)
+    assert {entry.metric for entry in PUBLISHED} <= set(results.COLUMNS)
 
 
 def test_a_table_of_some_methods_leaves_the_others_empty(tiny):

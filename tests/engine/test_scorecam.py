@@ -6,12 +6,11 @@ from functools import partial
 import numpy as np
 import pytest
 from conftest import stock
-from test_models import LIMIT, Arrivals
+from test_classifier import LIMIT, Arrivals
 
-from camkit import METHODS, scorecam
-from camkit.methods import channel_terms
-from camkit.models import Classifier, Meter
-from camkit.scorecam import blocks, ranked_channels
+from camkit import METHODS, cams
+from camkit.cams import blocks, channel_terms, ranked_channels
+from camkit.classifier import Classifier, Meter
 
 
 def run(classifier, image, layer, stops):
@@ -90,7 +89,7 @@ def test_every_prefix_is_stock_faster_scorecam(tiny, noise, max_n):
 
 def test_weighing_in_parts_is_weighing_at_once(tiny, noise, monkeypatch):
     whole, _ = run(tiny, noise, "early", [8])
-    monkeypatch.setattr("camkit.methods.WEIGH_FLOATS", 24 * 20 * 3 * 3)  # three channels of 24 x 20 at a time
+    monkeypatch.setattr("camkit.cams.WEIGH_FLOATS", 24 * 20 * 3 * 3)  # three channels of 24 x 20 at a time
     parts, _ = run(tiny, noise, "early", [8])
     np.testing.assert_allclose(parts[-1].total, whole[-1].total, rtol=1e-5, atol=1e-6)
 
@@ -112,7 +111,7 @@ class Cramped:
 
 
 def test_a_full_gpu_halves_the_block_and_goes_on(fresh, tiny, noise, monkeypatch):
-    monkeypatch.setattr(scorecam, "gpus", lambda: ("a GPU",))
+    monkeypatch.setattr(cams, "gpus", lambda: ("a GPU",))
     fresh.block_size = 16
     gpu = Cramped(fresh)
     found, meter = run(fresh, noise, "late", [12])
@@ -132,7 +131,7 @@ def test_memory_that_halving_cannot_help_is_an_error(fresh, noise, monkeypatch, 
     import tensorflow as tf
 
     fresh.block_size = 16
-    monkeypatch.setattr(scorecam, "gpus", lambda: gpus)
+    monkeypatch.setattr(cams, "gpus", lambda: gpus)
     gpu = Cramped(fresh, room)
     with pytest.raises(tf.errors.ResourceExhaustedError, match="the GPU is full"):
         run(fresh, noise, "late", [12])

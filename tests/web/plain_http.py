@@ -16,7 +16,7 @@ import httpx
 
 LIMIT = 60  # seconds until an answer counts as lost
 META = {"_type": "gradio.FileData"}
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SERVER_PATHS = (str(ROOT), tempfile.gettempdir() + "/", "/etc/", "/home/", *site.getsitepackages())
 SENTENCE = re.compile(r"[A-Z'\w][^\n]*[.?]", re.ASCII)
 

@@ -1,12 +1,15 @@
 """The four maps: equal to stock tf-keras-vis, equal to what one reckons by hand, and whole in the corner cases."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import example, stock
 
-from camkit import METHODS, explain, load, models
-from camkit.methods import check_methods, finish, gradient_cam
-from camkit.models import Classifier
+from camkit import METHODS, classifier, explain, load
+from camkit.cams import finish, gradient_cam
+from camkit.classifier import Classifier
+from camkit.methods import check_methods
 
 GRADIENT = [key for key, method in METHODS.items() if method.uses_gradient]
 CHANNEL = [key for key, method in METHODS.items() if not method.uses_gradient]
@@ -100,7 +103,7 @@ def test_vgg16_with_its_real_weights_equals_stock(key, chelsea):
 
 @pytest.mark.gpu
 def test_a_gpu_gives_stocks_map(lite0, chelsea):
-    if not models.gpus():
+    if not classifier.gpus():
         pytest.skip("this machine has no GPU that TensorFlow sees")
     cam = explain(lite0, chelsea, ("faster_scorecam",)).cams["faster_scorecam"]
     expected = stock(lite0.model, "faster_scorecam", lite0.preprocess(chelsea), 285, "top_activation", 10)
@@ -269,7 +272,7 @@ def test_a_layer_of_one_cell(tiny):
     inputs = keras.Input((48, 40, 3))
     cell = keras.layers.Conv2D(6, (48, 40), activation="relu", bias_initializer="ones", name="cell")(inputs)
     model = keras.Model(inputs, keras.layers.Dense(1000)(keras.layers.Flatten()(cell)))
-    classifier = Classifier(model, models.ModelSpec(**{**vars(TINY), "target_layers": ("cell",)}))
+    classifier = Classifier(model, replace(TINY, target_layers=("cell",)))
     image = np.random.default_rng(0).integers(100, 150, (48, 40, 3), np.uint8)
     cams = explain(classifier, image, class_index=7, max_n=2).cams
     for key, cam in cams.items():
@@ -286,7 +289,7 @@ def test_a_layer_of_one_cell(tiny):
 )
 def test_the_shuttle_is_found(lite0, name, methods):
     """Class 812 in the astronaut's picture is in the right third, upper half; with softmax taken twice it is missed."""
-    from test_models import in_wheel
+    from test_classifier import in_wheel
 
     from camkit import open_picture
 

@@ -301,9 +301,9 @@ def png(width: int, height: int, *, depth: int = 8, colour: int = 2, rows: bytes
 
 @pytest.fixture
 def component(server_url):
-    import app
+    from camkit.web import uploads
 
-    return app.Picture()
+    return uploads.Picture()
 
 
 @pytest.fixture
@@ -332,7 +332,7 @@ def test_a_file_over_20_megabytes_that_got_past_the_upload_is_refused_unread(ope
 
 
 def test_20_megabytes_as_base64_are_refused_before_they_are_decoded(server_url, monkeypatch):
-    monkeypatch.setattr("app.base64.b64decode", lambda *_, **__: pytest.fail("decoded"))
+    monkeypatch.setattr("camkit.web.uploads.base64.b64decode", lambda *_, **__: pytest.fail("decoded"))
     message = send(server_url, {"url": "data:image/png;base64," + "A" * 27_000_000})
     assert plain_http.refusal(message) == "The picture's base64 text is too long: at most 20 MB are allowed."
 
@@ -532,16 +532,16 @@ def mutated(content: bytes, random: np.random.Generator) -> bytes:
 def test_500_broken_files_are_pictures_or_sentences(opened, tiny, monkeypatch):
     import gradio as gr
 
-    import app
+    from camkit.web import api
 
-    monkeypatch.setattr(app, "classifier", lambda model: tiny)
+    monkeypatch.setattr(api, "classifier", lambda model: tiny)
     random, originals = np.random.default_rng(2026), seeds()
     answered = refused = 0
     for number in range(500):
         content = mutated(originals[number % len(originals)], random)
         begin = time.perf_counter()
         try:
-            answer = app.api_classify(opened(content), "auto", 3)
+            answer = api.api_classify(opened(content), "auto", 3)
             assert len(answer["predictions"]) == 3
             json.dumps(answer, allow_nan=False)
             answered += 1

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from camkit import faithfulness
-from camkit.faithfulness import (
+from camkit.evidence import metrics
+from camkit.evidence.metrics import (
     BASELINES,
     CONTROLS,
     METRICS,
@@ -670,7 +670,7 @@ def test_a_metric_is_one_entry(ones, perfect, monkeypatch):
 
 
 def test_it_imports_numpy_and_scipy_only():
-    tree = ast.parse(Path(faithfulness.__file__).read_text(encoding="utf-8"))
+    tree = ast.parse(Path(metrics.__file__).read_text(encoding="utf-8"))
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     outside = {name.split(".")[0] for name in names | {node.module for node in froms if node.module}}

@@ -13,7 +13,10 @@ from scipy.ndimage import zoom
 from test_picture import MODES, red_and_blue
 
 from camkit import WeightsError, models
-from camkit.models import MODELS, Classifier, FairLock, Meter, corner_aligned, expand, load, softmax
+from camkit import classifier as classifier_module
+from camkit.classifier import Classifier, FairLock, Meter
+from camkit.maps import corner_aligned, expand, softmax
+from camkit.models import MODELS, load
 from camkit.picture import open_picture, to_rgb
 
 LIMIT = 30  # seconds before a wait counts as failed
@@ -261,16 +264,16 @@ def test_a_block_is_bounded_in_bytes(request, name):
     classifier = Classifier(request.getfixturevalue(name).model, request.getfixturevalue(name).spec)
     widest = max(np.prod(layer.output.shape[1:]) for layer in classifier.model.layers)
     size = classifier.block_size
-    assert 1 <= size <= models.LARGEST_BLOCK
+    assert 1 <= size <= classifier_module.LARGEST_BLOCK
     assert size & (size - 1) == 0
-    assert size * 2 * 4 * widest <= models.CPU_BLOCK_BYTES
-    assert size == models.LARGEST_BLOCK or 2 * size * 2 * 4 * widest > models.CPU_BLOCK_BYTES
+    assert size * 2 * 4 * widest <= classifier_module.CPU_BLOCK_BYTES
+    assert size == classifier_module.LARGEST_BLOCK or 2 * size * 2 * 4 * widest > classifier_module.CPU_BLOCK_BYTES
 
 
 @pytest.mark.parametrize(("gigabytes", "size"), [(0.05, 1), (1, 8), (8, 64), (80, 128)])
 def test_a_block_follows_the_memory_of_a_gpu(vgg16_random, monkeypatch, gigabytes, size):
-    monkeypatch.setattr(models, "gpus", lambda: ("a GPU",))
-    monkeypatch.setattr(models, "gpu_memory", lambda: int(gigabytes * 2**30))
+    monkeypatch.setattr(classifier_module, "gpus", lambda: ("a GPU",))
+    monkeypatch.setattr(classifier_module, "gpu_memory", lambda: int(gigabytes * 2**30))
     assert Classifier(vgg16_random.model, vgg16_random.spec).block_size == size
 
 
@@ -278,12 +281,12 @@ def test_memory_of_a_gpu_is_what_its_driver_says(monkeypatch):
     import subprocess
 
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, "24564\n24564\n"))
-    assert models.gpu_memory() == 24564 * 2**20
+    assert classifier_module.gpu_memory() == 24564 * 2**20
 
 
 def test_memory_of_a_gpu_whose_driver_cannot_be_asked(monkeypatch):
     monkeypatch.setenv("PATH", "")
-    assert models.gpu_memory() == 8 * 2**30
+    assert classifier_module.gpu_memory() == 8 * 2**30
 
 
 def test_memory_growth_is_set_on_every_gpu(monkeypatch):
@@ -292,14 +295,14 @@ def test_memory_growth_is_set_on_every_gpu(monkeypatch):
     grown = []
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind + ":0", kind + ":1"])
     monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, grow: grown.append((gpu, grow)))
-    models._prepare_device.__wrapped__()
+    classifier_module._prepare_device.__wrapped__()
     assert grown == [("GPU:0", True), ("GPU:1", True)]
 
 
 def test_faithfulness_batches_are_halved_when_a_gpu_is_full(fresh, monkeypatch):
     import tensorflow as tf
 
-    monkeypatch.setattr(models, "gpus", lambda: ("a GPU",))
+    monkeypatch.setattr(classifier_module, "gpus", lambda: ("a GPU",))
     fresh.block_size, sizes = 8, []
     whole = fresh._function("whole", None, fresh._make_whole)
 
@@ -405,7 +408,7 @@ def test_vgg16_with_its_real_weights_names_the_example_pictures():
 def test_a_gpu_gives_the_cpus_logits(lite0, chelsea):
     import tensorflow as tf
 
-    if not models.gpus():
+    if not classifier_module.gpus():
         pytest.skip("this machine has no GPU that TensorFlow sees")
     inputs = np.repeat(lite0.preprocess(chelsea), lite0.block_size, axis=0)
     with tf.device("/CPU:0"):
@@ -415,10 +418,10 @@ def test_a_gpu_gives_the_cpus_logits(lite0, chelsea):
 
 
 def test_without_a_gpu_the_device_is_the_cpu(monkeypatch):
-    monkeypatch.setattr(models, "gpus", lambda: ())
-    assert models.device_name() == "CPU"
-    monkeypatch.setattr(models, "gpus", lambda: ("NVIDIA A100",))
-    assert models.device_name() == "NVIDIA A100"
+    monkeypatch.setattr(classifier_module, "gpus", lambda: ())
+    assert classifier_module.device_name() == "CPU"
+    monkeypatch.setattr(classifier_module, "gpus", lambda: ("NVIDIA A100",))
+    assert classifier_module.device_name() == "NVIDIA A100"
 
 
 # One lock, in order of arrival
@@ -521,7 +524,7 @@ def test_an_interrupted_wait_leaves_no_turn_behind(monkeypatch, served):
         def release(self):
             """Nobody waits any more."""
 
-    monkeypatch.setattr(models.threading, "Lock", Interrupted)
+    monkeypatch.setattr(classifier_module.threading, "Lock", Interrupted)
     with pytest.raises(KeyboardInterrupt):
         lock.__enter__()
     monkeypatch.undo()

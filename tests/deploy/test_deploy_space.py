@@ -14,7 +14,7 @@ import pytest
 from hub_stand_in import FRESH_FILES, LARGE, Hub, SpaceApp
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / ".github" / "deploy_space.py"
 SPACE, API = "someone/cams", "/api/spaces/someone/cams"
 WEIGHTS, MODEL_API = "someone/vgg16", "/api/models/someone/vgg16"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / ".github" / "workflows"
 PATHS = sorted(FOLDER.glob("*.y*ml"))
 FOREIGN_TRIGGERS = {"pull_request", "pull_request_target", "pull_request_review", "issue_comment", "workflow_run"}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from camkit.imagenet import class_at, classes, find_class, search
+from camkit.labels import class_at, classes, find_class, search
 
 
 def test_there_are_1000_in_order_each_with_a_name_and_an_id_of_its_own():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import TINY
 from PIL import Image
-from test_models import LIMIT, together
+from test_classifier import LIMIT, together
 
 from camkit import METHODS, Classifier, explain, explain_stream, top_predictions
 from camkit.explain import contrast
