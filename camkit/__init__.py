@@ -6,16 +6,18 @@ METRICS and CONTROLS come from `camkit.evidence.metrics` when they are first ask
 
 from .bundle import load_bundle, write_bundle
 from .classifier import Classifier
-from .explain import Cam, Explanation, Prediction, explain, explain_stream, top_predictions
+from .errors import InputError, WeightsError
+from .explain import explain, explain_stream, top_predictions
+from .explanation import Cam, Explanation, Prediction
 from .labels import ImageNetClass, find_class
 from .maps import COLORMAPS, heatmap, overlay
 from .methods import METHODS, Method
 from .models import MODELS, load
 from .picture import open_picture, to_rgb
-from .weights import WeightsError
+from .version import __version__
 
-__version__ = "0.1.0"
 __all__ = [
+    "__version__",
     "COLORMAPS",
     "CONTROLS",
     "METHODS",
@@ -25,6 +27,7 @@ __all__ = [
     "Classifier",
     "Explanation",
     "ImageNetClass",
+    "InputError",
     "Method",
     "Prediction",
     "WeightsError",

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from .errors import InputError
 from .maps import corner_aligned, softmax
 from .picture import to_rgb
 from .weights import WeightsFile
@@ -181,11 +182,11 @@ class Classifier:
         return self._function("head", target_layer, self._make_head)
 
     def check_layer(self, target_layer: str | None) -> str:
-        """The layer's name, the default for None; ValueError when the model does not offer it."""
+        """The layer's name, the default for None; InputError when the model does not offer it."""
         if target_layer is None or target_layer == "":
             return self.target_layers[-1]
         if target_layer not in self.target_layers:
-            raise ValueError(
+            raise InputError(
                 f"Target layer '{target_layer}' is not offered by {self.spec.name}: "
                 f"use one of {', '.join(self.target_layers)}."
             )

@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from .errors import InputError, WeightsError
 from .evidence.claims import BEGIN, END, comparison_table, put_table
 from .evidence.pictures import find_pictures, read_boxes
 from .evidence.report import write_reports
@@ -14,7 +15,6 @@ from .evidence.results import COHERENCY, Facts, Settings
 from .evidence.study import CLAIMS, Evaluation, evaluate_stream
 from .methods import METHODS
 from .models import MODELS, load
-from .weights import WeightsError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         _run(options)
-    except (ValueError, WeightsError, OSError) as error:
+    except (InputError, WeightsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> None:
     if options.readme and not options.claims:
-        raise ValueError("--readme writes the measured claims: give --claims as well.")
+        raise InputError("--readme writes the measured claims: give --claims as well.")
     pictures, boxes = find_pictures(options.folder), read_boxes(options.folder / "boxes.json")
     settings = Settings(tuple(options.methods), options.target_layer, options.max_n, options.steps, options.coherency)
     parts = (CLAIMS if options.claims else ("metrics",)) + (("alignment",) if options.alignment else ())

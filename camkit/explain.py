@@ -15,70 +15,12 @@ import numpy as np
 
 from .cams import Progress, blocks, channel_terms, finish, gradient_cam
 from .classifier import Classifier, Meter
+from .errors import InputError
+from .explanation import Cam, Explanation, Prediction
 from .labels import ImageNetClass, class_at
 from .maps import expand, softmax
 from .methods import METHODS, check_methods
 from .picture import to_rgb
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One of the classes of a picture, with its probability in [0, 1]."""
-
-    class_index: int
-    wordnet_id: str
-    name: str
-    probability: float
-
-
-@dataclass(frozen=True)
-class Cam:
-    """One method's map and what it cost.
-
-    `raw` (h, w) float32 >= 0 at the target layer's resolution, not normalised; `map` (224, 224) float32 in [0, 1] as the
-    stock tf-keras-vis visualizer returns it. `seconds`, `forward_passes` and `backward_passes` are what this method takes
-    by itself: a pass that several methods share is measured once and counted for each. `channels` of `channels_total`
-    have gone into the map; it is final when `complete`, and a valid map of those channels before.
-    """
-
-    method: str
-    raw: np.ndarray
-    map: np.ndarray
-    seconds: float
-    forward_passes: int
-    backward_passes: int
-    channels: int
-    channels_total: int
-    complete: bool
-    seconds_left: float = 0.0
-
-    @property
-    def all_zero(self) -> bool:
-        """True when nothing in the picture speaks for the class according to this method."""
-        return not self.raw.any()
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """What is known after a step: `image` (H, W, 3) uint8 RGB as given, the class explained and its probability, the ten
-    top classes best first, and by method key the maps so far. `seconds` is wall time since the start."""
-
-    image: np.ndarray
-    model: str
-    target_layer: str
-    methods: tuple[str, ...]
-    max_n: int
-    class_index: int
-    class_name: str
-    probability: float
-    predictions: tuple[Prediction, ...]
-    cams: dict[str, Cam]
-    seconds: float
-
-    @property
-    def complete(self) -> bool:
-        """True when every method asked for has its final map."""
-        return all(key in self.cams and self.cams[key].complete for key in self.methods)
 
 
 def explain(
@@ -108,12 +50,12 @@ def explain_stream(
 
     `image` is a Pillow image or an (H, W, 3) uint8 RGB array and is never modified; `class_index` None explains the top
     class; `target_layer` None the model's default; `max_n` is Faster Score-CAM's number of channels. Arguments are
-    checked before anything is computed: ValueError with one sentence that says what is wrong and what is allowed.
+    checked before anything is computed: InputError with one sentence that says what is wrong and what is allowed.
     """
     layer = classifier.check_layer(target_layer)
     channels = classifier.channels(layer)
     if isinstance(max_n, bool) or not isinstance(max_n, (int, np.integer)) or not 1 <= max_n <= channels:
-        raise ValueError(f"max_n is {max_n}: it must be a whole number from 1 to {channels}, the channels of {layer}.")
+        raise InputError(f"max_n is {max_n}: it must be a whole number from 1 to {channels}, the channels of {layer}.")
     index = (
         None
         if class_index is None

@@ -1,6 +1,6 @@
 """The 1000 ImageNet classes: index, WordNet id, name, and how to find one from what a person types.
 
-Refuses to guess: what does not name exactly one class raises ValueError with the nearest names. No network; the names
+Refuses to guess: what does not name exactly one class raises InputError with the nearest names. No network; the names
 lie in `imagenet.json` beside this file (class order and WordNet lemmas of ILSVRC 2012; four names that ILSVRC uses
 twice carry a word in brackets so that every name is unique).
 """
@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from .errors import InputError
 
 
 @dataclass(frozen=True)
@@ -33,31 +35,31 @@ def classes() -> tuple[ImageNetClass, ...]:
 def find_class(text: str) -> ImageNetClass:
     """The class that `text` names: an index ("285"), a WordNet id, a name or another lemma ("tabby cat"), in any case.
 
-    Raises ValueError with the nearest names when there is none, or when several classes share the lemma.
+    Raises InputError with the nearest names when there is none, or when several classes share the lemma.
     """
     wanted = _plain(text)
     if not wanted:
-        raise ValueError("The class is empty: give an ImageNet class name such as 'tabby', or an index from 0 to 999.")
+        raise InputError("The class is empty: give an ImageNet class name such as 'tabby', or an index from 0 to 999.")
     if re.fullmatch(r"[+-]?\d{1,9}", wanted):
         return class_at(int(wanted))
     found = _by_name().get(wanted, ())
     if len(found) == 1:
         return found[0]
     if found:
-        raise ValueError(f"'{_shown(text)}' names several classes: {_listed(found)}. Give one of them, or its index.")
+        raise InputError(f"'{_shown(text)}' names several classes: {_listed(found)}. Give one of them, or its index.")
     near = search(text, limit=3)
     hint = (
         f"Did you mean {_listed(near, 'or')}?"
         if near
         else "Give an English name such as 'tabby', or an index from 0 to 999."
     )
-    raise ValueError(f"'{_shown(text)}' is none of the 1000 ImageNet classes. {hint}")
+    raise InputError(f"'{_shown(text)}' is none of the 1000 ImageNet classes. {hint}")
 
 
 def class_at(index: int) -> ImageNetClass:
-    """The class with this index; ValueError outside 0..999."""
+    """The class with this index; InputError outside 0..999."""
     if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index <= 999:
-        raise ValueError(f"Class index {_shown(str(index))} does not exist: it must be a whole number from 0 to 999.")
+        raise InputError(f"Class index {_shown(str(index))} does not exist: it must be a whole number from 0 to 999.")
     return classes()[index]
 
 

@@ -9,6 +9,8 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
+from .errors import InputError
+
 # plotly's scales by our key. The first is the default: even steps of lightness, readable without colour vision.
 COLORMAPS = {"viridis": "Viridis", "turbo": "Turbo", "cividis": "Cividis", "inferno": "Inferno", "jet": "Jet"}
 DIFFERENCE = "PuOr_r"  # from one hue to another through white; told apart without colour vision
@@ -16,9 +18,9 @@ ALPHA = 0.55
 
 
 def colors(colormap: str) -> np.ndarray:
-    """(256, 3) uint8 RGB table of a colour map; ValueError for an unknown one."""
+    """(256, 3) uint8 RGB table of a colour map; InputError for an unknown one."""
     if colormap not in COLORMAPS:
-        raise ValueError(f"Colour map '{colormap}' is unknown: use one of {', '.join(COLORMAPS)}.")
+        raise InputError(f"Colour map '{colormap}' is unknown: use one of {', '.join(COLORMAPS)}.")
     return _table(COLORMAPS[colormap])
 
 
@@ -50,9 +52,9 @@ def heatmap(cam_map: np.ndarray, colormap: str = "viridis") -> np.ndarray:
 
 
 def overlay(image: np.ndarray, cam_map: np.ndarray, alpha: float = ALPHA, colormap: str = "viridis") -> np.ndarray:
-    """The heatmap over the picture, (H, W, 3) uint8: `alpha` in [0, 1] is the heatmap's weight. ValueError outside."""
+    """The heatmap over the picture, (H, W, 3) uint8: `alpha` in [0, 1] is the heatmap's weight. InputError outside."""
     if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha is {alpha}: it must be a number from 0 (picture only) to 1 (heatmap only).")
+        raise InputError(f"alpha is {alpha}: it must be a number from 0 (picture only) to 1 (heatmap only).")
     colored = heatmap(fit(cam_map, image), colormap)
     return np.uint8(np.rint(image * (1.0 - alpha) + colored * float(alpha)))
 

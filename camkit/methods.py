@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .errors import InputError
+
 
 @dataclass(frozen=True)
 class Method:
@@ -84,11 +86,11 @@ METHODS: dict[str, Method] = {
 
 
 def check_methods(methods) -> tuple[str, ...]:
-    """The method keys in the registry's order, each once; ValueError when there is none or one is unknown."""
+    """The method keys in the registry's order, each once; InputError when there is none or one is unknown."""
     wanted = (methods,) if isinstance(methods, str) else tuple(methods or ())
     if not wanted:
-        raise ValueError(f"No method is chosen: choose at least one of {', '.join(METHODS)}.")
+        raise InputError(f"No method is chosen: choose at least one of {', '.join(METHODS)}.")
     for key in wanted:
         if not isinstance(key, str) or key not in METHODS:
-            raise ValueError(f"Method '{key}' is unknown: use one of {', '.join(METHODS)}.")
+            raise InputError(f"Method '{key}' is unknown: use one of {', '.join(METHODS)}.")
     return tuple(key for key in METHODS if key in wanted)

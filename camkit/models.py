@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from .classifier import Classifier, ModelSpec, _prepare_device
+from .errors import InputError
 from .weights import VGG16_LAYERS, VGG16_WEIGHTS, check_layout
 
 
@@ -83,7 +84,7 @@ def load(name: str, weights: str | os.PathLike | None = None) -> Classifier:
     """The classifier `name` of MODELS, one object per model and weights file, however often it is asked for.
 
     `weights` is a path; None finds the file or, failing that, downloads it (`camkit.weights`); bundled models need none
-    and never touch a network. Raises ValueError for an unknown name, WeightsError when there are no usable weights.
+    and never touch a network. Raises InputError for an unknown name, WeightsError when there are no usable weights.
     """
     spec = check_model(name)
     path = Path(weights) if weights is not None else None
@@ -98,7 +99,7 @@ def load(name: str, weights: str | os.PathLike | None = None) -> Classifier:
 
 
 def check_model(name: str) -> ModelSpec:
-    """The registry entry; ValueError for an unknown key."""
+    """The registry entry; InputError for an unknown key."""
     if name not in MODELS:
-        raise ValueError(f"Model '{name}' is unknown: use one of {', '.join(MODELS)}.")
+        raise InputError(f"Model '{name}' is unknown: use one of {', '.join(MODELS)}.")
     return MODELS[name]

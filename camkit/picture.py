@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from .errors import InputError
+
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF")
 MAX_BYTES = 20 * 1000 * 1000
 MAX_PIXELS = 25 * 1000 * 1000
@@ -45,12 +47,12 @@ _DECODER_ERRORS = (
 def open_picture(source: str | os.PathLike | bytes) -> np.ndarray:
     """Reads a picture file (path or its bytes): first frame, EXIF rotation applied, alpha over white.
 
-    Returns (H, W, 3) uint8 RGB. Raises ValueError with one sentence when it is larger than 20 MB, 25 megapixels or
+    Returns (H, W, 3) uint8 RGB. Raises InputError with one sentence when it is larger than 20 MB, 25 megapixels or
     10,000 pixels a side, smaller than 8 pixels a side, of another format than PNG, JPEG, WebP, GIF or TIFF, or damaged.
     """
     data = source if isinstance(source, bytes) else _read(Path(source))
     if not data:
-        raise ValueError("The picture file is empty: choose a PNG, JPEG, WebP, GIF or TIFF file.")
+        raise InputError("The picture file is empty: choose a PNG, JPEG, WebP, GIF or TIFF file.")
     check_bytes(len(data))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of large pictures and odd metadata; the checks here decide
@@ -58,50 +60,50 @@ def open_picture(source: str | os.PathLike | bytes) -> np.ndarray:
             image = Image.open(io.BytesIO(data), formats=FORMATS)
             size = image.size
         except Image.DecompressionBombError as error:  # Pillow refuses such a size before it can be asked for it
-            raise ValueError(_TOO_LARGE) from error
+            raise InputError(_TOO_LARGE) from error
         except _DECODER_ERRORS as error:
-            raise ValueError(_UNREADABLE) from error
+            raise InputError(_UNREADABLE) from error
         check_size(*size)
         try:
             image.load()
             return _from_pillow(image)
         except _DECODER_ERRORS as error:
-            raise ValueError(_UNREADABLE) from error
+            raise InputError(_UNREADABLE) from error
 
 
 def to_rgb(image) -> np.ndarray:
     """Any Pillow image, or an (H, W, 3) uint8 RGB array, as a fresh (H, W, 3) uint8 RGB array; never the input itself.
 
-    Raises ValueError with one sentence when the picture is of another kind or outside the size limits.
+    Raises InputError with one sentence when the picture is of another kind or outside the size limits.
     """
     if isinstance(image, Image.Image):
         check_size(*image.size)
         try:
             return _from_pillow(image)
         except _DECODER_ERRORS as error:
-            raise ValueError(_UNREADABLE) from error
+            raise InputError(_UNREADABLE) from error
     if not isinstance(image, np.ndarray):
-        raise ValueError(
+        raise InputError(
             f"The picture is a {type(image).__name__}: give a Pillow image or an (H, W, 3) uint8 RGB array."
         )
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(f"The picture array is {image.shape} {image.dtype}: it must be (H, W, 3) uint8 RGB.")
+        raise InputError(f"The picture array is {image.shape} {image.dtype}: it must be (H, W, 3) uint8 RGB.")
     check_size(image.shape[1], image.shape[0])
     return image.copy()
 
 
 def check_bytes(count: int) -> None:
-    """ValueError when a file of `count` bytes is over the limit."""
+    """InputError when a file of `count` bytes is over the limit."""
     if count > MAX_BYTES:
-        raise ValueError(f"The picture file has {count / 1e6:.0f} MB: at most {MAX_BYTES // 1_000_000} MB are allowed.")
+        raise InputError(f"The picture file has {count / 1e6:.0f} MB: at most {MAX_BYTES // 1_000_000} MB are allowed.")
 
 
 def check_size(width: int, height: int) -> None:
-    """ValueError when a picture of this size in pixels is outside the limits."""
+    """InputError when a picture of this size in pixels is outside the limits."""
     if min(width, height) < MIN_SIDE:
-        raise ValueError(f"The picture is {width} x {height} pixels: each side must have at least {MIN_SIDE}.")
+        raise InputError(f"The picture is {width} x {height} pixels: each side must have at least {MIN_SIDE}.")
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
-        raise ValueError(
+        raise InputError(
             f"The picture is {width} x {height} pixels: at most {MAX_PIXELS // 1_000_000} megapixels and "
             f"{MAX_SIDE:,} pixels a side are allowed."
         )
@@ -112,7 +114,7 @@ def _read(path: Path) -> bytes:
         check_bytes(path.stat().st_size)
         return path.read_bytes()
     except OSError as error:
-        raise ValueError("The picture file cannot be opened: it does not exist or may not be read.") from error
+        raise InputError("The picture file cannot be opened: it does not exist or may not be read.") from error
 
 
 def _from_pillow(image: Image.Image) -> np.ndarray:
@@ -130,7 +132,7 @@ def _from_pillow(image: Image.Image) -> np.ndarray:
 def _to_8_bits(grey: np.ndarray) -> np.ndarray:
     """16 bit, 32 bit and float grey to uint8: by the format's range where there is one, else by the data's."""
     if not np.isfinite(grey).all():
-        raise ValueError("not a number in the picture")
+        raise InputError("not a number in the picture")
     low, high = float(grey.min()), float(grey.max())
     if grey.dtype.kind == "u":
         low, high = 0.0, float(np.iinfo(grey.dtype).max)

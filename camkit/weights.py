@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from .errors import WeightsError
+
 logger = logging.getLogger(__name__)
 
 TIMEOUTS = (10, 30)  # seconds to connect, and to wait for the next bytes: a dead server is a failure, not a hang
@@ -27,10 +29,6 @@ CHUNK = 256 * 1024  # bytes between two progress reports
 MEGABYTE = 2**20  # the MB of https://keras.io/api/applications/, which gives VGG16 as 528 MB
 
 Layers = Mapping[str, tuple[tuple[int, ...], ...]]
-
-
-class WeightsError(RuntimeError):
-    """Weights that cannot be had or used; its text is one sentence that says what is wrong and what to do."""
 
 
 class _SourceError(Exception):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import InputError
 from .results import COLUMNS, NAMES, NOISE, NOTHING, TUNED, Facts, Table, cell, mean, summarise
 
 BEGIN, END = "<!-- comparison:begin -->", "<!-- comparison:end -->"
@@ -119,10 +120,10 @@ def comparison_table(facts: Facts) -> str:
 
 
 def put_table(readme: Path, table: str) -> None:
-    """Writes the table between the markers of a Markdown file; ValueError unless both are there once, in order."""
+    """Writes the table between the markers of a Markdown file; InputError unless both are there once, in order."""
     text = readme.read_text(encoding="utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"{readme.name} has no place for the table: it must hold {BEGIN} and then {END}, once each.")
+        raise InputError(f"{readme.name} has no place for the table: it must hold {BEGIN} and then {END}, once each.")
     before, rest = text.split(BEGIN)
     readme.write_text(f"{before}{BEGIN}\n{table}{END}{rest.split(END)[1]}", encoding="utf-8")
 

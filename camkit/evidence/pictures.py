@@ -9,6 +9,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from ..errors import InputError
 from ..picture import MAX_BYTES
 from .results import Box
 
@@ -41,7 +42,7 @@ def is_picture_name(name: str) -> bool:
 def unzip_pictures(path: str | os.PathLike, limits: ZipLimits = ZipLimits()) -> dict[str, bytes]:
     """The pictures in a zip, name -> file contents, sorted by name; other files and nested zips are left out.
 
-    Raises ValueError when the file is no zip, is damaged, encrypted or beyond a limit, when a name leaves the archive's
+    Raises InputError when the file is no zip, is damaged, encrypted or beyond a limit, when a name leaves the archive's
     own folder or comes twice, or when there is no picture in it.
     """
     try:
@@ -49,29 +50,29 @@ def unzip_pictures(path: str | os.PathLike, limits: ZipLimits = ZipLimits()) -> 
             chosen = _chosen(archive.infolist(), limits)
             return _read_all(archive, chosen, limits, Path(path).stat().st_size)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
-        raise ValueError("The zip cannot be read: it is damaged or cut short, or it is not a zip.") from error
+        raise InputError("The zip cannot be read: it is damaged or cut short, or it is not a zip.") from error
 
 
 def _chosen(entries: list[zipfile.ZipInfo], limits: ZipLimits) -> list[zipfile.ZipInfo]:
     if len(entries) > limits.entries:
-        raise ValueError(f"The zip holds {len(entries)} entries: at most {limits.entries} are allowed.")
+        raise InputError(f"The zip holds {len(entries)} entries: at most {limits.entries} are allowed.")
     for entry in entries:
         _check_name(entry.filename)
     chosen = sorted((entry for entry in entries if is_picture_name(entry.filename)), key=lambda entry: entry.filename)
     names = [entry.filename for entry in chosen]
     if not names:
-        raise ValueError("The zip holds no picture: put PNG, JPEG, WebP, GIF or TIFF files into it.")
+        raise InputError("The zip holds no picture: put PNG, JPEG, WebP, GIF or TIFF files into it.")
     if len(names) > limits.pictures:
-        raise ValueError(f"The zip holds {len(names)} pictures: at most {limits.pictures} are allowed.")
+        raise InputError(f"The zip holds {len(names)} pictures: at most {limits.pictures} are allowed.")
     if len(set(names)) < len(names):
-        raise ValueError("The zip holds two pictures of the same name: give each its own.")
+        raise InputError("The zip holds two pictures of the same name: give each its own.")
     return chosen
 
 
 def _check_name(name: str) -> None:
     parts = name.replace("\\", "/").split("/")
     if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
-        raise ValueError("The zip holds a name that leads out of its own folder: pack the pictures with plain names.")
+        raise InputError("The zip holds a name that leads out of its own folder: pack the pictures with plain names.")
 
 
 def _read_all(archive: zipfile.ZipFile, chosen, limits: ZipLimits, packed: int) -> dict[str, bytes]:
@@ -86,9 +87,9 @@ def _read_all(archive: zipfile.ZipFile, chosen, limits: ZipLimits, packed: int) 
 
 def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limits: ZipLimits, room: int) -> bytes:
     if entry.flag_bits & 0x1:
-        raise ValueError("The zip is encrypted: pack the pictures without a password.")
+        raise InputError("The zip is encrypted: pack the pictures without a password.")
     if entry.compress_type not in _COMPRESSIONS:
-        raise ValueError("The zip uses an unusual compression: pack the pictures with plain zip (deflate).")
+        raise InputError("The zip uses an unusual compression: pack the pictures with plain zip (deflate).")
     data = bytearray()
     with archive.open(entry) as stream:
         while chunk := stream.read(_CHUNK):
@@ -99,20 +100,20 @@ def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limits: ZipLimits, r
 
 def _check_sizes(count: int, room: int, limits: ZipLimits) -> None:
     if count > limits.picture_bytes:
-        raise ValueError(f"A picture in the zip is larger than {limits.picture_bytes / 1e6:g} MB, the most allowed.")
+        raise InputError(f"A picture in the zip is larger than {limits.picture_bytes / 1e6:g} MB, the most allowed.")
     if count > room:
-        raise ValueError(
+        raise InputError(
             f"The zip unpacks to more than {limits.total_bytes / 1e6:g} MB, or to more than {limits.ratio:g} "
             "times its own size: neither is allowed."
         )
 
 
 def find_pictures(folder: str | os.PathLike) -> dict[str, Path]:
-    """The pictures of a folder and its subfolders, one level deep, by name relative to it, sorted. ValueError when it
+    """The pictures of a folder and its subfolders, one level deep, by name relative to it, sorted. InputError when it
     is no folder or holds none."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise ValueError(f"'{folder.name}' is no folder: give a folder of pictures.")
+        raise InputError(f"'{folder.name}' is no folder: give a folder of pictures.")
     found = {
         path.relative_to(folder).as_posix(): path
         for pattern in ("*", "*/*")
@@ -121,14 +122,14 @@ def find_pictures(folder: str | os.PathLike) -> dict[str, Path]:
     }
     pictures = {name: found[name] for name in sorted(found) if is_picture_name(name)}
     if not pictures:
-        raise ValueError(
+        raise InputError(
             f"The folder '{folder.name}' holds no picture: put PNG, JPEG, WebP, GIF or TIFF files into it."
         )
     return pictures
 
 
 def read_boxes(path: str | os.PathLike) -> dict[str, tuple[Box, ...]]:
-    """Hand-drawn boxes by picture name, from a file such as examples/boxes.json; {} when there is none. ValueError when
+    """Hand-drawn boxes by picture name, from a file such as examples/boxes.json; {} when there is none. InputError when
     it is not such a file."""
     path = Path(path)
     if not path.exists():
@@ -140,4 +141,4 @@ def read_boxes(path: str | os.PathLike) -> dict[str, tuple[Box, ...]]:
             for name, entries in pictures.items()
         }
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{path.name} does not hold boxes: {error}") from error
+        raise InputError(f"{path.name} does not hold boxes: {error}") from error

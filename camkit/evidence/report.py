@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import html
+import io
 import os
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from .. import __version__
+from ..errors import InputError
 from ..labels import class_at
+from ..version import __version__
 from .claims import comparison, published_table
 from .metrics import BASELINES
 from .results import (
@@ -180,11 +182,11 @@ def tables(facts: Facts) -> list[Table]:
 
 
 def write_reports(folder: Path, facts: Facts) -> list[Path]:
-    """results.csv, report.md with the tables, report.html with the pictures too; returns their paths. ValueError when
+    """results.csv, report.md with the tables, report.html with the pictures too; returns their paths. InputError when
     no picture could be read."""
     if not facts.pictures:
         reasons = " ".join(f"{name}: {why}" for name, why in facts.skipped.items())
-        raise ValueError(f"No picture could be read. {reasons}")
+        raise InputError(f"No picture could be read. {reasons}")
     markdown, page = folder / "report.md", folder / "report.html"
     markdown.write_text(markdown_report(facts), encoding="utf-8")
     page.write_text(html_report(facts), encoding="utf-8")
@@ -198,6 +200,18 @@ def write_csv(path: Path, rows: Iterable[dict]) -> Path:
         writer.writeheader()
         writer.writerows(rows)
     return path
+
+
+def metrics_csv(results: Mapping, cams: Mapping) -> bytes:
+    """A row for each method and control: every metric, and the costs where there are any."""
+    costs = ("seconds", "forward_passes", "backward_passes")
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(["key", *next(iter(results.values())).metrics, *costs])
+    for key, result in results.items():
+        cost = [getattr(cams[key], name) for name in costs] if key in cams else [""] * len(costs)
+        writer.writerow([key, *("" if value is None else value for value in result.metrics.values()), *cost])
+    return buffer.getvalue().encode()
 
 
 def conditions(facts: Facts) -> list[str]:

@@ -12,6 +12,7 @@ from itertools import combinations
 import numpy as np
 
 from ..classifier import Classifier
+from ..errors import InputError
 from ..labels import class_at
 from ..methods import METHODS, check_methods
 from .metrics import BASELINES, CONTROLS, METRICS
@@ -42,12 +43,12 @@ class Settings:
     def __post_init__(self) -> None:
         object.__setattr__(self, "methods", check_methods(self.methods))
         if self.coherency not in COHERENCY:
-            raise ValueError(f"Coherency is '{self.coherency}': it must be one of {', '.join(COHERENCY)}.")
+            raise InputError(f"Coherency is '{self.coherency}': it must be one of {', '.join(COHERENCY)}.")
         if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
-            raise ValueError(f"steps is {self.steps}: it must be a whole number of at least 1.")
+            raise InputError(f"steps is {self.steps}: it must be a whole number of at least 1.")
         for baseline in (self.insertion_baseline, self.deletion_baseline):
             if baseline not in BASELINES:
-                raise ValueError(f"Baseline '{baseline}' is unknown: use one of {', '.join(BASELINES)}.")
+                raise InputError(f"Baseline '{baseline}' is unknown: use one of {', '.join(BASELINES)}.")
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Box:
         class_at(self.class_index)
         left, top, right, bottom = self.box
         if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-            raise ValueError(
+            raise InputError(
                 f"The box of '{self.label}' is {list(self.box)}: it must be left < right, top < bottom, all in 0 to 1."
             )
 

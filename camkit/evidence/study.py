@@ -17,13 +17,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .. import __version__
 from ..cams import finish
 from ..classifier import Classifier, Meter
-from ..explain import Explanation, explain_stream, map_of_inputs
+from ..errors import InputError
+from ..explain import explain_stream, map_of_inputs
+from ..explanation import Explanation
 from ..maps import data_url, half_pixel, overlay
 from ..methods import METHODS
 from ..picture import open_picture
+from ..version import __version__
 from .metrics import CONTROLS, beats_controls, energy_inside, masked, measure_stream
 from .results import NAMES, NOISE, TUNED, Box, Settings, earlier_layers
 from .sweep import _summed, correlation, dial
@@ -65,13 +67,13 @@ def evaluate_stream(
 
     `pictures`: name -> file or its bytes, as from `find_pictures` or `unzip_pictures`. `boxes`: as from `read_boxes`;
     the first box of a picture says which class is explained, else it is the top class. `checkpoint`: a file that
-    finished jobs are appended to and taken from; None keeps them in memory. Bad arguments raise ValueError at the call.
+    finished jobs are appended to and taken from; None keeps them in memory. Bad arguments raise InputError at the call.
     """
     wanted = [key for key in PARTS if key == "metrics" or key in set(parts)]
     if unknown := set(parts) - set(PARTS):
-        raise ValueError(f"Unknown parts {sorted(unknown)}: use some of {', '.join(PARTS)}.")
+        raise InputError(f"Unknown parts {sorted(unknown)}: use some of {', '.join(PARTS)}.")
     if not pictures:
-        raise ValueError("There is no picture to evaluate: give PNG, JPEG, WebP, GIF or TIFF files.")
+        raise InputError("There is no picture to evaluate: give PNG, JPEG, WebP, GIF or TIFF files.")
     blank = np.zeros((*classifier.input_size, 3), np.uint8)
     # Checks what depends on the classifier; nothing is computed, since nothing is taken from it.
     explain_stream(classifier, blank, settings.methods, None, settings.target_layer, settings.max_n)
@@ -86,7 +88,7 @@ def _evaluating(classifier, pictures, settings, boxes, parts, saved: Checkpoint)
         begin, fresh = time.perf_counter(), len(saved.values)
         try:
             image = open_picture(source)
-        except ValueError as error:
+        except InputError as error:
             skipped[name] = str(error)
             continue
         given, sampled = boxes.get(name, ()), done in sample

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..cams import Progress, blocks, channel_terms, finish
 from ..classifier import Classifier, Meter
+from ..errors import InputError
 from ..labels import class_at
 from ..methods import METHODS
 from ..picture import to_rgb
@@ -67,13 +68,13 @@ def dial(
     """How close Faster Score-CAM comes to the full Score-CAM for rising max_n, out of one run: a Dial after each block.
 
     `counts` None takes 1, 2, 5, 10 ... and all channels; the largest one is what the others are compared with. Closing
-    the iterator stops the work. Raises ValueError for a count outside 1 to the layer's channels, at the call.
+    the iterator stops the work. Raises InputError for a count outside 1 to the layer's channels, at the call.
     """
     layer = classifier.check_layer(target_layer)
     channels = classifier.channels(layer)
     stops = sorted(set(counts)) if counts is not None else [count for count in COUNTS if count < channels] + [channels]
     if not stops or not 1 <= stops[0] <= stops[-1] <= channels:
-        raise ValueError(
+        raise InputError(
             f"The counts are {stops}: they must be whole numbers from 1 to {channels}, the channels of {layer}."
         )
     index = None if class_index is None else class_at(int(class_index)).index

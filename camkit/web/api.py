@@ -5,15 +5,16 @@ from __future__ import annotations
 import gradio as gr
 import numpy as np
 
-from .. import __version__
-from ..bundle import cam_facts, maps_npz
+from ..bundle import maps_npz
 from ..classifier import device_name, gpus
+from ..errors import InputError
 from ..evidence.study import evidence_json, measured
 from ..explain import explain, explain_stream, top_predictions
 from ..labels import classes, find_class
 from ..maps import ALPHA, COLORMAPS, encode, overlay
 from ..methods import METHODS, check_methods
 from ..models import MODELS
+from ..version import __version__
 from .files import _file, bundle, csv_of, versions
 from .readiness import classifier, default_model, is_ready
 from .uploads import Picture
@@ -68,14 +69,14 @@ def _model_info(spec) -> dict:
 
 def needed(image: np.ndarray | None) -> np.ndarray:
     if image is None:
-        raise ValueError("There is no picture: send a PNG, JPEG, WebP, GIF or TIFF file as 'image'.")
+        raise InputError("There is no picture: send a PNG, JPEG, WebP, GIF or TIFF file as 'image'.")
     return image
 
 
 def check_view(alpha, colormap) -> None:
     """Refuses at once what `overlay` would refuse when the work is done."""
     if isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
-        raise ValueError(f"alpha is {alpha!r}: it must be a number from 0 (picture only) to 1 (heatmap only).")
+        raise InputError(f"alpha is {alpha!r}: it must be a number from 0 (picture only) to 1 (heatmap only).")
     overlay(np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.float32), alpha, colormap)
 
 
@@ -83,7 +84,7 @@ def check_view(alpha, colormap) -> None:
 def api_classify(image, model, top_k) -> dict:
     """Classifies one picture: the `top_k` most probable of the 1000 ImageNet classes, best first."""
     if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= len(classes()):
-        raise ValueError(f"top_k is {top_k!r}: it must be a whole number from 1 to {len(classes())}.")
+        raise InputError(f"top_k is {top_k!r}: it must be a whole number from 1 to {len(classes())}.")
     clf = classifier(model)
     predictions = top_predictions(clf.predict(needed(image)), top_k)
     return {"model": clf.name, "predictions": [vars(prediction) for prediction in predictions]}
@@ -102,7 +103,7 @@ def api_explain(image, method, class_name, model, target_layer, max_n, alpha, co
             explanation = explain(*arguments)
     cam = explanation.cams[method]
     picture = _picture(overlay(explanation.image, cam.map, alpha, colormap))
-    facts = _prediction_facts(explanation) | cam_facts(cam) | {"raw": cam.raw.tolist()}
+    facts = _prediction_facts(explanation) | cam.to_json() | {"raw": cam.raw.tolist()}
     return picture, facts, _file("maps.npz", maps_npz(explanation))
 
 
@@ -145,7 +146,7 @@ def _picture(image: np.ndarray) -> str:
 
 
 def _comparison(snapshot) -> dict:
-    rows = [cam_facts(cam) for cam in snapshot.cams.values()]
+    rows = [cam.to_json() for cam in snapshot.cams.values()]
     return _prediction_facts(snapshot) | {"complete": snapshot.complete, "seconds": snapshot.seconds, "methods": rows}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gradio as gr
 import numpy as np
 
+from ..errors import InputError
 from ..explain import contrast, explain_stream
 from ..maps import data_url, grey
 from ..methods import METHODS
@@ -18,9 +19,9 @@ def on_contrast(session, other, method, request: gr.Request):
     """Maps of two classes by one method, on one scale, and their difference."""
     shown = explained(session)
     if other is None:
-        raise ValueError("Choose a second class first: type a name into the box.")
+        raise InputError("Choose a second class first: type a name into the box.")
     if int(other) == shown.class_index:
-        raise ValueError(f"Both classes are {shown.class_name}: choose another one for B.")
+        raise InputError(f"Both classes are {shown.class_name}: choose another one for B.")
     clf = classifier(shown.model)
     arguments = {"methods": [method], "target_layer": shown.target_layer, "max_n": shown.max_n}
     with VISITORS.page_run(visitor_of(request), same_maps=True) as run:

@@ -8,6 +8,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
+from ..errors import InputError
 from ..evidence.metrics import BASELINES, covered, energy_inside
 from ..maps import data_url
 from ..methods import METHODS
@@ -53,7 +54,7 @@ def on_cover(session, painting) -> str:
 
 
 def region_of(painting) -> np.ndarray:
-    """(224, 224) bool from the painter's mask; ValueError when what came is not one."""
+    """(224, 224) bool from the painter's mask; InputError when what came is not one."""
     url = painting.get("mask") if isinstance(painting, dict) else None
     if not url:
         return np.zeros((224, 224), bool)
@@ -63,7 +64,7 @@ def region_of(painting) -> np.ndarray:
             raise ValueError("size")
         return np.asarray(mask.convert("RGBA"))[..., 3] > 127
     except (OSError, ValueError, SyntaxError) as error:
-        raise ValueError("The painted mask cannot be read: it must be a 224 x 224 PNG of at most 200 kB.") from error
+        raise InputError("The painted mask cannot be read: it must be a 224 x 224 PNG of at most 200 kB.") from error
 
 
 def on_painter(session) -> tuple:

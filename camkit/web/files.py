@@ -10,9 +10,10 @@ from pathlib import Path
 
 from gradio import utils
 
-from .. import __version__
-from ..bundle import metrics_csv, write_bundle
+from ..bundle import write_bundle
+from ..evidence.report import metrics_csv
 from ..maps import ALPHA
+from ..version import __version__
 
 LIBRARIES = ("gradio", "tensorflow", "keras", "tf-keras-vis", "numpy", "pillow")
 

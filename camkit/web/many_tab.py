@@ -7,6 +7,7 @@ from pathlib import Path
 
 import gradio as gr
 
+from ..errors import InputError
 from ..evidence.pictures import ZipLimits, unzip_pictures
 from ..evidence.report import summary_table, write_reports
 from ..evidence.results import Facts, Settings
@@ -23,7 +24,7 @@ from .widgets import METHOD_CHOICES, seconds_in_words
 def on_set(path, methods, model, request: gr.Request):
     """Measures every picture of a zip; the figures so far are kept when it is stopped."""
     if path is None:
-        raise ValueError("There is no zip: choose a file with pictures in it.")
+        raise InputError("There is no zip: choose a file with pictures in it.")
     pictures = unzip_pictures(path)
     clf = classifier(model)
     settings = Settings(tuple(methods), coherency="fast")

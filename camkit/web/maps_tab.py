@@ -11,6 +11,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
+from ..errors import InputError
 from ..explain import explain_stream
 from ..labels import find_class
 from ..maps import ALPHA, COLORMAPS, data_url
@@ -183,7 +184,7 @@ def on_model(model) -> tuple:
     """Another model: its layers, and its weights fetched if they are missing."""
     try:
         classifier(model)
-    except ValueError as error:
+    except InputError as error:
         gr.Warning(str(error))
         model = default_model()
     spec = MODELS[model]

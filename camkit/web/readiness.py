@@ -8,9 +8,9 @@ import threading
 import numpy as np
 
 from ..classifier import Classifier, device_name
+from ..errors import InputError, WeightsError
 from ..explain import explain, explain_stream
 from ..models import MODELS, check_model, load
-from ..weights import WeightsError
 from .uploads import log
 
 MODEL_CHOICES = [(spec.name, key) for key, spec in MODELS.items()]
@@ -35,7 +35,7 @@ def classifier(model: str) -> Classifier:
         failed = spec.weights.state  # read before the new attempt replaces what the last one has to say
         spec.weights.download_in_background()
         state = failed if failed.status == "failed" else spec.weights.state
-        raise ValueError(
+        raise InputError(
             f"{spec.name} has no weights here yet. {state.sentence} Meanwhile use {MODELS[default_model()].name}."
         )
     return load(model)

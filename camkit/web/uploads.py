@@ -11,6 +11,7 @@ import numpy as np
 from gradio.exceptions import InvalidPathError
 from gradio_client.utils import is_http_url_like
 
+from ..errors import InputError
 from ..picture import MAX_BYTES, open_picture
 
 log = logging.getLogger("app")
@@ -49,7 +50,7 @@ class Picture(gr.Image):
             return None
         try:
             return open_picture(self._content(payload))
-        except ValueError as error:
+        except InputError as error:
             raise gr.Error(str(error), print_exception=False, title="That picture cannot be used") from error
 
     def example_payload(self) -> dict:
@@ -77,7 +78,7 @@ class Zip(gr.File):
             return None
         try:
             return uploaded(self, payload)
-        except ValueError as error:
+        except InputError as error:
             raise gr.Error(str(error), print_exception=False, title="That file cannot be used") from error
 
     async def async_move_resource_to_block_cache(self, url_or_file_path):
@@ -95,25 +96,25 @@ def refuse_address(url_or_file_path) -> None:
 
 
 def uploaded(component, payload) -> Path:
-    """The path of a payload's file; ValueError when it is not among the component's uploads."""
+    """The path of a payload's file; InputError when it is not among the component's uploads."""
     try:
         path = Path(payload.path or "").resolve()
         inside = path.is_relative_to(Path(component.GRADIO_CACHE).resolve()) and path.is_file()
     except (OSError, ValueError):  # a name too long, or with a zero byte in it
         inside = False
     if not payload.path or not inside:
-        raise ValueError(NOT_UPLOADED)
+        raise InputError(NOT_UPLOADED)
     return path
 
 
 def bytes_of_data_url(url: str, limit: int = MAX_BYTES) -> bytes:
-    """The content of a base64 data URL, refused by its length before it is decoded; ValueError when it is not one."""
+    """The content of a base64 data URL, refused by its length before it is decoded; InputError when it is not one."""
     head, _, body = url.partition(",")
     if len(body) > limit * 4 / 3 + 4:
-        raise ValueError(f"The picture's base64 text is too long: at most {limit / 1e6:g} MB are allowed.")
+        raise InputError(f"The picture's base64 text is too long: at most {limit / 1e6:g} MB are allowed.")
     if not head.endswith(";base64"):
-        raise ValueError("The picture's data URL is not base64: send 'data:image/png;base64,...'.")
+        raise InputError("The picture's data URL is not base64: send 'data:image/png;base64,...'.")
     try:
         return base64.b64decode(body, validate=True)
     except ValueError as error:  # binascii.Error, or text that is not ASCII
-        raise ValueError("The picture's base64 text is damaged.") from error
+        raise InputError("The picture's base64 text is damaged.") from error

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import gradio as gr
 import numpy as np
 
-from ..explain import Explanation
-from ..weights import WeightsError
+from ..errors import InputError, WeightsError
+from ..explanation import Explanation
 from .uploads import log
 
 FILES_LIVE = 3600  # seconds that uploads and downloads are kept
@@ -61,7 +61,7 @@ class Visitors:
     def api_run(self, visitor: str) -> Iterator[Run]:
         with self._guard:
             if visitor in self._runs:
-                raise ValueError(
+                raise InputError(
                     "A Score-CAM of yours is still running: one at a time for each visitor. Wait for it, or cancel it."
                 )
             run = self._runs[visitor] = Run(next(self._numbers))
@@ -108,7 +108,7 @@ def refusal(error: Exception) -> gr.Error:
     """What a visitor is told of an error: camkit's sentence; of what nobody expected no more than that it is in the log."""
     if isinstance(error, gr.Error):
         return error
-    expected = type(error) is ValueError or isinstance(error, WeightsError)
+    expected = isinstance(error, InputError | WeightsError)
     if not expected:
         log.error("%s", UNEXPECTED, exc_info=error)
     return gr.Error(str(error) if expected else UNEXPECTED, print_exception=False, title="That did not work")
@@ -148,14 +148,14 @@ class Session:
 
 
 def explained(session: Session | None):
-    """The page's explanation; ValueError while there is none."""
+    """The page's explanation; InputError while there is none."""
     if session is None or session.explanation is None or not session.explanation.cams:
-        raise ValueError("There is no map yet: choose a picture first.")
+        raise InputError("There is no map yet: choose a picture first.")
     return session.explanation
 
 
 def _until_replaced(stream, run: Run):
     for snapshot in stream:
         if run.ended:
-            raise ValueError("Stopped: another request of yours came in between.")
+            raise InputError("Stopped: another request of yours came in between.")
     return snapshot

@@ -1,0 +1,86 @@
+"""What an explanation is, and how it reads as JSON: `Prediction`, `Cam`, `Explanation`. Computes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One of the classes of a picture, with its probability in [0, 1]."""
+
+    class_index: int
+    wordnet_id: str
+    name: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Cam:
+    """One method's map and what it cost.
+
+    `raw` (h, w) float32 >= 0 at the target layer's resolution, not normalised; `map` (224, 224) float32 in [0, 1] as the
+    stock tf-keras-vis visualizer returns it. `seconds`, `forward_passes` and `backward_passes` are what this method takes
+    by itself: a pass that several methods share is measured once and counted for each. `channels` of `channels_total`
+    have gone into the map; it is final when `complete`, and a valid map of those channels before.
+    """
+
+    method: str
+    raw: np.ndarray
+    map: np.ndarray
+    seconds: float
+    forward_passes: int
+    backward_passes: int
+    channels: int
+    channels_total: int
+    complete: bool
+    seconds_left: float = 0.0
+
+    @property
+    def all_zero(self) -> bool:
+        """True when nothing in the picture speaks for the class according to this method."""
+        return not self.raw.any()
+
+    def to_json(self) -> dict:
+        """Everything but the two maps, as JSON can hold it."""
+        return {
+            **asdict(replace(self, raw=None, map=None)),
+            "all_zero": self.all_zero,
+            "raw_shape": list(self.raw.shape),
+        }
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What is known after a step: `image` (H, W, 3) uint8 RGB as given, the class explained and its probability, the ten
+    top classes best first, and by method key the maps so far. `seconds` is wall time since the start."""
+
+    image: np.ndarray
+    model: str
+    target_layer: str
+    methods: tuple[str, ...]
+    max_n: int
+    class_index: int
+    class_name: str
+    probability: float
+    predictions: tuple[Prediction, ...]
+    cams: dict[str, Cam]
+    seconds: float
+
+    @property
+    def complete(self) -> bool:
+        """True when every method asked for has its final map."""
+        return all(key in self.cams and self.cams[key].complete for key in self.methods)
+
+    def to_json(self) -> dict:
+        """Everything but the picture and the maps, as JSON can hold it."""
+        height, width = self.image.shape[:2]
+        cams = {key: cam.to_json() for key, cam in self.cams.items()}
+        return {
+            **asdict(replace(self, image=None, cams={})),
+            "complete": self.complete,
+            "image_size": [width, height],
+            "cams": cams,
+        }
