@@ -1,11 +1,12 @@
 """Class activation maps of image classifiers: Grad-CAM, Grad-CAM++, Score-CAM and Faster Score-CAM by tf-keras-vis.
 
 `load` a classifier, `explain` a picture; importing this imports neither TensorFlow nor anything else that is slow.
-METRICS and CONTROLS come from `camkit.evidence.metrics` when they are first asked for: it needs SciPy.
+Classifier, METRICS and CONTROLS come when they are first asked for: they need TensorFlow or SciPy.
 """
 
+from importlib import import_module
+
 from .bundle import load_bundle, write_bundle
-from .classifier import Classifier
 from .errors import InputError, WeightsError
 from .explain import explain, explain_stream, top_predictions
 from .explanation import Cam, Explanation, Prediction
@@ -45,9 +46,10 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):
-    if name in ("CONTROLS", "METRICS"):
-        from .evidence import metrics
+_LATE = {"Classifier": ".classifier", "CONTROLS": ".evidence.metrics", "METRICS": ".evidence.metrics"}
 
-        return getattr(metrics, name)
+
+def __getattr__(name: str):
+    if name in _LATE:
+        return getattr(import_module(_LATE[name], __name__), name)
     raise AttributeError(f"module 'camkit' has no attribute '{name}'")

@@ -1,16 +1,30 @@
-"""One raw map by tf-keras-vis, and Score-CAM as a sum over channels, block by block."""
+"""One raw map by tf-keras-vis, which only this module imports, and Score-CAM as a sum over channels, block by block.
+
+Every map comes out of tf-keras-vis's own classes. What they would compute again (the passes through the network) they
+are given: a `PrecomputedModel` stands in for the network and answers with the logits and gradients that one compiled
+pass gave. Before its ReLU a Score-CAM map is the sum of weight x activation over channels (Wang et al. 2020, equation
+3), so a prefix of the channels gives a valid map, and the prefix of `max_n` channels in order of falling standard
+deviation *is* Faster Score-CAM. Shapes: raw (h, w) float32 >= 0 at the target layer's resolution; map (height, width)
+float32 in [0, 1].
+"""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from pkgutil import resolve_name
 
+import keras
 import numpy as np
+import tensorflow as tf
+from tf_keras_vis.utils import normalize
 
-from .classifier import Classifier, Meter, gpus
+from .classifier import Classifier, Meter
+from .explanation import Cam
 from .maps import expand
 from .methods import Method
 
@@ -19,9 +33,123 @@ from .methods import Method
 LARGEST_SCORE = 60.0
 # Grad-CAM++ divides by 2 + gradient x sum of activations, and all of its map is NaN when that is exactly 0 somewhere;
 # gradients larger by this factor give the limit.
-NUDGE = 1.00001
+OFF_THE_POLE = 1.00001
 # Stock Scorecam tiles its inputs once per channel; at early layers a block is weighed in parts of this many floats.
 WEIGH_FLOATS = 4_000_000
+
+
+class PrecomputedLayer(keras.layers.Layer):
+    """(1, h, w, C) -> (1, classes): the logits it holds, and on the way back the gradients it holds."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+        self.logits = self.gradients = None
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.classes)
+
+    def call(self, activations):
+        @tf.custom_gradient
+        def answer(_):
+            # The score reads one logit, so what comes back is zero but for that one's weight.
+            return self.logits, lambda upstream: tf.reduce_sum(upstream) * self.gradients
+
+        return answer(activations)
+
+
+class PrecomputedModel(keras.Model):
+    """Stands in for the network in one call of a visualizer: (1, h, w, C) activations -> (1, classes) logits."""
+
+    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
+        inputs = keras.Input(shape)
+        layer = PrecomputedLayer(classes)
+        super().__init__(inputs, layer(inputs))
+        self.layer = layer
+        self.in_use = threading.Lock()
+
+    @contextmanager
+    def holding(self, logits, gradients=None) -> Iterator[None]:
+        """Answers with these while the context lasts; one caller at a time."""
+        with self.in_use:
+            self.layer.logits, self.layer.gradients = logits, gradients
+            try:
+                yield
+            finally:
+                self.layer.logits = self.layer.gradients = None
+
+    def predict(self, *_, **__):
+        """What Scorecam asks the network for: the logits of the masked pictures."""
+        return self.layer.logits.numpy()
+
+
+# One for each target layer and number of classes: building one costs more than using it.
+_precomputed_model = cache(PrecomputedModel)
+
+
+def finish(raw: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(h, w) raw map -> (height, width) float32 in [0, 1]: expanded, then scaled by tf-keras-vis's own min-max. A map
+    that is zero everywhere stays zero."""
+    return np.asarray(normalize(expand(raw, size)[None])[0], np.float32)
+
+
+# --- by the gradient -------------------------------------------------------------------------------------------------
+
+
+def gradient_cam(method: Method, activations, logits, gradients, class_index: int) -> np.ndarray:
+    """The raw map of a gradient method by its stock visualizer: (1, h, w, C) activations, (1, classes) logits and
+    (1, h, w, C) gradients of the class's logit -> (h, w) float32 >= 0."""
+    excess = max(0.0, float(logits[0, class_index]) - LARGEST_SCORE)
+    run = _traced(method) if method.traceable else partial(_stock_gradient_cam, method)
+    scalars = tf.constant(class_index), tf.constant(excess)
+    cam = run(activations, logits, gradients, *scalars)
+    if not np.isfinite(cam).all():
+        cam = run(activations, logits, gradients * OFF_THE_POLE, *scalars)
+    return np.asarray(cam, np.float32)[0]
+
+
+def _stock_gradient_cam(method: Method, activations, logits, gradients, class_index, excess):
+    model = _precomputed_model(tuple(activations.shape[1:]), int(logits.shape[-1]))
+    with model.holding(logits, gradients):
+        return resolve_name(method.visualizer)(model)(
+            lambda output: output[:, class_index] - excess,
+            activations,
+            penultimate_layer=model.layers[0],
+            seek_penultimate_conv_layer=False,
+            expand_cam=False,
+            normalize_cam=False,
+        )
+
+
+@cache
+def _traced(method: Method):
+    return tf.function(partial(_stock_gradient_cam, method), autograph=False)
+
+
+# --- by the score of masked pictures ---------------------------------------------------------------------------------
+
+
+def channel_terms(method: Method, activations, logits, class_index: int) -> np.ndarray:
+    """The term of some channels in a Score-CAM by its stock visualizer, before ReLU: (1, h, w, n) activations and the
+    (n, classes) logits of the pictures masked by them -> (h, w) float32."""
+    height, width, count = activations.shape[1:]
+    part = max(1, int((WEIGH_FLOATS / (height * width)) ** 0.5))
+    total = np.zeros((height, width), np.float32)
+    for begin in range(0, count, part):
+        some, their_logits = activations[..., begin : begin + part], logits[begin : begin + part]
+        model = _precomputed_model(tuple(some.shape[1:]), int(logits.shape[-1]))
+        with model.holding(their_logits):
+            cam = resolve_name(method.visualizer)(model)(
+                lambda output: output.numpy()[:, class_index],
+                some,
+                penultimate_layer=model.layers[0],
+                seek_penultimate_conv_layer=False,
+                activation_modifier=None,
+                expand_cam=False,
+                normalize_cam=False,
+            )
+        total += np.asarray(cam, np.float32)[0]
+    return total
 
 
 @dataclass(frozen=True)
@@ -49,26 +177,25 @@ def ranked_channels(activations) -> tuple[np.ndarray, np.ndarray]:
     A channel that is zero everywhere adds exactly nothing to the map and needs no pass. It keeps its place: a channel
     that is constant but not zero ties with it, and is chosen or not as tf-keras-vis's own tf.math.top_k decides.
     """
-    import tensorflow as tf
-
     deviation = tf.math.reduce_std(activations, axis=(1, 2))[0]
     order = tf.math.top_k(deviation, deviation.shape[0]).indices.numpy()
     live = tf.reduce_any(activations != 0, axis=(0, 1, 2)).numpy()[order]
     return order[live], np.flatnonzero(live) + 1
 
 
-def blocks(
+def scorecam_blocks(
     classifier: Classifier,
+    method: Method,
     inputs: np.ndarray,
     activations,
+    class_index: int,
     target_layer: str,
-    weigh: Callable,
     stops: list[int],
     meter: Meter,
 ) -> Iterator[Progress]:
     """Sums the channels' terms block by block, up to the last of `stops` (numbers of channels, the dead counted too); a
-    block never runs past a stop, so that the state there is exact. `weigh((1, h, w, n) activations, (n, classes)
-    logits)` returns the block's term, (h, w). Closing the iterator stops the work; no lock is held between two blocks.
+    block never runs past a stop, so that the state there is exact. `inputs` (1, height, width, 3) and `activations`
+    (1, h, w, C) are of one picture. Closing the iterator stops the work; the network is free between two blocks.
     """
     order, ranks = ranked_channels(activations)
     stops = sorted({int(np.searchsorted(ranks, stop, side="right")) for stop in stops})
@@ -78,153 +205,48 @@ def blocks(
         yield Progress(total, 0, 0, 0.0, meter.copy(), ranks)
     while done < live:
         end = min(done + classifier.block_size, next(stop for stop in stops if stop > done))
-        term = _block(classifier, inputs, activations, order[done:end], target_layer, weigh, meter)
-        if term is None:
-            continue  # the block was too large for the GPU and has been halved
-        total, done = total + term, end
+        chosen = tf.gather(activations, order[done:end], axis=-1)
+        logits = classifier.masked_logits(inputs, tf.transpose(chosen[0], (2, 0, 1)), target_layer, meter)
+        weighing = time.perf_counter()
+        total, done = total + channel_terms(method, chosen, logits, class_index), end
+        meter.add(time.perf_counter() - weighing, 0, 0)
         spent = time.perf_counter() - begin
         yield Progress(total, done, live, spent / done * (live - done), meter.copy(), ranks)
 
 
-def _block(classifier, inputs, activations, channels, target_layer, weigh, meter) -> np.ndarray | None:
-    """One block's term, or None when it did not fit into the GPU's memory."""
-    import tensorflow as tf
-
-    chosen = tf.gather(activations, channels, axis=-1)
-    try:
-        logits = classifier.masked_logits(inputs, tf.transpose(chosen[0], (2, 0, 1)), target_layer, meter)
-    except tf.errors.ResourceExhaustedError:
-        if not gpus() or len(channels) == 1:
-            raise
-        classifier.halve_block()
-        return None
-    begin = time.perf_counter()
-    term = weigh(chosen, logits)
-    meter.add(time.perf_counter() - begin, 0, 0)
-    return term
-
-
-def gradient_cam(method: Method, activations, logits, gradients, class_index: int) -> np.ndarray:
-    """The raw map of a gradient method by its stock visualizer: (1, h, w, C) activations, (1, classes) logits and
-    (1, h, w, C) gradients of the class's logit -> (h, w) float32 >= 0."""
-    import tensorflow as tf
-
-    excess = max(0.0, float(logits[0, class_index]) - LARGEST_SCORE)
-    run = _traced(method) if method.traceable else partial(_stock_gradient_cam, method)
-    scalars = tf.constant(class_index), tf.constant(excess)
-    cam = run(activations, logits, gradients, *scalars)
-    if not np.isfinite(cam).all():
-        cam = run(activations, logits, gradients * NUDGE, *scalars)
-    return np.asarray(cam, np.float32)[0]
-
-
-def _stock_gradient_cam(method: Method, activations, logits, gradients, class_index, excess):
-    model = _recorded_model(tuple(activations.shape[1:]), int(logits.shape[-1]))
-    with model.recording(logits, gradients):
-        return resolve_name(method.visualizer)(model)(
-            lambda output: output[:, class_index] - excess,
-            activations,
-            penultimate_layer=model.layers[0],
-            seek_penultimate_conv_layer=False,
-            expand_cam=False,
-            normalize_cam=False,
-        )
-
-
-@cache
-def _traced(method: Method):
-    import tensorflow as tf
-
-    return tf.function(partial(_stock_gradient_cam, method), autograph=False)
-
-
-def channel_terms(method: Method, activations, logits, class_index: int) -> np.ndarray:
-    """The term of some channels in a Score-CAM by its stock visualizer, before ReLU: (1, h, w, n) activations and the
-    (n, classes) logits of the pictures masked by them -> (h, w) float32."""
-    height, width, count = activations.shape[1:]
-    part = max(1, int((WEIGH_FLOATS / (height * width)) ** 0.5))
-    return sum(
-        _term(method, activations[..., i : i + part], logits[i : i + part], class_index) for i in range(0, count, part)
+def scorecam_cams(
+    classifier: Classifier,
+    methods: list[Method],
+    inputs: np.ndarray,
+    activations,
+    class_index: int,
+    target_layer: str,
+    max_n: int,
+    meter: Meter,
+) -> Iterator[dict[str, Cam]]:
+    """After each block of one run the maps of all Score-CAM methods that the block served, by method key."""
+    wanted = {method.key: method.channels(activations.shape[-1], max_n) for method in methods}
+    blocks = scorecam_blocks(
+        classifier, methods[-1], inputs, activations, class_index, target_layer, sorted(wanted.values()), meter
     )
-
-
-def _term(method: Method, activations, logits, class_index: int) -> np.ndarray:
-    model = _recorded_model(tuple(activations.shape[1:]), int(logits.shape[-1]))
-    with model.recording(logits, None):
-        cam = resolve_name(method.visualizer)(model)(
-            lambda output: output.numpy()[:, class_index],
-            activations,
-            penultimate_layer=model.layers[0],
-            seek_penultimate_conv_layer=False,
-            activation_modifier=None,
-            expand_cam=False,
-            normalize_cam=False,
-        )
-    return np.asarray(cam, np.float32)[0]
-
-
-def finish(raw: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(h, w) raw map -> (height, width) float32 in [0, 1]: expanded, then scaled by tf-keras-vis's own min-max. A map that
-    is zero everywhere stays zero."""
-    from tf_keras_vis.utils import normalize
-
-    return np.asarray(normalize(expand(raw, size)[None])[0], np.float32)
-
-
-@cache
-def _recorded_model(shape: tuple[int, int, int], classes: int):
-    """A Keras model from (1, h, w, C) activations to logits that plays back what it was given, gradient included."""
-    return _recorded_class()(shape, classes)
-
-
-@cache
-def _recorded_class():
-    import threading
-    from contextlib import contextmanager
-
-    import keras
-    import tensorflow as tf
-
-    class Playback(keras.layers.Layer):
-        """(1, h, w, C) -> (1, classes): the recorded logits, and on the way back the recorded gradients."""
-
-        def __init__(self, classes: int) -> None:
-            super().__init__()
-            self.classes = classes
-            self.logits = self.gradients = None
-
-        def compute_output_shape(self, input_shape):
-            return (input_shape[0], self.classes)
-
-        def call(self, activations):
-            @tf.custom_gradient
-            def play(_):
-                # The score reads one logit, so what comes back is zero but for that one's weight.
-                return self.logits, lambda upstream: tf.reduce_sum(upstream) * self.gradients
-
-            return play(activations)
-
-    class Recorded(keras.Model):
-        """Stands in for the network in one call of a visualizer."""
-
-        def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
-            inputs = keras.Input(shape)
-            playback = Playback(classes)
-            super().__init__(inputs, playback(inputs))
-            self.playback = playback
-            self.turn = threading.Lock()
-
-        @contextmanager
-        def recording(self, logits, gradients):
-            with self.turn:
-                self.playback.logits, self.playback.gradients = logits, gradients
-                try:
-                    yield
-                finally:
-                    self.playback.logits = self.playback.gradients = None
-
-        def predict(self, *_, **__):
-            """What Scorecam asks the network for: the logits of the masked pictures."""
-            return self.playback.logits.numpy()
-
-    return Recorded
+    for progress in blocks:
+        raw = np.maximum(progress.total, 0)
+        cams = {}
+        for key, channels in list(wanted.items()):
+            total = progress.to_do(channels)
+            left = progress.seconds_left * (total - progress.done) / max(1, progress.live - progress.done)
+            cams[key] = Cam(
+                method=key,
+                raw=raw,
+                map=finish(raw, classifier.input_size),
+                seconds=progress.meter.seconds,
+                forward_passes=progress.meter.forward_passes,
+                backward_passes=progress.meter.backward_passes,
+                channels=progress.done,
+                channels_total=total,
+                complete=progress.done >= total,
+                seconds_left=left,
+            )
+            if cams[key].complete:
+                del wanted[key]
+        yield cams

@@ -1,7 +1,8 @@
 """One run: picture -> prediction -> class activation maps, as a stream of snapshots that get better.
 
-Owns the dataclasses `Explanation` and `Cam` and the order of the work: one pass for the prediction and the gradient
-methods, then Score-CAM's channels block by block, Faster Score-CAM's map out of the same run. Draws nothing.
+Owns the order of the work: one pass for the prediction and the gradient methods, then Score-CAM's channels block by
+block, Faster Score-CAM's map out of the same run; and the contrast of two classes. Draws nothing. TensorFlow is
+imported when there is something to explain, not before.
 """
 
 from __future__ import annotations
@@ -9,18 +10,19 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .cams import Progress, blocks, channel_terms, finish, gradient_cam
-from .classifier import Classifier, Meter
 from .errors import InputError
 from .explanation import Cam, Explanation, Prediction
-from .labels import ImageNetClass, class_at
+from .labels import class_at
 from .maps import expand, softmax
 from .methods import METHODS, check_methods
 from .picture import to_rgb
+
+if TYPE_CHECKING:
+    from .classifier import Classifier
 
 
 def explain(
@@ -68,13 +70,17 @@ def explain_stream(
 def map_of_inputs(
     classifier: Classifier, inputs: np.ndarray, method: str, class_index: int, target_layer: str, max_n: int = 10
 ) -> np.ndarray:
-    """(224, 224) map in [0, 1] of preprocessed inputs (1, 224, 224, 3) that no picture gave, such as a masked one."""
+    """(height, width) map in [0, 1] of preprocessed inputs (1, height, width, 3) that no picture gave, such as a masked
+    one."""
+    from .cams import finish, gradient_cam, scorecam_cams
+    from .classifier import Meter
+
     entry, meter = METHODS[method], Meter()
     if entry.uses_gradient:
         activations, logits, gradients = classifier.forward_with_gradient(inputs, target_layer, class_index, meter)
         return finish(gradient_cam(entry, activations, logits, gradients, class_index), classifier.input_size)
     activations, _ = classifier.forward(inputs, target_layer, meter)
-    for cams in _channel_cams(classifier, [entry], inputs, activations, class_index, target_layer, max_n, meter):
+    for cams in scorecam_cams(classifier, [entry], inputs, activations, class_index, target_layer, max_n, meter):
         cam = cams[method]
     return cam.map
 
@@ -99,16 +105,17 @@ def contrast(first: Cam, second: Cam) -> Contrast:
 
 
 def top_predictions(probabilities: np.ndarray, count: int = 10) -> tuple[Prediction, ...]:
-    """(1000,) probabilities -> the `count` most probable classes, best first."""
-    best = np.argsort(-probabilities, kind="stable")[:count]
-    return tuple(_prediction(class_at(int(index)), probabilities) for index in best)
+    """(classes,) probabilities -> the `count` most probable classes, best first."""
+    best = [class_at(int(index)) for index in np.argsort(-probabilities, kind="stable")[:count]]
+    return tuple(Prediction(each.index, each.wordnet_id, each.name, float(probabilities[each.index])) for each in best)
 
 
-def _prediction(entry: ImageNetClass, probabilities: np.ndarray) -> Prediction:
-    return Prediction(entry.index, entry.wordnet_id, entry.name, float(probabilities[entry.index]))
+def _stream(
+    classifier: Classifier, image: np.ndarray, keys, class_index: int | None, layer: str, max_n: int
+) -> Iterator[Explanation]:
+    from .cams import finish, gradient_cam, scorecam_cams
+    from .classifier import Meter
 
-
-def _stream(classifier, image, keys, class_index, layer, max_n) -> Iterator[Explanation]:
     begin, shared = time.perf_counter(), Meter()
     inputs = classifier.preprocess(image)
     gradient_methods = [METHODS[key] for key in keys if METHODS[key].uses_gradient]
@@ -120,85 +127,36 @@ def _stream(classifier, image, keys, class_index, layer, max_n) -> Iterator[Expl
     predictions = top_predictions(probabilities)
     index = predictions[0].class_index if class_index is None else class_index
     snapshot = Explanation(
-        image,
-        classifier.name,
-        layer,
-        keys,
-        max_n,
-        index,
-        class_at(index).name,
-        float(probabilities[index]),
-        predictions,
-        {},
-        time.perf_counter() - begin,
+        image=image,
+        model=classifier.name,
+        target_layer=layer,
+        methods=keys,
+        max_n=max_n,
+        class_index=index,
+        class_name=class_at(index).name,
+        probability=float(probabilities[index]),
+        predictions=predictions,
+        cams={},
+        seconds=time.perf_counter() - begin,
     )
     yield snapshot
+
+    def with_cams(cams: dict[str, Cam]) -> Explanation:
+        return replace(snapshot, cams=snapshot.cams | cams, seconds=time.perf_counter() - begin)
+
     for method in gradient_methods:
-        cam = _gradient_cam(classifier, method, activations, logits, gradients, index, shared)
-        snapshot = _with(snapshot, {method.key: cam}, begin)
+        started = time.perf_counter()
+        raw = gradient_cam(method, activations, logits, gradients, index)
+        mapped = finish(raw, classifier.input_size)
+        seconds = shared.seconds + time.perf_counter() - started
+        count = activations.shape[-1]
+        cam = Cam(method.key, raw, mapped, seconds, shared.forward_passes, shared.backward_passes, count, count, True)
+        snapshot = with_cams({method.key: cam})
         yield snapshot
-    channel_methods = [METHODS[key] for key in keys if not METHODS[key].uses_gradient]
-    if channel_methods:
-        # Its own methods pay for the one forward pass that a Score-CAM by itself needs, not for a gradient's way back.
+    scorecams = [METHODS[key] for key in keys if not METHODS[key].uses_gradient]
+    if scorecams:
+        # They pay for the one forward pass that a Score-CAM by itself needs, not for a gradient's way back.
         shared.backward_passes = 0
-        for cams in _channel_cams(classifier, channel_methods, inputs, activations, index, layer, max_n, shared):
-            snapshot = _with(snapshot, cams, begin)
+        for cams in scorecam_cams(classifier, scorecams, inputs, activations, index, layer, max_n, shared):
+            snapshot = with_cams(cams)
             yield snapshot
-
-
-def _with(snapshot: Explanation, cams: dict[str, Cam], begin: float) -> Explanation:
-    return replace(snapshot, cams=snapshot.cams | cams, seconds=time.perf_counter() - begin)
-
-
-def _gradient_cam(classifier, method, activations, logits, gradients, index, shared: Meter) -> Cam:
-    begin = time.perf_counter()
-    raw = gradient_cam(method, activations, logits, gradients, index)
-    mapped = finish(raw, classifier.input_size)
-    count = activations.shape[-1]
-    return Cam(
-        method.key,
-        raw,
-        mapped,
-        shared.seconds + time.perf_counter() - begin,
-        shared.forward_passes,
-        shared.backward_passes,
-        count,
-        count,
-        True,
-    )
-
-
-def _channel_cams(
-    classifier, methods, inputs, activations, index, layer, max_n, shared: Meter
-) -> Iterator[dict[str, Cam]]:
-    """After each block the maps of all Score-CAM methods that the block served."""
-    wanted = {method.key: method.channels(activations.shape[-1], max_n) for method in methods}
-    weigh = partial(channel_terms, methods[-1], class_index=index)
-    finished: set[str] = set()
-    for progress in blocks(classifier, inputs, activations, layer, weigh, sorted(wanted.values()), shared):
-        cams = {}
-        for key, channels in wanted.items():
-            if key in finished:
-                continue
-            cams[key] = _channel_cam(classifier, key, progress, progress.to_do(channels))
-            if cams[key].complete:
-                finished.add(key)
-        yield cams
-
-
-def _channel_cam(classifier, key: str, progress: Progress, total: int) -> Cam:
-    raw = np.maximum(progress.total, 0)
-    left = progress.seconds_left * (total - progress.done) / max(1, progress.live - progress.done)
-    meter = progress.meter
-    return Cam(
-        key,
-        raw,
-        finish(raw, classifier.input_size),
-        meter.seconds,
-        meter.forward_passes,
-        meter.backward_passes,
-        progress.done,
-        total,
-        progress.done >= total,
-        left,
-    )

@@ -1,21 +1,53 @@
-"""The MODELS registry and `load`."""
+"""The MODELS registry and `load`. TensorFlow is imported by the first load, not before."""
 
 from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .classifier import Classifier, ModelSpec, _prepare_device
 from .errors import InputError
-from .weights import VGG16_LAYERS, VGG16_WEIGHTS, check_layout
+from .weights import VGG16_LAYERS, VGG16_WEIGHTS, WeightsFile, check_layout
 
-
-def _build_vgg16(weights: Path | None):
+if TYPE_CHECKING:
     import keras
 
+    from .classifier import Classifier
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """One entry of MODELS.
+
+    build: weights file or None -> a Keras model that ends in logits.
+    preprocess: (h, w, 3) float32 RGB in [0, 255] -> the model's inputs, a new array.
+    target_layers: the layers whose activations can be explained, in network order, the default last.
+    weights: where the weights file comes from; None for bundled models.
+    zero: what a preprocessed value of zero looks like, in words.
+    input_size: (height, width).
+    """
+
+    key: str
+    name: str
+    build: Callable[[Path | None], keras.Model]
+    preprocess: Callable[[np.ndarray], np.ndarray]
+    target_layers: tuple[str, ...]
+    weights: WeightsFile | None
+    zero: str
+    source: str
+    input_size: tuple[int, int] = (224, 224)
+
+
+def _build_vgg16(weights: Path | None) -> keras.Model:
+    import keras
+
+    if weights is None:  # Keras would initialise at random, and every map would be noise
+        raise InputError("VGG16 cannot be built without a weights file.")
     check_layout(weights, VGG16_LAYERS)
     return keras.applications.VGG16(weights=str(weights), classifier_activation=None)
 
@@ -26,41 +58,37 @@ def _preprocess_vgg16(image: np.ndarray) -> np.ndarray:
     return preprocess_input(image.copy())  # Keras's own works in place
 
 
-def _build_lite0(weights: Path | None):
+def _build_lite0(weights: Path | None) -> keras.Model:
     import keras
 
-    return keras.models.load_model(
-        weights or Path(__file__).with_name("bundled") / "efficientnet_lite0.keras", compile=False
-    )
-
-
-def _preprocess_lite0(image: np.ndarray) -> np.ndarray:
-    return (image - 127.0) / 128.0
+    bundled = Path(__file__).with_name("bundled") / "efficientnet_lite0.keras"
+    return keras.models.load_model(weights or bundled, compile=False)
 
 
 MODELS: dict[str, ModelSpec] = {
     spec.key: spec
     for spec in (
         ModelSpec(
-            "vgg16",
-            "VGG16",
-            _build_vgg16,
-            _preprocess_vgg16,
-            tuple(
+            key="vgg16",
+            name="VGG16",
+            build=_build_vgg16,
+            preprocess=_preprocess_vgg16,
+            target_layers=tuple(
                 f"block{block}_conv{conv}"
                 for block, convs in enumerate((2, 2, 3, 3, 3), 1)
                 for conv in range(1, convs + 1)
             ),
-            VGG16_WEIGHTS,
-            "the mean colour of ImageNet",
-            "Simonyan and Zisserman 2015, arXiv:1409.1556; weights by the Visual Geometry Group, Oxford, CC BY 4.0",
+            weights=VGG16_WEIGHTS,
+            zero="the mean colour of ImageNet",
+            source="Simonyan and Zisserman 2015, arXiv:1409.1556; "
+            "weights by the Visual Geometry Group, Oxford, CC BY 4.0",
         ),
         ModelSpec(
-            "efficientnet_lite0",
-            "EfficientNet-Lite0",
-            _build_lite0,
-            _preprocess_lite0,
-            (
+            key="efficientnet_lite0",
+            name="EfficientNet-Lite0",
+            build=_build_lite0,
+            preprocess=lambda image: (image - 127.0) / 128.0,
+            target_layers=(
                 "block1a_project_bn",
                 "block2b_add",
                 "block3b_add",
@@ -70,14 +98,15 @@ MODELS: dict[str, ModelSpec] = {
                 "block7a_project_bn",
                 "top_activation",
             ),
-            None,
-            "mid grey",
-            "Tan and Le 2019, arXiv:1905.11946, Lite variant; weights Apache 2.0, see camkit/bundled",
+            weights=None,
+            zero="mid grey",
+            source="Tan and Le 2019, arXiv:1905.11946, Lite variant; weights Apache 2.0, see camkit/bundled",
         ),
     )
 }
-_loaded: dict[tuple, Classifier] = {}
-_loading = threading.Lock()
+
+_loaded: dict[tuple[str, Path | None], Classifier] = {}
+_loading = threading.Lock()  # for `_loaded`
 
 
 def load(name: str, weights: str | os.PathLike | None = None) -> Classifier:
@@ -86,14 +115,16 @@ def load(name: str, weights: str | os.PathLike | None = None) -> Classifier:
     `weights` is a path; None finds the file or, failing that, downloads it (`camkit.weights`); bundled models need none
     and never touch a network. Raises InputError for an unknown name, WeightsError when there are no usable weights.
     """
+    from .classifier import Classifier, prepare_device
+
     spec = check_model(name)
     path = Path(weights) if weights is not None else None
     if spec.weights is not None:
-        path = spec.weights.obtain(weights)
+        path = spec.weights.obtain(path)
     key = (name, path and path.resolve())
     with _loading:
         if key not in _loaded:
-            _prepare_device()
+            prepare_device()
             _loaded[key] = Classifier(spec.build(path), spec)
         return _loaded[key]
 

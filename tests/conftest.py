@@ -5,17 +5,23 @@ TensorFlow is imported by the fixtures that need it, so that tests without it st
 
 import os
 import socket
+import threading
 from dataclasses import replace
 from pathlib import Path
+from pkgutil import resolve_name
 
 import numpy as np
 import pytest
 
 from camkit import open_picture
-from camkit.classifier import Classifier, ModelSpec
-from camkit.models import MODELS, load
+from camkit.classifier import Classifier
+from camkit.methods import METHODS
+from camkit.models import MODELS, ModelSpec, load
 
 ROOT = Path(__file__).resolve().parent.parent
+LIMIT = 30  # seconds before a wait counts as failed
+GRADIENT = tuple(key for key, method in METHODS.items() if method.uses_gradient)
+SCORECAM = tuple(key for key, method in METHODS.items() if not method.uses_gradient)
 EXAMPLES = ROOT / "examples"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before the first import of TensorFlow
 VGG16_PATH = os.environ.get("CAMKIT_VGG16_WEIGHTS")  # read before the fixture below hides it
@@ -111,21 +117,39 @@ def vgg16_random() -> Classifier:
 
 
 def stock(model, key: str, inputs, class_index: int, layer: str, max_n: int | None = None, **options) -> np.ndarray:
-    """The map of tf-keras-vis's own visualizer on the whole linear model, as a user of tf-keras-vis would call it."""
+    """The map of tf-keras-vis's own visualizer on the whole linear model, as a user of tf-keras-vis would call it.
+    `max_n` makes a Score-CAM take that many channels."""
     import keras
-    from tf_keras_vis.gradcam import Gradcam
-    from tf_keras_vis.gradcam_plus_plus import GradcamPlusPlus
-    from tf_keras_vis.scorecam import Scorecam
     from tf_keras_vis.utils.scores import CategoricalScore
 
     keras.config.disable_interactive_logging()
-    if key == "faster_scorecam" or max_n:
+    if max_n:
         options["max_N"] = max_n
-    visualizer = {"gradcam": Gradcam, "gradcam_plus_plus": GradcamPlusPlus}.get(key, Scorecam)(model)
+    visualizer = resolve_name(METHODS[key].visualizer)(model)
     cam = visualizer(
         CategoricalScore(class_index), inputs, penultimate_layer=layer, seek_penultimate_conv_layer=False, **options
     )
     return np.asarray(cam)[0]
+
+
+def together(*calls) -> None:
+    """Runs the calls at once, each in a thread; what one raises is raised here."""
+    errors = []
+
+    def guarded(call):
+        try:
+            call()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LIMIT)
+        assert not thread.is_alive()
+    for error in errors:
+        raise error
 
 
 def example(name: str) -> np.ndarray:

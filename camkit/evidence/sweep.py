@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 
-from ..cams import Progress, blocks, channel_terms, finish
+from ..cams import Progress, finish, scorecam_blocks
 from ..classifier import Classifier, Meter
 from ..errors import InputError
 from ..labels import class_at
@@ -22,8 +21,8 @@ COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 def _summed(
     classifier, inputs, activations, layer: str, class_index: int, stops: list[int], meter: Meter
 ) -> Iterator[Progress]:
-    weigh = partial(channel_terms, METHODS["scorecam"], class_index=class_index)
-    return blocks(classifier, inputs, activations, layer, weigh, stops, meter)
+    method = METHODS["scorecam"]
+    return scorecam_blocks(classifier, method, inputs, activations, class_index, layer, stops, meter)
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float:

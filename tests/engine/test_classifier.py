@@ -1,25 +1,23 @@
-"""`Classifier`: preprocessing, compiled passes at every target layer against plain Keras, blocks, one fair lock."""
+"""`Classifier`: preprocessing, compiled passes at every target layer against plain Keras, blocks, one pass at a time."""
 
 import importlib.util
 import threading
-from collections import deque
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import EXAMPLES, TINY, VGG16_PATH, example, tiny_model
+from conftest import EXAMPLES, LIMIT, TINY, VGG16_PATH, example, tiny_model, together
 from PIL import Image
 from scipy.ndimage import zoom
 from test_picture import MODES, red_and_blue
 
 from camkit import WeightsError, models
 from camkit import classifier as classifier_module
-from camkit.classifier import Classifier, FairLock, Meter
+from camkit.classifier import Classifier, Meter
 from camkit.maps import corner_aligned, expand, softmax
 from camkit.models import MODELS, load
 from camkit.picture import open_picture, to_rgb
 
-LIMIT = 30  # seconds before a wait counts as failed
 TOP = {"chelsea": 285, "coffee": 967, "astronaut": 450, "rocket": 540, "china": 442, "flower": 985}
 WHEELS = {
     "chelsea.png": "skimage/data",
@@ -120,7 +118,7 @@ def close(actual, expected, relative=1e-4):
     np.testing.assert_allclose(np.asarray(actual), expected, rtol=0, atol=relative * np.abs(expected).max())
 
 
-def test_trunk_and_head_are_the_model_at_every_target_layer(referenced):
+def test_activations_are_those_of_the_model_at_every_target_layer(referenced):
     classifier, inputs, by_layer, logits = referenced
     for layer, (activations, _) in by_layer.items():
         found, found_logits = classifier.forward(inputs, layer)
@@ -128,7 +126,6 @@ def test_trunk_and_head_are_the_model_at_every_target_layer(referenced):
         assert np.ptp(activations.numpy()) > 0, layer
         close(found, activations)
         close(found_logits, logits)
-        close(classifier.head(layer)(found, training=False), logits)
 
 
 def test_gradients_are_those_of_a_tape_at_every_target_layer(referenced):
@@ -139,17 +136,6 @@ def test_gradients_are_those_of_a_tape_at_every_target_layer(referenced):
         close(found, gradients, 1e-3)
         close(found_activations, activations)
         close(found_logits, logits)
-
-
-def test_trunk_and_head_hold_no_weights_of_their_own(referenced):
-    classifier, _, by_layer, _ = referenced
-    ours = {id(variable) for variable in classifier.model.variables}
-    for layer in by_layer:
-        trunk, head = classifier.trunk(layer), classifier.head(layer)
-        held = [id(variable) for part in (trunk, head) for variable in part.variables]
-        assert set(held) <= ours, layer
-        assert len(held) == len(ours), layer  # each weight on one side, none on both
-        assert trunk is classifier.trunk(layer)
 
 
 def test_the_default_target_layer_is_the_last(lite0, vgg16_random):
@@ -163,17 +149,15 @@ def test_the_default_target_layer_is_the_last(lite0, vgg16_random):
 def test_a_layer_that_is_not_offered(tiny):
     with pytest.raises(ValueError, match=r"^Target layer 'logits' is not offered by Tiny: use one of early, late\.$"):
         tiny.check_layer("logits")
-    with pytest.raises(ValueError, match="is not offered by Tiny"):
-        tiny.trunk("logits")
-    assert not tiny.lock.locked()
 
 
 def test_gradient_of_a_class_asked_for(tiny, noise):
+    import keras
     import tensorflow as tf
 
     inputs = tiny.preprocess(noise)
     activations, _, gradients = tiny.forward_with_gradient(inputs, "late", 812)
-    head = tiny.head("late")
+    head = keras.Model(tiny.model.get_layer("late").output, tiny.model.outputs[0])
     with tf.GradientTape() as tape:
         tape.watch(activations)
         score = head(activations)[0, 812]
@@ -253,7 +237,13 @@ def test_logits_in_several_batches_are_those_of_one(tiny, monkeypatch):
     inputs = np.random.default_rng(0).normal(size=(7, 48, 40, 3)).astype(np.float32)
     monkeypatch.setattr(tiny, "block_size", 3)
     close(tiny.logits(inputs), tiny.model(inputs))
-    assert tiny.logits(inputs[:0]).shape == (0, 1000)
+
+
+def test_an_empty_batch_is_answered_without_the_network(fresh):
+    meter = Meter()
+    logits = fresh.logits(np.zeros((0, 48, 40, 3), np.float32), meter)
+    assert (logits.shape, logits.dtype) == ((0, 1000), np.float32)
+    assert (fresh._compiled, meter) == ({}, Meter())
 
 
 # Blocks
@@ -295,7 +285,7 @@ def test_memory_growth_is_set_on_every_gpu(monkeypatch):
     grown = []
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind + ":0", kind + ":1"])
     monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, grow: grown.append((gpu, grow)))
-    classifier_module._prepare_device.__wrapped__()
+    classifier_module.prepare_device.__wrapped__()
     assert grown == [("GPU:0", True), ("GPU:1", True)]
 
 
@@ -304,7 +294,7 @@ def test_faithfulness_batches_are_halved_when_a_gpu_is_full(fresh, monkeypatch):
 
     monkeypatch.setattr(classifier_module, "gpus", lambda: ("a GPU",))
     fresh.block_size, sizes = 8, []
-    whole = fresh._function("whole", None, fresh._make_whole)
+    whole = fresh._make_whole(None)
 
     def cramped(inputs):
         sizes.append(len(inputs))
@@ -312,7 +302,7 @@ def test_faithfulness_batches_are_halved_when_a_gpu_is_full(fresh, monkeypatch):
             raise tf.errors.ResourceExhaustedError(None, None, "full")
         return whole(inputs)
 
-    fresh._compiled["whole", None] = cramped
+    fresh._compiled[fresh._make_whole, None] = cramped
     inputs = np.random.default_rng(0).normal(size=(5, 48, 40, 3)).astype(np.float32)
     close(fresh.logits(inputs), fresh.model(inputs))
     assert sizes == [5, 4, 2, 2, 1]
@@ -324,10 +314,9 @@ def test_out_of_memory_on_a_cpu_is_not_hidden(fresh):
     def full(inputs):
         raise tf.errors.ResourceExhaustedError(None, None, "full")
 
-    fresh._compiled["whole", None] = full
+    fresh._compiled[fresh._make_whole, None] = full
     with pytest.raises(tf.errors.ResourceExhaustedError):
         fresh.logits(np.zeros((2, 48, 40, 3), np.float32))
-    assert not fresh.lock.locked()
 
 
 # Compiled once
@@ -341,14 +330,15 @@ def test_functions_are_compiled_once(fresh, noise):
         fresh.forward(inputs, "late")
         fresh.forward_with_gradient(inputs, "late", count)
         fresh.masked_logits(inputs, maps[:count], "late")
-    assert set(fresh._compiled) == {("whole", None), ("forward", "late"), ("gradient", "late"), ("masked", "late")}
+    makers = ((fresh._make_whole, None), *((make, "late") for make in (fresh._make_forward, fresh._make_gradient)))
+    assert set(fresh._compiled) == {*makers, (fresh._make_masked, "late")}
     assert [function.experimental_get_tracing_count() for function in fresh._compiled.values()] == [1] * 4
 
 
 def test_two_threads_that_need_the_same_function_make_it_once(fresh, noise):
     made, both = [], threading.Barrier(2)
-    make = fresh._make_whole
-    fresh._make_whole = lambda layer: made.append(layer) or make(layer)
+    compile_ = fresh._compile
+    fresh._compile = lambda *arguments: made.append(arguments) or compile_(*arguments)
 
     def work():
         both.wait(LIMIT)
@@ -424,114 +414,40 @@ def test_without_a_gpu_the_device_is_the_cpu(monkeypatch):
     assert classifier_module.device_name() == "NVIDIA A100"
 
 
-# One lock, in order of arrival
+# One pass at a time, in order of arrival
 
 
-class Arrivals(deque):
-    """A lock's queue that tells when somebody has lined up."""
+def test_passes_run_one_at_a_time_in_order_of_arrival(fresh):
+    """While a pass runs, five more line up; whoever comes back after its own pass is behind them."""
+    import tensorflow as tf
 
-    def __init__(self):
-        super().__init__()
-        self.count = threading.Semaphore(0)
+    served, begun, go = [], threading.Event(), threading.Event()
 
-    def append(self, item):
-        super().append(item)
-        self.count.release()
+    def whole(inputs):
+        if not served:
+            begun.set()
+            assert go.wait(LIMIT)
+        served.append(int(inputs[0, 0, 0, 0]))
+        return tf.zeros((len(inputs), 1000))
 
+    def ask(number):
+        fresh.logits(np.full((1, 48, 40, 3), number, np.float32))
 
-def together(*calls):
-    """Runs the calls at once, each in a thread; what one raises is raised here."""
-    errors = []
-
-    def guarded(call):
-        try:
-            call()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=guarded, args=(call,)) for call in calls]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(LIMIT)
-        assert not thread.is_alive()
-    for error in errors:
-        raise error
-
-
-def test_the_lock_serves_in_order_of_arrival():
-    lock, served, threads = FairLock(), [], []
-    lock._waiting = Arrivals()
-
-    def work(number):
-        with lock:
-            served.append(number)
-
-    with lock:
-        for number in range(5):
-            threads.append(threading.Thread(target=work, args=(number,)))
-            threads[-1].start()
-            assert lock._waiting.count.acquire(timeout=LIMIT)
-        assert served == []
+    fresh._compiled[fresh._make_whole, None] = whole
+    submit, lined_up = fresh._passes.submit, threading.Semaphore(0)
+    fresh._passes.submit = lambda work: (submit(work), lined_up.release())[0]
+    threads = [threading.Thread(target=lambda: (ask(0), ask(6)))]
+    threads[0].start()
+    assert begun.wait(LIMIT)
+    assert lined_up.acquire(timeout=LIMIT)
+    for number in range(1, 6):
+        threads.append(threading.Thread(target=ask, args=(number,)))
+        threads[-1].start()
+        assert lined_up.acquire(timeout=LIMIT)
+    go.set()
     for thread in threads:
         thread.join(LIMIT)
-    assert served == list(range(5))
-    assert not lock.locked()
-
-
-def test_the_lock_cannot_be_taken_again_before_those_who_wait():
-    lock, served = FairLock(), []
-    lock._waiting = Arrivals()
-
-    def work():
-        with lock:
-            served.append("the one who waited")
-
-    thread = threading.Thread(target=work)
-    with lock:
-        thread.start()
-        assert lock._waiting.count.acquire(timeout=LIMIT)
-    with lock:
-        served.append("the one who came back")
-    thread.join(LIMIT)
-    assert served == ["the one who waited", "the one who came back"]
-
-
-def test_the_lock_is_free_after_an_error():
-    lock = FairLock()
-    with pytest.raises(KeyError), lock:
-        raise KeyError("inside")
-    assert not lock.locked()
-
-
-@pytest.mark.parametrize("served", [False, True], ids=["while waiting", "just as the turn came"])
-def test_an_interrupted_wait_leaves_no_turn_behind(monkeypatch, served):
-    lock = FairLock()
-    lock.__enter__()
-
-    class Interrupted:
-        """A turn whose second acquire, the wait, is interrupted."""
-
-        waits = 0
-
-        def acquire(self):
-            self.waits += 1
-            if self.waits == 2:
-                if served:
-                    lock.__exit__()
-                raise KeyboardInterrupt
-
-        def release(self):
-            """Nobody waits any more."""
-
-    monkeypatch.setattr(classifier_module.threading, "Lock", Interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        lock.__enter__()
-    monkeypatch.undo()
-    if not served:
-        assert lock.locked()
-        lock.__exit__()
-    assert not lock.locked()
+    assert served == list(range(7))
 
 
 def test_two_threads_at_once_get_what_each_gets_alone(tiny):
@@ -544,7 +460,6 @@ def test_two_threads_at_once_get_what_each_gets_alone(tiny):
             close(tiny.logits(inputs[i : i + 1])[0], expected[i])
 
     together(lambda: work(0), lambda: work(1))
-    assert not tiny.lock.locked()
 
 
 def test_a_model_of_its_own_is_the_same_every_time(tiny):

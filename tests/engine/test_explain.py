@@ -6,15 +6,11 @@ from itertools import count
 
 import numpy as np
 import pytest
-from conftest import TINY
+from conftest import GRADIENT, LIMIT, TINY, together
 from PIL import Image
-from test_classifier import LIMIT, together
 
 from camkit import METHODS, Classifier, explain, explain_stream, top_predictions
 from camkit.explain import contrast
-
-GRADIENT = ("gradcam", "gradcam_plus_plus")
-CHANNEL = ("faster_scorecam", "scorecam")
 
 
 @pytest.fixture
@@ -39,12 +35,14 @@ def counted(fresh):
 def test_snapshots_come_in_order_and_only_get_better(fresh, noise):
     # `late` has 11 live channels; with blocks of 4 and Faster Score-CAM's stop at 6 they are taken as 4, 2, 4, 1.
     found = list(explain_stream(fresh, noise, max_n=6))
-    assert [tuple(snapshot.cams) for snapshot in found] == [(), GRADIENT[:1], GRADIENT, *[(*GRADIENT, *CHANNEL)] * 4]
-    assert [snapshot.cams["scorecam"].channels for snapshot in found[3:]] == [4, 6, 10, 11]
-    assert [snapshot.cams["faster_scorecam"].channels for snapshot in found[3:]] == [4, 6, 6, 6]
-    assert [snapshot.cams["scorecam"].complete for snapshot in found[3:]] == [False, False, False, True]
-    assert [snapshot.cams["faster_scorecam"].complete for snapshot in found[3:]] == [False, True, True, True]
-    assert [snapshot.complete for snapshot in found] == [False] * 6 + [True]
+    first = len(GRADIENT) + 1  # the prediction, then one map after another
+    assert [tuple(snapshot.cams) for snapshot in found[:first]] == [GRADIENT[:count] for count in range(first)]
+    assert [set(snapshot.cams) for snapshot in found[first:]] == [set(METHODS)] * 4
+    assert [snapshot.cams["scorecam"].channels for snapshot in found[first:]] == [4, 6, 10, 11]
+    assert [snapshot.cams["faster_scorecam"].channels for snapshot in found[first:]] == [4, 6, 6, 6]
+    assert [snapshot.cams["scorecam"].complete for snapshot in found[first:]] == [False, False, False, True]
+    assert [snapshot.cams["faster_scorecam"].complete for snapshot in found[first:]] == [False, True, True, True]
+    assert [snapshot.complete for snapshot in found] == [False] * (len(found) - 1) + [True]
     seconds = [snapshot.seconds for snapshot in found]
     assert seconds == sorted(seconds)
     for snapshot in found:
@@ -67,7 +65,7 @@ def test_a_partial_map_is_the_map_of_its_channels(fresh, tiny, noise):
 
 
 def test_seconds_left_are_those_of_each_method(fresh, noise):
-    snapshots = list(explain_stream(fresh, noise, CHANNEL, max_n=6))
+    snapshots = list(explain_stream(fresh, noise, ("faster_scorecam", "scorecam"), max_n=6))
     first = snapshots[1].cams  # after 4 of 6 and of 11 channels: 2 and 7 are left
     assert first["faster_scorecam"].seconds_left == pytest.approx(first["scorecam"].seconds_left * 2 / 7)
     assert all(cam.seconds_left == 0 for cam in snapshots[-1].cams.values())
@@ -91,8 +89,7 @@ def test_passes_are_counted_where_they_happen(counted, noise):
     cams = explain(classifier, noise, max_n=6).cams
     assert sizes == [4, 2, 4, 1]
     assert {key: (cam.forward_passes, cam.backward_passes) for key, cam in cams.items()} == {
-        "gradcam": (1, 1),
-        "gradcam_plus_plus": (1, 1),
+        **dict.fromkeys(GRADIENT, (1, 1)),
         "faster_scorecam": (1 + 6, 0),
         "scorecam": (1 + 11, 0),
     }
@@ -100,13 +97,10 @@ def test_passes_are_counted_where_they_happen(counted, noise):
 
 
 def test_the_prediction_needs_one_pass_for_everything(fresh, noise):
-    calls, run = [], fresh._run
-    fresh._run = lambda function, arguments, *rest, **counts: (
-        calls.append(counts),
-        run(function, arguments, *rest, **counts),
-    )[1]
+    counts, run = [], fresh._run
+    fresh._run = lambda *arguments, **count: (counts.append(count), run(*arguments, **count))[1]
     explain(fresh, noise, GRADIENT)
-    assert calls == [{"forward": 1, "backward": 1}]
+    assert counts == [{"forward": 1, "backward": 1}]
 
 
 def test_seconds_of_scorecam_hold_its_weighing_too(fresh, noise, monkeypatch):
@@ -176,7 +170,7 @@ def test_a_picture_changed_while_the_stream_waits_does_not_matter(fresh):
 
 
 @pytest.mark.parametrize("key", METHODS)
-def test_one_method_alone_is_the_one_among_four(fresh, noise, key):
+def test_one_method_alone_is_the_one_among_all(fresh, noise, key):
     alone = explain(fresh, noise, (key,), max_n=6)
     among = explain(fresh, noise, max_n=6)
     assert tuple(alone.cams) == (key,)
@@ -193,17 +187,15 @@ def test_closing_the_stream_stops_the_work_and_leaves_nothing_behind(counted, no
     kept = next(stream)
     stream.close()
     assert sizes == [4]
-    assert not classifier.lock.locked()
     assert kept.cams["scorecam"].channels == 4
     assert next(stream, None) is None
     assert explain(classifier, noise, ("scorecam",), max_n=3).complete
     assert sizes == [4, 4, 4, 3]
 
 
-def test_no_lock_is_held_between_two_snapshots(fresh, noise):
+def test_another_thread_is_served_between_two_snapshots(fresh, noise):
     for _ in explain_stream(fresh, noise, max_n=6):
-        assert not fresh.lock.locked()
-        together(lambda: fresh.predict(noise))  # another thread is served meanwhile
+        together(lambda: fresh.predict(noise))
 
 
 def test_a_stream_that_nobody_reads_computes_nothing(counted, noise):
@@ -213,18 +205,18 @@ def test_a_stream_that_nobody_reads_computes_nothing(counted, noise):
     assert classifier._compiled == {}
 
 
-def test_an_error_in_a_pass_frees_the_lock_and_the_next_call_works(fresh, noise):
+def test_after_an_error_in_a_pass_the_next_call_works(fresh, noise):
     explain(fresh, noise, max_n=3)
-    masked = fresh._compiled["masked", "late"]
+    key = (fresh._make_masked, "late")
+    masked = fresh._compiled[key]
 
     def broken(*_):
         raise RuntimeError("a broken pass")
 
-    fresh._compiled["masked", "late"] = broken
+    fresh._compiled[key] = broken
     with pytest.raises(RuntimeError, match="a broken pass"):
         explain(fresh, noise, max_n=3)
-    assert not fresh.lock.locked()
-    fresh._compiled["masked", "late"] = masked
+    fresh._compiled[key] = masked
     assert explain(fresh, noise, max_n=3).complete
 
 
@@ -320,7 +312,6 @@ def test_bad_arguments(tiny, change, sentence):
     arguments = {"image": PICTURE, "max_n": 3} | change
     with pytest.raises(ValueError, match=sentence):
         explain_stream(tiny, **arguments)  # not even iterated
-    assert not tiny.lock.locked()
     assert explain(tiny, PICTURE, ("gradcam",), max_n=3).complete
 
 
@@ -333,7 +324,7 @@ def test_the_ends_of_max_n(tiny, noise, max_n):
 
 
 def test_contrast_is_on_one_scale(quarters, red_green_blue_black):
-    """By hand: Grad-CAM's raw map for class 0 is 1 in the upper left cell (see test_methods), and for class 1, whose
+    """By hand: Grad-CAM's raw map for class 0 is 1 in the upper left cell (see test_cams), and for class 1, whose
     logit is constant, 0 everywhere."""
     first, second = (
         explain(quarters, red_green_blue_black, ("gradcam",), index, max_n=3).cams["gradcam"] for index in (0, 1)

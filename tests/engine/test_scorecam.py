@@ -1,15 +1,13 @@
 """Score-CAM's channels: their order, the dead among them, the blocks, and what happens when a GPU's memory ends."""
 
 import threading
-from functools import partial
 
 import numpy as np
 import pytest
-from conftest import stock
-from test_classifier import LIMIT, Arrivals
+from conftest import LIMIT, stock
 
-from camkit import METHODS, cams
-from camkit.cams import blocks, channel_terms, ranked_channels
+from camkit import METHODS
+from camkit.cams import ranked_channels, scorecam_blocks
 from camkit.classifier import Classifier, Meter
 
 
@@ -17,8 +15,8 @@ def run(classifier, image, layer, stops):
     """All progress of a run, and its meter."""
     inputs, meter = classifier.preprocess(image), Meter()
     activations = classifier.forward(inputs, layer)[0]
-    weigh = partial(channel_terms, METHODS["scorecam"], class_index=7)
-    return list(blocks(classifier, inputs, activations, layer, weigh, stops, meter)), meter
+    method = METHODS["scorecam"]
+    return list(scorecam_blocks(classifier, method, inputs, activations, 7, layer, stops, meter)), meter
 
 
 @pytest.fixture
@@ -94,29 +92,30 @@ def test_weighing_in_parts_is_weighing_at_once(tiny, noise, monkeypatch):
     np.testing.assert_allclose(parts[-1].total, whole[-1].total, rtol=1e-5, atol=1e-6)
 
 
-class Cramped:
-    """A GPU that holds four pictures: wraps `masked_logits`, keeps the sizes asked for."""
+def cramped(classifier, room) -> list[int]:
+    """Makes the classifier's device hold `room` masked pictures; returns the list of the sizes asked for from now on."""
+    import tensorflow as tf
 
-    def __init__(self, classifier, room=4):
-        self.classifier, self.room, self.sizes = classifier, room, []
-        self.original, classifier.masked_logits = classifier.masked_logits, self
+    key, sizes = (classifier._make_masked, "late"), []
+    original = classifier._compiled[key] = classifier._make_masked("late")
 
-    def __call__(self, inputs, maps, *rest):
-        import tensorflow as tf
-
-        self.sizes.append(int(maps.shape[0]))
-        if maps.shape[0] > self.room:
+    def masked(inputs, maps):
+        sizes.append(int(maps.shape[0]))
+        if maps.shape[0] > room:
             raise tf.errors.ResourceExhaustedError(None, None, "the GPU is full")
-        return self.original(inputs, maps, *rest)
+        return original(inputs, maps)
+
+    classifier._compiled[key] = masked
+    return sizes
 
 
 def test_a_full_gpu_halves_the_block_and_goes_on(fresh, tiny, noise, monkeypatch):
-    monkeypatch.setattr(cams, "gpus", lambda: ("a GPU",))
+    monkeypatch.setattr("camkit.classifier.gpus", lambda: ("a GPU",))
     fresh.block_size = 16
-    gpu = Cramped(fresh)
+    sizes = cramped(fresh, 4)
     found, meter = run(fresh, noise, "late", [12])
     expected, _ = run(tiny, noise, "late", [12])
-    assert gpu.sizes == [11, 8, 4, 4, 3]
+    assert sizes == [11, 8, 4, 4, 3]
     assert fresh.block_size == 4
     assert meter.forward_passes == 11  # what did not run is not counted
     np.testing.assert_allclose(found[-1].total, expected[-1].total, rtol=1e-4, atol=1e-6)
@@ -131,12 +130,11 @@ def test_memory_that_halving_cannot_help_is_an_error(fresh, noise, monkeypatch, 
     import tensorflow as tf
 
     fresh.block_size = 16
-    monkeypatch.setattr(cams, "gpus", lambda: gpus)
-    gpu = Cramped(fresh, room)
+    monkeypatch.setattr("camkit.classifier.gpus", lambda: gpus)
+    asked = cramped(fresh, room)
     with pytest.raises(tf.errors.ResourceExhaustedError, match="the GPU is full"):
         run(fresh, noise, "late", [12])
-    assert gpu.sizes == sizes
-    assert not fresh.lock.locked()
+    assert asked == sizes
 
 
 def test_a_short_request_is_served_between_two_blocks(fresh, noise):
@@ -144,15 +142,16 @@ def test_a_short_request_is_served_between_two_blocks(fresh, noise):
     fresh.block_size = 4
     fresh.predict(noise)
     run(fresh, noise, "late", [1])  # compiles
-    fresh.lock._waiting, order, threads = Arrivals(), [], []
-    masked, whole = fresh._compiled["masked", "late"], fresh._compiled["whole", None]
+    lined_up, order, threads = threading.Semaphore(0), [], []
+    masked, whole = fresh._compiled[fresh._make_masked, "late"], fresh._compiled[fresh._make_whole, None]
+    submit = fresh._passes.submit
 
     def block(*arguments):
-        assert fresh.lock.locked()
         if not threads:
+            fresh._passes.submit = lambda work: (submit(work), lined_up.release())[0]
             threads.append(threading.Thread(target=fresh.predict, args=(noise,)))
             threads[0].start()
-            assert fresh.lock._waiting.count.acquire(timeout=LIMIT)
+            assert lined_up.acquire(timeout=LIMIT)
         order.append("block")
         return masked(*arguments)
 
@@ -160,7 +159,7 @@ def test_a_short_request_is_served_between_two_blocks(fresh, noise):
         order.append("prediction")
         return whole(*arguments)
 
-    fresh._compiled.update({("masked", "late"): block, ("whole", None): prediction})
+    fresh._compiled |= {(fresh._make_masked, "late"): block, (fresh._make_whole, None): prediction}
     run(fresh, noise, "late", [12])
     threads[0].join(LIMIT)
     assert order == ["block", "prediction", "block", "block"]
