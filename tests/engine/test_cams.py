@@ -1,29 +1,32 @@
-"""The four maps: equal to stock tf-keras-vis, equal to what one reckons by hand, and whole in the corner cases."""
+"""The maps: equal to stock tf-keras-vis, equal to what one reckons by hand, and whole in the corner cases."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
+from pkgutil import resolve_name
 
 import numpy as np
 import pytest
-from conftest import example, stock
+from conftest import GRADIENT, SCORECAM, example, stock
 
 from camkit import METHODS, classifier, explain, load
 from camkit.cams import finish, gradient_cam
 from camkit.classifier import Classifier
 from camkit.methods import check_methods
 
-GRADIENT = [key for key, method in METHODS.items() if method.uses_gradient]
-CHANNEL = [key for key, method in METHODS.items() if not method.uses_gradient]
 RAW = {"expand_cam": False, "normalize_cam": False}
 EXACT = 1e-4
+DEFAULT_N = 10  # Faster Score-CAM's channels
 
 
-def assert_stock(classifier, image, key, layer, index, max_n=None):
+def assert_stock(classifier, image, key, layer, index, max_n=DEFAULT_N):
     """`.map` within 1e-4 of the stock visualizer's, and `.raw`, divided by its largest value, too. That value itself is
     within 0.2 %: Grad-CAM++'s holds exp(score), and scores differ by some 1e-4 with the order of summation."""
-    cam = explain(classifier, image, (key,), index, layer, max_n or 10).cams[key]
+    cam = explain(classifier, image, (key,), index, layer, max_n).cams[key]
     inputs = classifier.preprocess(image)
-    expected = stock(classifier.model, key, inputs, index, layer, max_n)
-    raw = stock(classifier.model, key, inputs, index, layer, max_n, **RAW)
+    channels = taken(key, classifier.channels(layer), max_n)
+    expected = stock(classifier.model, key, inputs, index, layer, channels)
+    raw = stock(classifier.model, key, inputs, index, layer, channels, **RAW)
     assert expected.max() > 0.9  # there is something to compare
     assert (cam.map.shape, cam.map.dtype, cam.raw.dtype) == (classifier.input_size, np.float32, np.float32)
     np.testing.assert_allclose(cam.map, expected, atol=EXACT, rtol=0)
@@ -34,21 +37,52 @@ def assert_stock(classifier, image, key, layer, index, max_n=None):
     assert cam.raw.min() >= 0
 
 
-# Parity with stock tf-keras-vis
+def taken(key, count, max_n):
+    """How many channels stock is to take: None for a gradient method and for all of them."""
+    channels = METHODS[key].channels
+    return None if channels is None or channels(count, max_n) == count else channels(count, max_n)
+
+
+# Parity with stock tf-keras-vis. A network of random weights is ill-conditioned: Grad-CAM++ divides by 2 + gradient x sum
+# of activations, and near a zero of that stock itself moves by 2e-3 from one CPU's arithmetic to another's. So the gradient
+# methods' formulas are tested on numbers away from it, the same for stock and for us; the passes that make such numbers on
+# their own (test_classifier); and the whole on the trained classifier.
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 4), (7, 7, 1280), (14, 14, 512)], ids=str)
+@pytest.mark.parametrize("index", [0, 2])
+@pytest.mark.parametrize("key", GRADIENT)
+def test_a_formula_gives_stocks_map_on_the_same_numbers(key, shape, index):
+    """A linear layer has its kernel for a gradient, whatever the arithmetic. |gradient x sum| stays below 1."""
+    import keras
+
+    random = np.random.default_rng(1)
+    activations = np.maximum(random.normal(size=(1, *shape)), 0).astype(np.float32)
+    largest = activations.sum(axis=(1, 2)).max()
+    kernel = random.uniform(-1 / largest, 1 / largest, (np.prod(shape), 3)).astype(np.float32)
+    inputs = keras.Input(shape)
+    cells = keras.layers.Activation("linear", name="cells")(inputs)
+    outputs = keras.layers.Dense(3, use_bias=False, name="logits")(keras.layers.Flatten()(cells))
+    model = keras.Model(inputs, outputs)
+    model.get_layer("logits").set_weights([kernel])
+    expected = stock(model, key, activations, index, "cells", **RAW)
+    gradients = kernel[:, index].reshape(1, *shape)
+    found = gradient_cam(METHODS[key], *map(tf_tensor, (activations, model(activations), gradients)), index)
+    assert expected.max() > 0
+    np.testing.assert_allclose(found, expected, atol=1e-5 * expected.max(), rtol=0)
+
+
+def tf_tensor(values):
+    import tensorflow as tf
+
+    return tf.convert_to_tensor(values)
 
 
 @pytest.mark.parametrize("index", [None, 7, 812], ids=["top class", "7", "812"])
 @pytest.mark.parametrize("layer", ["early", "late"])
-@pytest.mark.parametrize("key", METHODS)
+@pytest.mark.parametrize("key", SCORECAM)
 def test_tiny_equals_stock(tiny, noise, key, layer, index):
-    if index is None:
-        index = int(tiny.predict(noise).argmax())
-    explained = explain(tiny, noise, (key,), index, layer, 4).cams[key]
-    inputs, max_n = tiny.preprocess(noise), 4 if key == "faster_scorecam" else None
-    expected = stock(tiny.model, key, inputs, index, layer, max_n)
-    raw = stock(tiny.model, key, inputs, index, layer, max_n, **RAW)
-    np.testing.assert_allclose(explained.map, expected, atol=EXACT, rtol=0)
-    np.testing.assert_allclose(explained.raw, raw, atol=EXACT * raw.max(), rtol=0)
+    assert_stock(tiny, noise, key, layer, int(tiny.predict(noise).argmax()) if index is None else index, 4)
 
 
 @pytest.mark.parametrize("layer", ["early", "late"])
@@ -59,33 +93,35 @@ def test_tiny_maps_are_not_trivial(tiny, noise, key, layer):
     assert cam.map.std() > 0.02
 
 
-@pytest.mark.parametrize("layer", ["top_activation", "block5c_add"])
-@pytest.mark.parametrize(("key", "max_n"), [("gradcam", None), ("gradcam_plus_plus", None), ("faster_scorecam", 10)])
-def test_lite0_equals_stock(lite0, chelsea, key, max_n, layer):
-    assert_stock(lite0, chelsea, key, layer, 285, max_n)
+@pytest.mark.parametrize(
+    ("key", "layer"),
+    [
+        *((key, layer) for key in METHODS if key != "scorecam" for layer in ("top_activation", "block5c_add")),
+        ("scorecam", "block3b_add"),  # all of its 40 channels; stock takes half a minute for the default layer's 1280
+    ],
+)
+def test_lite0_equals_stock(lite0, chelsea, key, layer):
+    assert_stock(lite0, chelsea, key, layer, 285)
 
 
 @pytest.mark.slow
-def test_lite0_full_scorecam_equals_stock(lite0, chelsea):
-    cam = explain(lite0, chelsea, ("scorecam",)).cams["scorecam"]
-    expected = stock(lite0.model, "scorecam", lite0.preprocess(chelsea), 285, "top_activation")
-    np.testing.assert_allclose(cam.map, expected, atol=EXACT, rtol=0)
-    assert expected.max() > 0.9
+def test_full_scorecam_equals_stock_and_finds_the_shuttle(lite0):
+    """Stock's own map of 1280 channels was written down once: stock(lite0.model, "scorecam", inputs, 812,
+    "top_activation", **RAW) on astronaut.jpg. Class 812 is in the picture's right third, upper half; with the softmax
+    taken twice it is missed."""
+    reference = np.float32(json.loads(Path(__file__).with_name("stock_scorecam.json").read_text())["raw"])
+    cam = explain(lite0, example("astronaut"), ("scorecam",), class_index=812).cams["scorecam"]
+    np.testing.assert_allclose(cam.raw / cam.raw.max(), reference / reference.max(), atol=EXACT, rtol=0)
+    np.testing.assert_allclose(cam.raw.max(), reference.max(), rtol=2e-3)
+    assert_shuttle(cam)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("layer", ["block5_conv3", "block4_conv2"])
-@pytest.mark.parametrize("key", GRADIENT)
-def test_vgg16_equals_stock(vgg16_random, chelsea, key, layer):
-    assert_stock(vgg16_random, chelsea, key, layer, int(vgg16_random.predict(chelsea).argmax()))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("layer", ["block5_conv3", "block4_conv2"])
-def test_vgg16_scorecam_of_16_channels_equals_stock(vgg16_random, chelsea, layer):
+def test_vgg16_scorecam_of_4_channels_equals_stock(vgg16_random, chelsea, layer):
     index = int(vgg16_random.predict(chelsea).argmax())
-    cam = explain(vgg16_random, chelsea, ("faster_scorecam",), index, layer, 16).cams["faster_scorecam"]
-    expected = stock(vgg16_random.model, "faster_scorecam", vgg16_random.preprocess(chelsea), index, layer, 16)
+    cam = explain(vgg16_random, chelsea, ("faster_scorecam",), index, layer, 4).cams["faster_scorecam"]
+    expected = stock(vgg16_random.model, "faster_scorecam", vgg16_random.preprocess(chelsea), index, layer, 4)
     np.testing.assert_allclose(cam.map, expected, atol=EXACT, rtol=0)
     assert expected.max() > 0.9
 
@@ -204,7 +240,7 @@ def test_all_activations_zero_is_a_map_of_zeros(quarters):
         assert cam.complete
         assert cam.all_zero
         assert cam.forward_passes == 1
-    assert [cams[key].channels_total for key in CHANNEL] == [0, 0]
+    assert {cams[key].channels_total for key in SCORECAM} == {0}
 
 
 @pytest.mark.parametrize("key", GRADIENT)
@@ -276,41 +312,34 @@ def test_a_layer_of_one_cell(tiny):
     image = np.random.default_rng(0).integers(100, 150, (48, 40, 3), np.uint8)
     cams = explain(classifier, image, class_index=7, max_n=2).cams
     for key, cam in cams.items():
-        expected = stock(
-            model, key, classifier.preprocess(image), 7, "cell", 2 if key == "faster_scorecam" else None, **RAW
-        )
+        expected = stock(model, key, classifier.preprocess(image), 7, "cell", taken(key, 6, 2), **RAW)
         np.testing.assert_allclose(cam.raw, expected, rtol=1e-4, atol=1e-7)
         np.testing.assert_array_equal(cam.map, np.zeros((48, 40)))
 
 
-@pytest.mark.parametrize(
-    ("name", "methods"),
-    [("astronaut.jpg", ("gradcam",)), pytest.param("astronaut.png", ("gradcam", "scorecam"), marks=pytest.mark.slow)],
-)
-def test_the_shuttle_is_found(lite0, name, methods):
-    """Class 812 in the astronaut's picture is in the right third, upper half; with softmax taken twice it is missed."""
+@pytest.mark.parametrize("name", ["astronaut.jpg", "astronaut.png"])
+def test_grad_cam_finds_the_shuttle(lite0, name):
     from test_classifier import in_wheel
 
     from camkit import open_picture
 
     image = example("astronaut") if name.endswith("jpg") else open_picture(in_wheel(name))
-    cams = explain(lite0, image, methods, class_index=812).cams
-    assert tuple(cams) == methods
-    for key, cam in cams.items():
-        row, column = np.unravel_index(cam.map.argmax(), cam.map.shape)
-        assert row < 224 / 2, key
-        assert column >= 224 * 2 / 3, key
+    assert_shuttle(explain(lite0, image, ("gradcam",), class_index=812).cams["gradcam"])
+
+
+def assert_shuttle(cam):
+    row, column = np.unravel_index(cam.map.argmax(), cam.map.shape)
+    assert row < 224 / 2
+    assert column >= 224 * 2 / 3
 
 
 # The registry
 
 
 def test_every_entry_is_whole():
-    from pkgutil import resolve_name
-
     from tf_keras_vis import ModelVisualization
 
-    assert list(METHODS) == ["gradcam", "gradcam_plus_plus", "faster_scorecam", "scorecam"]
+    assert {"gradcam", "gradcam_plus_plus", "faster_scorecam", "scorecam"} <= set(METHODS)
     for key, method in METHODS.items():
         assert method.key == key
         assert issubclass(resolve_name(method.visualizer), ModelVisualization)
