@@ -1,4 +1,4 @@
-"""The zip with everything in an explanation, out and in."""
+"""The zip with everything in an explanation, out and in: picture, overlays, maps, and the rest as JSON."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ def write_bundle(
     versions: Mapping[str, str] | None = None,
     extra: Mapping[str, bytes] | None = None,
 ) -> None:
-    """Writes one zip to a path or binary file: picture and overlays (PNG), raw and expanded maps (NPZ), settings, class, probabilities, costs and
-    library `versions` (JSON), and any `extra` files by name. `load_bundle` reads it back."""
+    """Writes one zip to a path or binary file: picture and overlays (PNG), raw and expanded maps (NPZ), settings,
+    class, probabilities, costs and library `versions` (JSON), and any `extra` files by name. `load_bundle` reads it
+    back."""
     settings = explanation.to_json() | {"alpha": alpha, "colormap": colormap, "versions": dict(versions or {})}
     files = {
         "explanation.json": json.dumps(settings, indent=1).encode(),

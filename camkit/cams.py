@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from pkgutil import resolve_name
+from typing import Any
 
 import keras
 import numpy as np
@@ -44,7 +45,8 @@ class PrecomputedLayer(keras.layers.Layer):
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.classes = classes
-        self.logits = self.gradients = None
+        self.logits: Any = None
+        self.gradients: Any = None
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.classes)
@@ -225,7 +227,7 @@ def scorecam_cams(
     meter: Meter,
 ) -> Iterator[dict[str, Cam]]:
     """After each block of one run the maps of all Score-CAM methods that the block served, by method key."""
-    wanted = {method.key: method.channels(activations.shape[-1], max_n) for method in methods}
+    wanted = {method.key: method.takes(activations.shape[-1], max_n) for method in methods}
     blocks = scorecam_blocks(
         classifier, methods[-1], inputs, activations, class_index, target_layer, sorted(wanted.values()), meter
     )

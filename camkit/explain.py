@@ -58,13 +58,9 @@ def explain_stream(
     channels = classifier.channels(layer)
     if isinstance(max_n, bool) or not isinstance(max_n, (int, np.integer)) or not 1 <= max_n <= channels:
         raise InputError(f"max_n is {max_n}: it must be a whole number from 1 to {channels}, the channels of {layer}.")
-    index = (
-        None
-        if class_index is None
-        else class_at(int(class_index) if isinstance(class_index, np.integer) else class_index).index
-    )
-    keys = check_methods(methods)
-    return _stream(classifier, to_rgb(image), keys, index, layer, int(max_n))
+    if class_index is not None:
+        class_index = class_at(int(class_index) if isinstance(class_index, np.integer) else class_index).index
+    return _stream(classifier, to_rgb(image), check_methods(methods), class_index, layer, int(max_n))
 
 
 def map_of_inputs(
@@ -87,8 +83,8 @@ def map_of_inputs(
 
 @dataclass(frozen=True)
 class Contrast:
-    """Two maps on one scale and their difference: `first` and `second` (224, 224) float32 in [0, 1], divided by the larger
-    one's maximum; `difference` = first - second, in [-1, 1]."""
+    """Two maps on one scale and their difference: `first` and `second` (height, width) float32 in [0, 1], divided by
+    the larger one's maximum; `difference` = first - second, in [-1, 1]."""
 
     first: np.ndarray
     second: np.ndarray

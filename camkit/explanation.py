@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,10 +21,12 @@ class Prediction:
 class Cam:
     """One method's map and what it cost.
 
-    `raw` (h, w) float32 >= 0 at the target layer's resolution, not normalised; `map` (224, 224) float32 in [0, 1] as the
-    stock tf-keras-vis visualizer returns it. `seconds`, `forward_passes` and `backward_passes` are what this method takes
-    by itself: a pass that several methods share is measured once and counted for each. `channels` of `channels_total`
-    have gone into the map; it is final when `complete`, and a valid map of those channels before.
+    raw: (h, w) float32 >= 0 at the target layer's resolution, not normalised.
+    map: (height, width) of the model's input, float32 in [0, 1], as the stock tf-keras-vis visualizer returns it.
+    seconds, forward_passes, backward_passes: what this method takes by itself; a pass that several methods share is
+    measured once and counted for each.
+    channels of channels_total have gone into the map; it is final when `complete`, and a valid map of those channels
+    before. seconds_left: until then, extrapolated.
     """
 
     method: str
@@ -45,17 +47,17 @@ class Cam:
 
     def to_json(self) -> dict:
         """Everything but the two maps, as JSON can hold it."""
-        return {
-            **asdict(replace(self, raw=None, map=None)),
-            "all_zero": self.all_zero,
-            "raw_shape": list(self.raw.shape),
-        }
+        values = vars(self) | {"raw": None, "map": None}
+        return values | {"all_zero": self.all_zero, "raw_shape": list(self.raw.shape)}
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What is known after a step: `image` (H, W, 3) uint8 RGB as given, the class explained and its probability, the ten
-    top classes best first, and by method key the maps so far. `seconds` is wall time since the start."""
+    """What is known after a step.
+
+    image: (H, W, 3) uint8 RGB as given. probability: of the class explained. predictions: the ten top classes, best
+    first. cams: by method key the maps so far. seconds: wall time since the start.
+    """
 
     image: np.ndarray
     model: str
@@ -77,10 +79,10 @@ class Explanation:
     def to_json(self) -> dict:
         """Everything but the picture and the maps, as JSON can hold it."""
         height, width = self.image.shape[:2]
-        cams = {key: cam.to_json() for key, cam in self.cams.items()}
-        return {
-            **asdict(replace(self, image=None, cams={})),
-            "complete": self.complete,
+        return vars(self) | {
+            "image": None,
             "image_size": [width, height],
-            "cams": cams,
+            "complete": self.complete,
+            "predictions": [vars(prediction) for prediction in self.predictions],
+            "cams": {key: cam.to_json() for key, cam in self.cams.items()},
         }

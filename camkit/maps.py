@@ -1,4 +1,8 @@
-"""Arithmetic and colours of maps: expand, normalise, heatmap, overlay, encode."""
+"""Arithmetic and colours of maps: softmax, expansion, heatmap, overlay, and pictures as bytes.
+
+Pictures are (H, W, 3) uint8 RGB, maps (h, w) float32 in [0, 1] of any size: a map is brought onto the picture's own
+size and aspect ratio. Knows neither models nor methods.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ def colors(colormap: str) -> np.ndarray:
 
 
 def tables() -> dict[str, str]:
-    """Every colour table as base64 of its 768 bytes, and "difference" (128 is zero), for `browser/panels.js`."""
+    """Every colour table as base64 of its 768 bytes, and "difference" (128 is zero), for `web/panels.js`."""
     scales = COLORMAPS | {"difference": DIFFERENCE}
     return {key: base64.b64encode(_table(scale).tobytes()).decode() for key, scale in scales.items()}
 
@@ -39,8 +43,8 @@ def _table(scale: str) -> np.ndarray:
 
 
 def fit(cam_map: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """The map at the picture's size, (H, W) float32 in [0, 1]: bilinear with half-pixel centres, the way back from how the
-    picture was resized for the model."""
+    """The map at the picture's size, (H, W) float32 in [0, 1]: bilinear with half-pixel centres, the way back from how
+    the picture was resized for the model."""
     height, width = image.shape[:2]
     resized = Image.fromarray(cam_map.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
     return np.clip(np.asarray(resized), 0, 1)
@@ -56,7 +60,7 @@ def overlay(image: np.ndarray, cam_map: np.ndarray, alpha: float = ALPHA, colorm
     if not 0 <= alpha <= 1:
         raise InputError(f"alpha is {alpha}: it must be a number from 0 (picture only) to 1 (heatmap only).")
     colored = heatmap(fit(cam_map, image), colormap)
-    return np.uint8(np.rint(image * (1.0 - alpha) + colored * float(alpha)))
+    return np.rint(image * (1.0 - alpha) + colored * float(alpha)).astype(np.uint8)
 
 
 def encode(image: np.ndarray, kind: str = "PNG", **options) -> bytes:
@@ -73,7 +77,7 @@ def data_url(image: np.ndarray, kind: str = "PNG", **options) -> str:
 
 def grey(cam_map: np.ndarray) -> np.ndarray:
     """(h, w) map in [0, 1] -> (h, w) uint8."""
-    return np.uint8(np.rint(cam_map * 255))
+    return np.rint(cam_map * 255).astype(np.uint8)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""The METHODS registry: one entry a visualizer of tf-keras-vis, pure data."""
+"""The METHODS registry: one entry a visualizer of tf-keras-vis, pure data that imports no library.
+
+An entry is all that a new method needs: the page, the API, the studies and the tests read this registry.
+"""
 
 from __future__ import annotations
 
@@ -8,77 +11,91 @@ from dataclasses import dataclass
 from .errors import InputError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Method:
-    """One entry of METHODS. `visualizer` is where tf-keras-vis keeps the class; `channels(C, max_n)` says how many
-    channels a Score-CAM run takes and is None for methods that read one gradient instead."""
+    """One entry of METHODS.
+
+    summary: how it works, one line. formula: what is computed, in LaTeX. differs: from the paper, as tf-keras-vis
+    computes it. visualizer: where tf-keras-vis keeps the class. channels: (C, max_n) -> how many channels a Score-CAM
+    run takes; None for methods that read one gradient instead. traceable: the visualizer's code runs inside a
+    tf.function (stock Gradcam's calls NumPy and does not).
+    """
 
     key: str
     name: str
-    summary: str  # how it works, one line
-    formula: str  # what is computed, in LaTeX
-    differs: str  # from the paper, as tf-keras-vis computes it
+    summary: str
+    formula: str
+    differs: str
     paper: str
     url: str
     visualizer: str
     channels: Callable[[int, int], int] | None = None
-    traceable: bool = False  # the visualizer's code runs inside a tf.function; stock Gradcam's calls NumPy and does not
+    traceable: bool = False
 
     @property
     def uses_gradient(self) -> bool:
         return self.channels is None
+
+    def takes(self, count: int, max_n: int) -> int:
+        """How many of a layer's `count` channels a run takes: all for a gradient method."""
+        return count if self.channels is None else self.channels(count, max_n)
 
 
 METHODS: dict[str, Method] = {
     method.key: method
     for method in (
         Method(
-            "gradcam",
-            "Grad-CAM",
-            "Adds up the layer's channels, each weighted by its mean gradient.",
-            r"\mathrm{ReLU}\Big(\sum_k \alpha_k A^k\Big),\quad \alpha_k = \frac{1}{hw}\sum_{i,j}\frac{\partial y^c}{\partial A^k_{ij}}",
-            "Computed as in the paper.",
-            "Selvaraju et al. 2017, Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization",
-            "https://arxiv.org/abs/1610.02391",
-            "tf_keras_vis.gradcam:Gradcam",
+            key="gradcam",
+            name="Grad-CAM",
+            summary="Adds up the layer's channels, each weighted by its mean gradient.",
+            formula=r"\mathrm{ReLU}\Big(\sum_k \alpha_k A^k\Big),\quad "
+            r"\alpha_k = \frac{1}{hw}\sum_{i,j}\frac{\partial y^c}{\partial A^k_{ij}}",
+            differs="Computed as in the paper.",
+            paper="Selvaraju et al. 2017, Grad-CAM: Visual Explanations from Deep Networks via Gradient-based "
+            "Localization",
+            url="https://arxiv.org/abs/1610.02391",
+            visualizer="tf_keras_vis.gradcam:Gradcam",
         ),
         Method(
-            "gradcam_plus_plus",
-            "Grad-CAM++",
-            "Like Grad-CAM, but each position's positive gradient counts by its share.",
-            r"\mathrm{ReLU}\Big(\sum_k w_k A^k\Big),\quad w_k = \sum_{i,j} \frac{\alpha^k_{ij}}{\sum_{a,b}\alpha^k_{ab}}"
+            key="gradcam_plus_plus",
+            name="Grad-CAM++",
+            summary="Like Grad-CAM, but each position's positive gradient counts by its share.",
+            formula=r"\mathrm{ReLU}\Big(\sum_k w_k A^k\Big),\quad "
+            r"w_k = \sum_{i,j} \frac{\alpha^k_{ij}}{\sum_{a,b}\alpha^k_{ab}}"
             r"\,\mathrm{ReLU}\Big(e^{y^c}\,g^k_{ij}\Big),\quad "
             r"\alpha^k_{ij} = \frac{(g^k_{ij})^2}{2 (g^k_{ij})^2 + (g^k_{ij})^3 \sum_{a,b} A^k_{ab}},\quad "
             r"g^k_{ij} = \frac{\partial y^c}{\partial A^k_{ij}}",
-            "tf-keras-vis divides by the sum of all alphas; the authors' code sums only those with a positive gradient. The "
-            "paper does not divide. A score above 60 is lowered to 60 before the exponential, which would overflow.",
-            "Chattopadhay et al. 2018, Grad-CAM++: Improved Visual Explanations for Deep Convolutional Networks",
-            "https://arxiv.org/abs/1710.11063",
-            "tf_keras_vis.gradcam_plus_plus:GradcamPlusPlus",
+            differs="tf-keras-vis divides by the sum of all alphas; the authors' code sums only those with a positive "
+            "gradient. The paper does not divide. A score above 60 is lowered to 60 before the exponential, which "
+            "would overflow.",
+            paper="Chattopadhay et al. 2018, Grad-CAM++: Improved Visual Explanations for Deep Convolutional Networks",
+            url="https://arxiv.org/abs/1710.11063",
+            visualizer="tf_keras_vis.gradcam_plus_plus:GradcamPlusPlus",
             traceable=True,
         ),
         Method(
-            "faster_scorecam",
-            "Faster Score-CAM",
-            "Score-CAM on the few channels that vary most over the picture.",
-            r"\mathrm{ReLU}\Big(\sum_{k \in K} p_c(x \circ H^k)\, A^k\Big),\quad "
+            key="faster_scorecam",
+            name="Faster Score-CAM",
+            summary="Score-CAM on the few channels that vary most over the picture.",
+            formula=r"\mathrm{ReLU}\Big(\sum_{k \in K} p_c(x \circ H^k)\, A^k\Big),\quad "
             r"K = \text{the } N \text{ channels of largest standard deviation}",
-            "Not from a paper: an idea by Tabayashi, published as code. Weights as in Score-CAM here.",
-            "tabayashi0117, Score-CAM (code), section Faster-Score-CAM",
-            "https://github.com/tabayashi0117/Score-CAM#faster-score-cam",
-            "tf_keras_vis.scorecam:Scorecam",
+            differs="Not from a paper: an idea by Tabayashi, published as code. Weights as in Score-CAM here.",
+            paper="tabayashi0117, Score-CAM (code), section Faster-Score-CAM",
+            url="https://github.com/tabayashi0117/Score-CAM#faster-score-cam",
+            visualizer="tf_keras_vis.scorecam:Scorecam",
             channels=lambda count, max_n: min(count, max_n),
         ),
         Method(
-            "scorecam",
-            "Score-CAM",
-            "Shows the model the picture through each channel; the answer is its weight.",
-            r"\mathrm{ReLU}\Big(\sum_k p_c(x \circ H^k)\, A^k\Big),\quad H^k = \mathrm{normalise}(\mathrm{expand}(A^k))",
-            "The weight is the class probability of the masked picture; the paper takes the rise of the score over a "
-            "baseline picture, then a softmax over channels.",
-            "Wang et al. 2020, Score-CAM: Score-Weighted Visual Explanations for Convolutional Neural Networks",
-            "https://arxiv.org/abs/1910.01279",
-            "tf_keras_vis.scorecam:Scorecam",
+            key="scorecam",
+            name="Score-CAM",
+            summary="Shows the model the picture through each channel; the answer is its weight.",
+            formula=r"\mathrm{ReLU}\Big(\sum_k p_c(x \circ H^k)\, A^k\Big),\quad "
+            r"H^k = \mathrm{normalise}(\mathrm{expand}(A^k))",
+            differs="The weight is the class probability of the masked picture; the paper takes the rise of the score "
+            "over a baseline picture, then a softmax over channels.",
+            paper="Wang et al. 2020, Score-CAM: Score-Weighted Visual Explanations for Convolutional Neural Networks",
+            url="https://arxiv.org/abs/1910.01279",
+            visualizer="tf_keras_vis.scorecam:Scorecam",
             channels=lambda count, max_n: count,
         ),
     )

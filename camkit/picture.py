@@ -142,4 +142,4 @@ def _to_8_bits(grey: np.ndarray) -> np.ndarray:
         low, high = 0.0, 255.0
     elif low >= 0 and high <= 65535:
         low, high = 0.0, 65535.0
-    return np.uint8(np.rint((grey.astype(np.float64) - low) * (255 / max(high - low, 1e-9))))
+    return np.rint((grey.astype(np.float64) - low) * (255 / max(high - low, 1e-9))).astype(np.uint8)

@@ -80,7 +80,7 @@ def lite0() -> Classifier:
 
 @pytest.fixture(scope="session")
 def server_url(tmp_path_factory):
-    """The address of the app, launched once in this process with the bundled classifier warm. Its `lite0` is the tests'."""
+    """The address of the app, launched once in this process with the bundled classifier, the tests' `lite0`, warm."""
     with pytest.MonkeyPatch.context() as session:
         for variable in [name for name in os.environ if name.startswith("CAMKIT_")]:
             session.delenv(variable)

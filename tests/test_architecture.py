@@ -1,85 +1,137 @@
-"""The design's import rules, read from the source and, for what `import camkit` loads, from a fresh interpreter."""
+"""The design's import rules, read from the source and, for what is loaded, from a fresh interpreter.
+
+Three wings, imports point down only: the engine (camkit/*.py), the evidence, the web; app.py on top.
+"""
 
 import ast
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 from conftest import ROOT
 
 import camkit
 
-MODULES = {path.stem: path for path in (ROOT / "camkit").glob("*.py")}
-# The engine, from its foundations up: each module may import those before it, never one after it.
-ENGINE = ("picture", "imagenet", "weights", "faithfulness", "models", "scorecam", "methods", "explain")
-STAND_ALONE = {"picture", "imagenet", "weights", "faithfulness"}  # of camkit they import nothing
+FILES = {path.relative_to(ROOT).as_posix(): path for path in (ROOT / "camkit").rglob("*.py")} | {
+    "app.py": ROOT / "app.py"
+}
+FLOORS = 8
+LONGEST = 450  # lines of a file
+# Who may import what, at any depth of a function. Everybody else may not.
+ONLY = {
+    "gradio": ("app.py", "camkit/web/"),
+    "gradio_client": ("app.py", "camkit/web/"),
+    "tensorflow": ("camkit/classifier.py", "camkit/cams.py"),
+    "keras": ("camkit/classifier.py", "camkit/cams.py", "camkit/models.py"),
+    "tf_keras_vis": ("camkit/cams.py",),
+    "plotly": ("camkit/evidence/", "camkit/maps.py"),
+    "scipy": ("camkit/evidence/",),
+    "pandas": ("camkit/evidence/",),
+    "jinja2": ("camkit/evidence/",),
+}
+# The command line is the one file of camkit/*.py that stands above the evidence; __init__ hands out its registries.
+ABOVE_EVIDENCE = ("camkit/evaluate.py", "camkit/__init__.py")
 
 
-def imported(path):
-    """Every dotted module name that a file imports, at any depth; relative ones start with a dot."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def imported(name):
+    """(module as a dotted name, names taken from it) for every import in a file, at any depth."""
+    package = name.split("/")[:-1]
+    for node in ast.walk(ast.parse(FILES[name].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level and node.module is None:
-            yield from ("." + alias.name for alias in node.names)
+            yield from ((alias.name, ()) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield "." * node.level + node.module
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield module, tuple(alias.name for alias in node.names)
 
 
-def top(name):
-    return name.split(".")[0]
+@cache
+def inside(name):
+    """The project's own files that a file imports."""
+    found = set()
+    for module, names in imported(name):
+        for dotted in (module, *(f"{module}.{each}" for each in names)):
+            path = dotted.replace(".", "/")
+            found |= {path + ".py", path + "/__init__.py"} & set(FILES)
+        if names and all(f"{module.replace('.', '/')}/{each}.py" in FILES for each in names):
+            found.discard(
+                module.replace(".", "/") + "/__init__.py"
+            )  # `from . import x` asks the package for nothing else
+    return found - {name}
 
 
-@pytest.mark.parametrize("module", sorted(MODULES))
-def test_camkit_never_imports_gradio(module):
-    assert "gradio" not in {top(name) for name in imported(MODULES[module])}
+@cache
+def floor(name):
+    """1 for a file that imports none of ours, else one above the highest that it imports."""
+    return 1 + max((floor(below) for below in inside(name)), default=0)
 
 
-def test_the_page_imports_no_tensorflow():
-    page = ROOT / "app.py"
-    if not page.exists():
-        pytest.skip("app.py does not exist yet")
-    assert not {"tensorflow", "keras", "tf_keras_vis"} & {top(name) for name in imported(page)}
+@pytest.mark.parametrize("library", ONLY)
+def test_libraries_are_imported_where_they_may_be(library):
+    allowed = ONLY[library]
+    users = {name for name in FILES if library in {module.split(".")[0] for module, _ in imported(name)}}
+    assert users, f"nobody imports {library} any more: the rule can go"
+    assert {name for name in users if not name.startswith(allowed)} == set()
 
 
-def test_only_methods_knows_tf_keras_vis():
-    """By import or by name: `methods` gives the visualizers' names to resolve_name as text."""
-    assert "tf_keras_vis" in {top(name) for name in imported(MODULES["methods"])}
-    for path in [*MODULES.values(), *ROOT.glob("app.py")]:
-        if path != MODULES["methods"]:
-            texts = [
-                node.value
-                for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-                if isinstance(node, ast.Constant) and isinstance(node.value, str)
-            ]
-            assert "tf_keras_vis" not in {top(name) for name in imported(path)}, path.name
-            assert not [text for text in texts if text.startswith("tf_keras_vis.")], path.name
+def test_tf_keras_vis_is_named_in_its_registry_only():
+    """By import or by name: METHODS gives the visualizers' names as text."""
+    for name, path in FILES.items():
+        texts = [
+            node.value
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Constant)
+        ]
+        named = [text for text in texts if isinstance(text, str) and text.startswith("tf_keras_vis.")]
+        assert not named or name == "camkit/methods.py", name
 
 
-def inside(module):
-    """The modules of camkit that one of them imports."""
-    names = [name for name in imported(MODULES[module]) if name.startswith(".") or top(name) == "camkit"]
-    return {top(name.strip(".").removeprefix("camkit.")) for name in names} & set(MODULES)
-
-
-@pytest.mark.parametrize("module", ENGINE)
-def test_nothing_in_the_engine_points_back_up(module):
-    below = set() if module in STAND_ALONE else set(ENGINE[: ENGINE.index(module)])
-    assert inside(module) <= below
-
-
-def test_no_modules_import_each_other():
-    above = {module: inside(module) - {module} for module in MODULES if module != "__init__"}
-    left = dict(above)
-    while free := [module for module, needs in left.items() if not needs & set(left)]:
-        for module in free:
-            del left[module]
+def test_nothing_imports_in_a_circle_and_the_house_has_few_floors():
+    left = {name: inside(name) for name in FILES}
+    while free := [name for name, needs in left.items() if not needs & set(left)]:
+        for name in free:
+            del left[name]
     assert left == {}, f"these import each other in a circle: {sorted(left)}"
+    assert floor("app.py") <= FLOORS
+    assert max(map(floor, FILES)) <= FLOORS
 
 
-def test_import_camkit_loads_nothing_slow():
-    slow = ("tensorflow", "keras", "gradio", "scipy")
-    code = f"import sys, camkit; print(*(name for name in {slow} if name in sys.modules))"
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_no_wing_points_up(name):
+    if name == "app.py":
+        above = ("camkit/evaluate.py",)
+    elif name.startswith("camkit/web/"):
+        above = ("app.py", "camkit/evaluate.py")
+    elif name.startswith("camkit/evidence/") or name in ABOVE_EVIDENCE:
+        above = ("app.py", "camkit/web/", *ABOVE_EVIDENCE)
+    else:
+        above = ("app.py", "camkit/web/", "camkit/evidence/", *ABOVE_EVIDENCE)
+    assert {below for below in inside(name) if below.startswith(above)} == set()
+
+
+@pytest.mark.parametrize("name", sorted(name for name in FILES if name.startswith("camkit/web/")))
+def test_the_web_takes_names_from_where_they_live(name):
+    assert "camkit/__init__.py" not in inside(name)
+
+
+def test_tabs_do_not_import_each_other():
+    tabs = {name for name in FILES if name.endswith("_tab.py")}
+    assert tabs
+    assert {(name, other) for name in tabs for other in inside(name) & tabs} == set()
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_no_file_is_too_long(name):
+    assert len(FILES[name].read_text(encoding="utf-8").splitlines()) <= (80 if name == "app.py" else LONGEST)
+
+
+@pytest.mark.parametrize(
+    ("module", "slow"),
+    [("camkit", ("tensorflow", "keras", "gradio", "scipy", "plotly")), ("app", ("tensorflow", "keras"))],
+)
+def test_an_import_loads_nothing_slow(module, slow):
+    code = f"import sys, {module}; print(*(name for name in {slow} if name in sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
     )

@@ -14,6 +14,8 @@ from camkit.cams import finish, gradient_cam
 from camkit.classifier import Classifier
 from camkit.methods import check_methods
 
+pytestmark = pytest.mark.numeric
+
 RAW = {"expand_cam": False, "normalize_cam": False}
 EXACT = 1e-4
 DEFAULT_N = 10  # Faster Score-CAM's channels
@@ -43,10 +45,10 @@ def taken(key, count, max_n):
     return None if channels is None or channels(count, max_n) == count else channels(count, max_n)
 
 
-# Parity with stock tf-keras-vis. A network of random weights is ill-conditioned: Grad-CAM++ divides by 2 + gradient x sum
-# of activations, and near a zero of that stock itself moves by 2e-3 from one CPU's arithmetic to another's. So the gradient
-# methods' formulas are tested on numbers away from it, the same for stock and for us; the passes that make such numbers on
-# their own (test_classifier); and the whole on the trained classifier.
+# Parity with stock tf-keras-vis. A network of random weights is ill-conditioned: Grad-CAM++ divides by 2 + gradient x
+# sum of activations, and near a zero of that stock itself moves by 2e-3 from one CPU's arithmetic to another's. So the
+# gradient methods' formulas are tested on numbers away from it, the same for stock and for us; the passes that make
+# such numbers on their own (test_classifier); and the whole on the trained classifier.
 
 
 @pytest.mark.parametrize("shape", [(5, 3, 4), (7, 7, 1280), (14, 14, 512)], ids=str)

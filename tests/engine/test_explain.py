@@ -12,6 +12,8 @@ from PIL import Image
 from camkit import METHODS, Classifier, explain, explain_stream, top_predictions
 from camkit.explain import contrast
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.fixture
 def fresh(tiny):

@@ -10,6 +10,8 @@ from camkit import METHODS
 from camkit.cams import ranked_channels, scorecam_blocks
 from camkit.classifier import Classifier, Meter
 
+pytestmark = pytest.mark.numeric
+
 
 def run(classifier, image, layer, stops):
     """All progress of a run, and its meter."""
@@ -93,7 +95,7 @@ def test_weighing_in_parts_is_weighing_at_once(tiny, noise, monkeypatch):
 
 
 def cramped(classifier, room) -> list[int]:
-    """Makes the classifier's device hold `room` masked pictures; returns the list of the sizes asked for from now on."""
+    """Makes the classifier's device hold `room` masked pictures; returns the list of sizes asked for from now on."""
     import tensorflow as tf
 
     key, sizes = (classifier._make_masked, "late"), []
