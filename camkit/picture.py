@@ -1,11 +1,13 @@
 """Turns what a person brings (a file, bytes, any Pillow mode, an array) into an (H, W, 3) uint8 RGB picture.
 
-Owns the limits on size and format, checked before anything is decoded. Refuses everything else with one sentence.
+Owns the limits on size and format, checked before anything is decoded, and the number of pictures decoded at once.
+Refuses everything else with one sentence.
 """
 
 import io
 import os
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ MAX_BYTES = 20 * 1000 * 1000
 MAX_PIXELS = 25 * 1000 * 1000
 MAX_SIDE = 10_000
 MIN_SIDE = 8
+BAND = 256  # rows that are converted at once
 _UNREADABLE = (
     "The picture cannot be read: it is damaged or cut short, or it is not a picture. Use PNG, JPEG, WebP, GIF or TIFF."
 )
@@ -44,8 +47,16 @@ _DECODER_ERRORS = (
 )
 
 
-def open_picture(source: str | os.PathLike | bytes) -> np.ndarray:
+# A picture of 25 megapixels takes 100 MB while it is decoded, however small its file. Two threads of their own bound
+# that, and give back what they took: memory that many threads free stays scattered over their heaps.
+_decoders = ThreadPoolExecutor(max_workers=2, thread_name_prefix="decoder")
+
+
+def open_picture(source: str | os.PathLike | bytes, longest: int | None = None) -> np.ndarray:
     """Reads a picture file (path or its bytes): first frame, EXIF rotation applied, alpha over white.
+
+    `longest` reduces a larger picture to so many pixels on its longer side, already while it is decoded where the
+    format allows that; None keeps every pixel.
 
     Returns (H, W, 3) uint8 RGB. Raises InputError with one sentence when it is larger than 20 MB, 25 megapixels or
     10,000 pixels a side, smaller than 8 pixels a side, of another format than PNG, JPEG, WebP, GIF or TIFF, or damaged.
@@ -65,8 +76,7 @@ def open_picture(source: str | os.PathLike | bytes) -> np.ndarray:
             raise InputError(_UNREADABLE) from error
         check_size(*size)
         try:
-            image.load()
-            return _from_pillow(image)
+            return _decoders.submit(_decoded, image, longest).result()
         except _DECODER_ERRORS as error:
             raise InputError(_UNREADABLE) from error
 
@@ -79,7 +89,7 @@ def to_rgb(image) -> np.ndarray:
     if isinstance(image, Image.Image):
         check_size(*image.size)
         try:
-            return _from_pillow(image)
+            return _rgb(ImageOps.exif_transpose(image))
         except _DECODER_ERRORS as error:
             raise InputError(_UNREADABLE) from error
     if not isinstance(image, np.ndarray):
@@ -117,16 +127,37 @@ def _read(path: Path) -> bytes:
         raise InputError("The picture file cannot be opened: it does not exist or may not be read.") from error
 
 
-def _from_pillow(image: Image.Image) -> np.ndarray:
-    image = ImageOps.exif_transpose(image)
+def _decoded(image: Image.Image, longest: int | None) -> np.ndarray:
+    if longest is not None:
+        image.draft("RGB", (longest, longest))  # a JPEG is decoded at a half, a quarter or an eighth
+    ImageOps.exif_transpose(image, in_place=True)
+    return _rgb(image, longest)
+
+
+def _rgb(image: Image.Image, longest: int | None = None) -> np.ndarray:
     if image.mode.startswith("I") or image.mode == "F":
-        return np.stack([_to_8_bits(np.asarray(image))] * 3, axis=-1)
+        image = Image.fromarray(_to_8_bits(np.asarray(image)))
+    width, height = image.size
+    if longest is None or max(width, height) <= longest:
+        return np.array(_converted(image))
+    # Band by band: as RGB a whole picture can have 32 times the bytes that it has in its own mode.
+    factor = max(width, height) // longest
+    reduced = Image.new("RGB", (-(-width // factor), -(-height // factor)))
+    for top in range(0, height, BAND * factor):
+        band = image.crop((0, top, width, min(height, top + BAND * factor)))
+        reduced.paste(_converted(band).reduce(factor), (0, top // factor))
+    reduced.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    return np.array(reduced)
+
+
+def _converted(image: Image.Image) -> Image.Image:
+    """Any mode of 8 bits or fewer -> RGB, alpha over white."""
     if image.mode == "La":  # Pillow converts it to nothing else
         image = image.convert("LA")
     if image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.array(image.convert("RGB"))
+    return image.convert("RGB")
 
 
 def _to_8_bits(grey: np.ndarray) -> np.ndarray:
@@ -142,4 +173,8 @@ def _to_8_bits(grey: np.ndarray) -> np.ndarray:
         low, high = 0.0, 255.0
     elif low >= 0 and high <= 65535:
         low, high = 0.0, 65535.0
-    return np.rint((grey.astype(np.float64) - low) * (255 / max(high - low, 1e-9))).astype(np.uint8)
+    found = np.empty(grey.shape, np.uint8)
+    for top in range(0, len(grey), BAND):  # in float64 a whole picture would have eight times its bytes
+        band = grey[top : top + BAND].astype(np.float64)
+        found[top : top + BAND] = np.rint((band - low) * (255 / max(high - low, 1e-9)))
+    return found

@@ -1,9 +1,11 @@
 """What becomes an (H, W, 3) uint8 RGB picture and how, and what is refused in which words."""
 
 import io
+import threading
 
 import numpy as np
 import pytest
+from conftest import LIMIT, together
 from PIL import Image
 
 from camkit import picture
@@ -37,10 +39,11 @@ UNREADABLE = (
 )
 
 
-def red_and_blue(mode):
-    """A 16 x 12 picture in `mode`, its left half red and its right half blue, or what the mode makes of them."""
-    image = Image.new("RGB", (16, 12), (255, 0, 0))
-    image.paste((0, 0, 255), (8, 0, 16, 12))
+def red_and_blue(mode, scale=1):
+    """A 16 x 12 picture, or `scale` times that, in `mode`: its left half red and its right half blue, or what the mode
+    makes of them."""
+    image = Image.new("RGB", (16 * scale, 12 * scale), (255, 0, 0))
+    image.paste((0, 0, 255), (8 * scale, 0, 16 * scale, 12 * scale))
     if mode == "P":
         return image.quantize(2)
     if mode in ("PA", "La", "I;16L"):
@@ -281,3 +284,55 @@ def test_an_empty_file_and_a_missing_one(tmp_path):
         open_picture(tmp_path / "none.png")
     with pytest.raises(ValueError, match=r"^The picture file cannot be opened"):
         open_picture(tmp_path)
+
+
+# Reduced while decoding
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_reduced_picture_is_the_thumbnail_of_the_whole(mode):
+    image = red_and_blue(mode, scale=120)  # 1920 x 1440: two bands
+    whole = Image.fromarray(to_rgb(image))
+    whole.thumbnail((300, 300), Image.Resampling.LANCZOS)
+    found = picture._rgb(image, longest=300)
+    assert found.shape == (225, 300, 3) == np.asarray(whole).shape
+    coarse = (np.asarray(each.reduce(15), int) for each in (Image.fromarray(found), whole))  # two filters, one picture
+    assert np.abs(np.subtract(*coarse)).max() <= 4
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_a_file_is_reduced_to_the_longest_side_and_turned(kind):
+    image = red_and_blue("RGB", scale=100)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter, clockwise
+    found = open_picture(file(image, kind, exif=exif), longest=400)
+    assert found.shape == (400, 300, 3)
+    assert np.abs(found[:180].astype(int) - (255, 0, 0)).max() < 12  # the left half is the upper one now
+    assert np.abs(found[220:].astype(int) - (0, 0, 255)).max() < 12
+
+
+def test_a_picture_within_the_longest_side_keeps_every_pixel():
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8))
+    np.testing.assert_array_equal(open_picture(file(image), longest=80), np.asarray(image))
+
+
+def test_few_pictures_are_decoded_at_once(monkeypatch):
+    """Four threads ask; never more than two are inside the decoder, and two are."""
+    inside, most, guard, met = 0, 0, threading.Lock(), threading.Barrier(2)
+    original = picture._decoded
+
+    def decode(*arguments):
+        nonlocal inside, most
+        with guard:
+            inside += 1
+            most = max(most, inside)
+        met.wait(LIMIT)
+        result = original(*arguments)
+        with guard:
+            inside -= 1
+        return result
+
+    monkeypatch.setattr(picture, "_decoded", decode)
+    data = file(red_and_blue("RGB"))
+    together(*[lambda: open_picture(data)] * 4)
+    assert (most, inside) == (2, 0)
