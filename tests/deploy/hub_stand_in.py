@@ -110,7 +110,7 @@ class Hub:
     """The stand-in; `with Hub(app) as hub` serves it at `hub.url`.
 
     Attributes to set before a deployment: `refusals` ("POST /path" -> status), `build` (the stages after each commit),
-    `logs` ("build" or "run" -> lines), `faults` ("GET /path" -> number of answers 502 to give first).
+    `logs` ("build" or "run" -> lines), `faults` ("GET /path" -> number of answers 502 to give once there is a commit).
     """
 
     TOKEN = "hf_" + "Secret" * 6
@@ -144,6 +144,7 @@ class Hub:
         repository = self.repositories[kind, name] = Repository(kind, name, **state)
         for path, content in files.items():
             repository.put(path, content)
+            self.large[repository.files[path].sha256] = content
         return repository
 
     def made(self, *methods: str) -> list[str]:
@@ -153,7 +154,7 @@ class Hub:
     def answer(self, request: Request) -> Answer:
         with self.lock:
             self.requests.append(request)
-            if self.faults.get(str(request), 0):
+            if self.faults.get(str(request), 0) and any(one.commits for one in self.repositories.values()):
                 self.faults[str(request)] -= 1
                 return Answer({"error": "Bad Gateway"}, 502)
             if str(request) in self.refusals:
@@ -209,11 +210,12 @@ class Hub:
         return Answer({"errors": [], "warnings": []})
 
     def _preupload(self, repository: Repository, request: Request) -> Answer:
-        modes = {True: "lfs", False: "regular"}
-        files = [
-            {"path": file["path"], "shouldIgnore": False, "uploadMode": modes[is_large(file["path"], file["size"])]}
-            for file in request.body["files"]
-        ]
+        files = []
+        for file in request.body["files"]:
+            mode = "lfs" if is_large(file["path"], file["size"]) else "regular"
+            files.append({"path": file["path"], "shouldIgnore": False, "uploadMode": mode})
+            if stored := repository.files.get(file["path"]):
+                files[-1]["oid"] = stored.sha256 if stored.large else stored.oid
         return Answer({"files": files})
 
     def _large_batch(self, repository: Repository, request: Request) -> Answer:
@@ -252,7 +254,7 @@ class Hub:
 
     # How a Space runs
 
-    def _space(self, repository: Repository, request: Request) -> Answer:
+    def _describe(self, repository: Repository, request: Request) -> Answer:
         card = {"id": repository.name, "private": repository.private, "sha": repository.head, "host": self.app.url}
         return Answer(card | {"sdk": "gradio", "subdomain": repository.name.replace("/", "-")})
 
@@ -315,7 +317,7 @@ ROUTES = [
     ("POST", rf"/(?:(?P<kind>spaces)/)?{NAME}\.git/info/lfs/objects/batch", _in_repository(Hub._large_batch)),
     ("PUT", r"/large/(?P<oid>[0-9a-f]{64})", Hub._put_large),
     ("HEAD GET", rf"/{NAME}/resolve/[0-9a-f]+/(?P<path>.+)", _in_repository(Hub._resolve)),
-    ("GET", SPACE, _in_repository(Hub._space)),
+    ("GET", rf"{API}(?:/revision/main)?", _in_repository(Hub._describe)),
     ("GET", rf"{SPACE}/runtime", _in_repository(Hub._runtime)),
     ("POST", rf"{SPACE}/hardware", _in_repository(Hub._hardware)),
     ("POST", rf"{SPACE}/sleeptime", _in_repository(Hub._sleep_time)),

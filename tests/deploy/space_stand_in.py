@@ -54,7 +54,7 @@ with gr.Blocks() as demo:
     told = [gr.Image(type="filepath"), gr.JSON(), gr.File()]
     button, facts = gr.Button(), gr.JSON()
     button.click(explain, asked, told, api_name="explain")
-    button.click(info, None, facts, api_name="info")
+    button.click(info, None, facts, api_name="info", queue=False)
 
 if __name__ == "__main__":
     _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")

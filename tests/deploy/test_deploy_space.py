@@ -4,107 +4,32 @@ Each test looks at the requests that were made, at the exit status and at what w
 """
 
 import hashlib
-import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import deploy_space
 import pytest
+import test_space_files as sample
 from hub_stand_in import FRESH_FILES, LARGE, Hub, SpaceApp
-from PIL import Image
+from huggingface_hub import ModelCard, SpaceCard
+from test_space_files import REVISION, WEIGHTS_CONTENT, WEIGHTS_FILE, write
 
-ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / ".github" / "deploy_space.py"
+SCRIPT = Path(__file__).resolve().parents[2] / ".github" / "deploy_space.py"
+
 SPACE, API = "someone/cams", "/api/spaces/someone/cams"
 WEIGHTS, MODEL_API = "someone/vgg16", "/api/models/someone/vgg16"
-WEIGHTS_CONTENT = b"the weights of VGG16, for a test"
-WEIGHTS_FILE = "vgg16_weights.h5"
-REVISION = "1" * 40
 GPU = ("--hardware", "t4-small")
+NET_SHA256 = hashlib.sha256(bytes(LARGE + 1)).hexdigest()  # of camkit/bundled/net.keras
 
-README = """---
-title: CAMs
-emoji: 🔥
-colorFrom: indigo
-colorTo: red
-sdk: gradio
-sdk_version: 6.31.0
-python_version: "3.11"
-app_file: app.py
-short_description: Where a classifier looked
-suggested_hardware: cpu-basic
----
-# CAMs
-"""
-REQUIREMENTS = "gradio==6.31.0\ntensorflow==2.21.0\npillow\n"
-CAMKIT_WEIGHTS = f"""
-from pathlib import Path
-
-
-class WeightsError(RuntimeError):
-    pass
-
-
-class VGG16_WEIGHTS:
-    filename, size = {WEIGHTS_FILE!r}, {len(WEIGHTS_CONTENT)}
-    md5 = {hashlib.md5(WEIGHTS_CONTENT).hexdigest()!r}
-
-    @staticmethod
-    def obtain():
-        path = Path(__file__).parents[1] / "downloaded"
-        if not path.exists():
-            raise WeightsError("The weights could not be downloaded.")
-        return path
-"""
-
-
-def load_script(path: Path = SCRIPT):
-    spec = importlib.util.spec_from_file_location("deploy_space", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-script = load_script()
+READING = ("GET", "HEAD", "POST /api/validate-yaml", f"POST {API}/preupload", f"POST {MODEL_API}/paths-info")
+READING += (f"POST /spaces/{SPACE}.git/info/lfs/objects/batch",)  # asks which large files the Hub lacks
 
 
 @pytest.fixture
 def project(tmp_path):
-    """A small repository with all that a deployment touches, among it a file that the Hub keeps outside git."""
-    root = tmp_path / "project"
-    files = {
-        "README.md": README,
-        "requirements.txt": REQUIREMENTS,
-        "app.py": "print('the app')\n",
-        "camkit/__init__.py": "",
-        "camkit/weights.py": CAMKIT_WEIGHTS,
-        "camkit/__pycache__/weights.cpython-311.pyc": "left by Python",
-        "camkit/bundled/LICENSE": "Apache 2.0\n",
-        "examples/SOURCES.md": "chelsea.jpg: scikit-image, CC0\n",
-        "examples/.hidden": "not for the Space",
-        ".github/pictures/SOURCES.md": "none yet\n",
-        "downloaded": WEIGHTS_CONTENT.decode(),
-        "tests/test_nothing.py": "not for the Space",
-    }
-    for name, text in files.items():
-        write(root / name, text)
-    write(root / "camkit/bundled/net.keras", bytes(LARGE + 1))
-    Image.new("RGB", (8, 8), "orange").save(root / "examples/chelsea.jpg")
-    write(root / ".github/deploy_space.py", SCRIPT.read_bytes())
-    return root
-
-
-STAGED = [
-    ".github/pictures/SOURCES.md", "README.md", "REVISION", "app.py", "camkit/__init__.py", "camkit/bundled/LICENSE", "camkit/bundled/net.keras",
-    "camkit/weights.py", "examples/SOURCES.md", "examples/chelsea.jpg", "requirements.txt",
-]  # fmt: skip
-
-
-def write(path: Path, content: str | bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return sample.build_project(tmp_path / "project")
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +68,7 @@ def deploy(project, hub, tmp_path):
         result = subprocess.run([*command, *patience, *arguments], env=settings, capture_output=True, text=True)
         result.text = result.stdout + result.stderr
         result.requests = [str(request) for request in hub.requests[seen:]]
-        result.changes = [request for request in result.requests if not request.startswith(("GET", "HEAD"))]
+        result.changes = [request for request in result.requests if not request.startswith(READING)]
         assert Hub.TOKEN not in result.text, "the token was printed"
         assert "Traceback" not in result.text, result.text
         return result
@@ -155,7 +80,7 @@ def deploy(project, hub, tmp_path):
 def served(hub, project, tmp_path):
     """The Space as a deployment to the free hardware leaves it, serving REVISION."""
     folder = tmp_path / "served"
-    names = script.stage(project, folder, revision=REVISION, hardware="cpu-basic")
+    names = deploy_space.stage(project, folder, revision=REVISION, hardware="cpu-basic")
     files = {name: (folder / name).read_bytes() for name in names}
     hub.app.say(revision=REVISION)
     return hub.add("spaces", SPACE, FRESH_FILES | files, hardware="cpu-basic", stage="RUNNING")
@@ -173,7 +98,7 @@ def test_the_first_deployment_creates_uploads_and_proves(hub, deploy):
     assert result.returncode == 0, result.text
     space = hub.repositories["spaces", SPACE]
     (commit,) = space.commits
-    assert sorted(space.files) == sorted([*STAGED, ".gitattributes"])
+    assert sorted(space.files) == sorted([*sample.STAGED, ".gitattributes"])
     assert ("lfsFile", "camkit/bundled/net.keras") in operations(commit)
     assert ("file", "camkit/weights.py") in operations(commit)
     assert space.files["REVISION"].content.decode() == REVISION + "\n"
@@ -184,22 +109,12 @@ def test_the_first_deployment_creates_uploads_and_proves(hub, deploy):
     assert "Smoke test passed: tabby" in result.stdout and hub.app.log("explain") == ["gradcam vgg16"]
 
 
-def test_every_change_is_in_the_dry_run(hub, deploy):
-    promised = deploy(*GPU, "--weights-repo", WEIGHTS, "--dry-run").stdout
-    result = deploy(*GPU, "--weights-repo", WEIGHTS)
-    assert result.returncode == 0, result.text
-    uploads = [request for request in result.changes if request.startswith("PUT /large/")]
-    assert len(uploads) == 2, "the bundled classifier and the weights"
-    for request in set(result.changes) - set(uploads):
-        assert request.split()[1] in promised, f"{request} is not announced"
-
-
 def test_a_second_deployment_of_the_same_commit_changes_nothing(hub, deploy):
     first = deploy(*GPU, "--weights-repo", WEIGHTS)
     assert first.returncode == 0, first.text
     again = deploy(*GPU, "--weights-repo", WEIGHTS)
     assert again.returncode == 0, again.text
-    assert again.changes == [f"POST {MODEL_API}/paths-info/main"] * 2
+    assert again.changes == []
     assert not [request for request in again.requests if "/resolve/" in request], "the weights are not read again"
     assert "no commit" in again.stdout
 
@@ -223,21 +138,13 @@ def test_changed_and_removed_files_make_one_commit(served, project, deploy):
     assert ".gitattributes" in served.files
 
 
-def test_an_existing_space_gets_other_hardware_before_its_files(hub, deploy):
-    space = hub.add("spaces", SPACE, FRESH_FILES, hardware="cpu-basic", stage="RUNNING")
+@pytest.mark.parametrize("hardware, asked", [("cpu-basic", "hardware"), ("t4-small", "sleeptime")])
+def test_an_existing_space_gets_what_differs_before_its_files(hub, deploy, hardware, asked):
+    space = hub.add("spaces", SPACE, FRESH_FILES, hardware=hardware, sleep_time=60, stage="RUNNING")
     result = deploy(*GPU)
     assert result.returncode == 0, result.text
     assert (space.hardware, space.sleep_time) == ("t4-small", 900)
-    assert result.changes.index(f"POST {API}/hardware") < result.changes.index(f"POST {API}/commit/main")
-    assert "POST /api/repos/create" not in result.changes
-
-
-def test_only_the_sleep_time_differs(hub, deploy):
-    space = hub.add("spaces", SPACE, FRESH_FILES, hardware="t4-small", sleep_time=60, stage="RUNNING")
-    result = deploy(*GPU)
-    assert result.returncode == 0, result.text
-    assert space.sleep_time == 900
-    assert f"POST {API}/sleeptime" in result.changes and f"POST {API}/hardware" not in result.changes
+    assert result.changes == [f"POST {API}/{asked}", f"PUT /large/{NET_SHA256}", f"POST {API}/commit/main"]
 
 
 def test_the_free_hardware_has_plain_tensorflow_and_no_sleep_time(hub, deploy):
@@ -246,7 +153,7 @@ def test_the_free_hardware_has_plain_tensorflow_and_no_sleep_time(hub, deploy):
     assert result.returncode == 0, result.text
     space = hub.repositories["spaces", SPACE]
     assert (space.hardware, space.sleep_time) == ("cpu-basic", None)
-    assert space.files["requirements.txt"].content.decode() == REQUIREMENTS
+    assert space.files["requirements.txt"].content.decode() == sample.REQUIREMENTS
 
 
 # The weights
@@ -260,32 +167,24 @@ def test_missing_weights_are_uploaded_once_and_pinned(hub, deploy):
     (commit,) = repository.commits
     assert operations(commit) == {("file", "README.md"), ("lfsFile", WEIGHTS_FILE)}
     pin = repository.files[WEIGHTS_FILE].commit
-    card = script.front_matter(space.files["README.md"].content.decode())
-    assert card["preload_from_hub"] == [f"{WEIGHTS} {WEIGHTS_FILE} {pin}"]
+    card = SpaceCard(space.files["README.md"].content.decode())
+    assert card.data["preload_from_hub"] == [f"{WEIGHTS} {WEIGHTS_FILE} {pin}"]
+    assert sample.README.split("---\n")[1].strip() in str(card).replace("'", '"') and card.text == "# CAMs\n"
     assert space.variables == {"CAMKIT_WEIGHTS_REPO": f"{WEIGHTS}@{pin}"}
-    check_weights_card(repository.files["README.md"].content.decode())
-
-
-def check_weights_card(card: str) -> None:
-    assert script.front_matter(card)["license"] == "cc-by-4.0"
+    card = repository.files["README.md"].content.decode()
+    assert ModelCard(card).data["license"] == "cc-by-4.0"
     for words in ("Karen Simonyan", "Andrew Zisserman", "Visual Geometry Group", "Keras Applications", "md5"):
         assert words in card
 
 
-def test_present_weights_are_checked_and_not_uploaded(hub, deploy):
-    repository = hub.add("models", WEIGHTS, {WEIGHTS_FILE: WEIGHTS_CONTENT, "README.md": b"theirs"})
+@pytest.mark.parametrize("card, commits", [({"README.md": b"theirs"}, []), ({}, [{("file", "README.md")}])])
+def test_present_weights_are_checked_and_at_most_get_a_card(hub, deploy, card, commits):
+    repository = hub.add("models", WEIGHTS, {WEIGHTS_FILE: WEIGHTS_CONTENT} | card)
     result = deploy("--weights-repo", WEIGHTS)
     assert result.returncode == 0, result.text
     pin = repository.files[WEIGHTS_FILE].commit
     assert f"GET /{WEIGHTS}/resolve/{pin}/{WEIGHTS_FILE}" in result.requests
-    assert repository.commits == []
-
-
-def test_present_weights_without_a_card_get_one(hub, deploy):
-    repository = hub.add("models", WEIGHTS, {WEIGHTS_FILE: WEIGHTS_CONTENT})
-    result = deploy("--weights-repo", WEIGHTS)
-    assert result.returncode == 0, result.text
-    assert [operations(commit) for commit in repository.commits] == [{("file", "README.md")}]
+    assert [operations(commit) for commit in repository.commits] == commits
 
 
 @pytest.mark.parametrize("content", [WEIGHTS_CONTENT[::-1], b"too short"], ids=["other content", "other size"])
@@ -359,6 +258,15 @@ def test_hardware_that_costs_is_refused_before_the_upload(hub, deploy, exists):
     assert result.returncode == 1
     assert "402" in result.stderr and "billing" in result.stderr
     assert result.changes == [f"POST {API}/hardware" if exists else "POST /api/repos/create"]
+
+
+def test_a_card_that_the_hub_does_not_accept_is_one_sentence(hub, deploy):
+    hub.refusals["POST /api/validate-yaml"] = 400
+    result = deploy()
+    assert (
+        result.returncode == 1 and "refused to commit to someone/cams: Invalid metadata in README.md" in result.stderr
+    )
+    assert hub.repositories["spaces", SPACE].commits == []
 
 
 def test_a_hub_that_is_down_is_one_sentence(deploy):
@@ -437,15 +345,7 @@ def test_a_space_that_has_every_file_is_started_again(served, deploy, stage, res
 def test_a_passing_fault_of_the_hub_is_waited_out(hub, deploy):
     hub.add("spaces", SPACE, FRESH_FILES, hardware="cpu-basic", stage="RUNNING")
     hub.build = ["BUILDING", "BUILDING", "RUNNING"]
-    commit = hub.repositories["spaces", SPACE].commits
-
-    class AfterCommit(dict):
-        """Faults begin once there is a commit: before it, a fault stops the deployment."""
-
-        def get(self, key, default=None):
-            return super().get(key, default) if commit else default
-
-    hub.faults = AfterCommit({f"GET {API}/runtime": 2})
+    hub.faults = {f"GET {API}/runtime": 2}
     result = deploy()
     assert result.returncode == 0, result.text
     assert "the Hub answers 502" in result.stdout
@@ -495,70 +395,27 @@ def test_the_dry_run_needs_no_token_and_no_network(hub, project, deploy):
     result = deploy(*GPU, "--weights-repo", WEIGHTS, "--dry-run", HF_TOKEN=None)
     assert result.returncode == 0, result.text
     assert result.requests == []
-    for name in STAGED:
+    for name in sample.STAGED:
         assert f"  {name}\n" in result.stdout
     assert f"{LARGE + 1:,}  camkit/bundled/net.keras" in result.stdout
     assert "sdk_version: 6.31.0" in result.stdout and f"{WEIGHTS} {WEIGHTS_FILE} COMMIT" in result.stdout
-    assert f"POST {API}/hardware" in result.stdout
+    assert f"{SPACE} (public) on t4-small, revision {REVISION}" in result.stdout
+    assert "sleeps after 900 s" in result.stdout and f"Weights: {WEIGHTS}" in result.stdout
     assert "tests/" not in result.stdout and ".hidden" not in result.stdout and "__pycache__" not in result.stdout
 
 
-def test_the_dry_run_of_this_repository():
+def test_the_dry_run_of_this_repository(tmp_path):
+    for name in ("tensorflow", "keras", "tf_keras_vis"):  # the workflows deploy without them
+        write(tmp_path / f"{name}.py", "raise ImportError")
     command = [sys.executable, "-B", SCRIPT, SPACE, "--dry-run", "--revision", REVISION]
-    offline = {"PATH": os.environ["PATH"], "HF_ENDPOINT": "http://127.0.0.1:9"}
+    offline = {"PATH": os.environ["PATH"], "HF_ENDPOINT": "http://127.0.0.1:9", "PYTHONPATH": str(tmp_path)}
     result = subprocess.run([*command, *GPU, "--weights-repo", WEIGHTS], env=offline, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    for name in ("app.py", "camkit/weights.py", "camkit/bundled/efficientnet_lite0.keras", script.SMOKE_IMAGE):
+    for name in ("app.py", "camkit/weights.py", "camkit/bundled/efficientnet_lite0.keras", deploy_space.SMOKE_IMAGE):
         assert f"  {name}\n" in result.stdout
 
 
-# What is checked before anything is sent
-
-
-def replaced(name: str, old: str, new: str):
-    return lambda root: write(root / name, (root / name).read_text().replace(old, new))
-
-
-@pytest.mark.parametrize(
-    "spoil, sentence",
-    [
-        (replaced("README.md", "6.31.0", "6.30.0"), "sdk_version is 6.30.0, but requirements.txt pins gradio 6.31.0"),
-        (replaced("README.md", 'python_version: "3.11"\n', ""), "lacks python_version"),
-        (replaced("README.md", '"3.11"', "3.10"), "python_version must be in quotes"),
-        (replaced("README.md", "app_file: app.py", "app_file: main.py"), "app_file main.py is not among"),
-        (replaced("README.md", "sdk: gradio", "sdk: docker"), "sdk is docker"),
-        (replaced("README.md", "cpu-basic", "abacus"), "abacus is not a Space's hardware"),
-        (replaced("README.md", "Where a classifier looked", "x" * 61), "61 characters; at most 60"),
-        (replaced("README.md", "indigo", "mauve"), "colour mauve"),
-        (replaced("README.md", "title: CAMs", "title: : CAMs"), "front matter is not YAML"),
-        (replaced("README.md", "---\n", ""), "must open with YAML front matter"),
-        (replaced("README.md", "sdk:", "preload_from_hub: [a/b]\nsdk:"), "must not have preload_from_hub"),
-        (replaced("requirements.txt", "gradio==6.31.0", "gradio"), "must pin gradio"),
-        (replaced("requirements.txt", "tensorflow==2.21.0", "tensorflow>=2"), "must pin tensorflow"),
-        (lambda root: (root / "app.py").unlink(), "app.py is missing"),
-        (lambda root: (root / "camkit/bundled/LICENSE").unlink(), "net.keras has no licence file"),
-        (lambda root: write(root / "examples/stray.png", b"\x89PNG\r\n"), "stray.png has no entry"),
-        (lambda root: write(root / "camkit/secret.bin", b"\xff\xfe\x00"), "neither text nor one of"),
-        (lambda root: write(root / "examples/huge.txt", b"a" * (LARGE + 1)), "a text file may have 10,000,000"),
-    ],
-)
-def test_what_the_hub_would_refuse_is_not_staged(project, tmp_path, spoil, sentence):
-    spoil(project)
-    weights = script.Weights(WEIGHTS, WEIGHTS_FILE, "c" * 40)
-    with pytest.raises(script.DeployError, match=sentence):
-        script.stage(project, tmp_path / "staged", revision=REVISION, hardware="a10g-small", weights=weights)
-
-
-def test_stage_lists_what_it_wrote(project, tmp_path):
-    folder = tmp_path / "staged"
-    assert script.stage(project, folder, revision=REVISION, hardware="cpu-basic") == STAGED
-    assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()) == STAGED
-
-
-def test_a_space_that_is_too_large_is_not_staged(project, tmp_path, monkeypatch):
-    monkeypatch.setattr(script, "MAX_TOTAL", LARGE)
-    with pytest.raises(script.DeployError, match="bytes together; a Space may hold 10,000,000"):
-        script.stage(project, tmp_path / "staged", revision=REVISION, hardware="cpu-basic")
+# The command line and what it prints
 
 
 def test_zero_gpu_is_refused(deploy):
@@ -572,48 +429,20 @@ def test_wrong_usage_is_status_2(arguments):
     assert result.returncode == 2 and "usage:" in result.stderr
 
 
-@pytest.fixture
-def committed(project):
-    git(project, "init", "--quiet")
-    write(project / ".gitignore", "downloaded\n")
-    git(project, "add", ".")
-    git(project, "-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "--quiet", "-m", "all")
-    return project
-
-
-def git(root: Path, *arguments: str) -> str:
-    command = ["git", "-C", root, *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def test_the_revision_is_the_commit(committed):
-    assert script.commit_of(committed) == git(committed, "rev-parse", "HEAD")
-    script.check_committed(committed)
-
-
-def test_what_is_not_committed_is_not_deployed_under_a_commit(committed):
-    write(committed / "tests/test_new.py", "not for the Space, so no matter")
-    script.check_committed(committed)
-    write(committed / "camkit/new.py", "")
-    with pytest.raises(script.DeployError, match=r"Not committed: camkit/new\.py"):
-        script.check_committed(committed)
-
-
-def test_without_git_the_revision_must_be_named(tmp_path):
-    with pytest.raises(script.DeployError, match="--revision"):
-        script.commit_of(tmp_path)
-
-
-@pytest.mark.parametrize("text", ["hf_" + "a" * 34, "hf_jwt_ey.J-x_y", "Bearer hf_" + "B" * 30])
-def test_no_token_survives_in_what_is_printed(text):
-    assert "hf_" not in script.redact(f"before {text} after") and "after" in script.redact(f"before {text} after")
+@pytest.mark.parametrize(
+    "text, printed",
+    [
+        ("before hf_" + "a" * 34 + " after", "before [token] after"),
+        ("before hf_jwt_ey.J-x_y after", "before [token] after"),
+        ("Bearer hf_" + "B" * 30, "Bearer [token]"),
+        ("hf_hub_download in hf_api.py", "hf_hub_download in hf_api.py"),
+    ],
+)
+def test_no_token_survives_in_what_is_printed(text, printed):
+    assert deploy_space.redact(text) == printed
 
 
 @pytest.mark.parametrize("name", ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_ID_TOKEN"])
 def test_a_secret_of_any_shape_is_not_printed(monkeypatch, name):
     monkeypatch.setenv(name, "a-secret_of.another/shape")
-    assert script.redact("x a-secret_of.another/shape y") == "x [token] y"
-
-
-def test_names_that_look_like_tokens_are_kept():
-    assert script.redact("hf_hub_download in hf_api.py") == "hf_hub_download in hf_api.py"
+    assert deploy_space.redact("x a-secret_of.another/shape y") == "x [token] y"
