@@ -1,4 +1,7 @@
-"""`python -m camkit.evaluate`: the command line only."""
+"""`python -m camkit.evaluate FOLDER --model NAME --out DIR`: a study from the command line, and nothing but that.
+
+Writes a CSV, a report and a checkpoint into DIR; killed half-way, the same command goes on where it was.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from .errors import InputError, WeightsError
 from .evidence.claims import BEGIN, END, comparison_table, put_table
 from .evidence.pictures import find_pictures, read_boxes
 from .evidence.report import write_reports
-from .evidence.results import COHERENCY, Facts, Settings
-from .evidence.study import CLAIMS, Evaluation, evaluate_stream
+from .evidence.results import COHERENCY, Results, Settings
+from .evidence.study import MEASUREMENTS, StudyState, study_stream
 from .methods import METHODS
 from .models import MODELS, load
 
@@ -52,9 +55,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--claims", action="store_true", help="also measure layers, noise, tuning and boxes")
     parser.add_argument(
-        "--alignment", action="store_true", help="also measure half-pixel against corner-aligned expansion"
-    )
-    parser.add_argument(
         "--readme", type=Path, metavar="FILE", help=f"write the comparison table between {BEGIN} and {END} in it"
     )
     return parser
@@ -65,19 +65,19 @@ def _run(options: argparse.Namespace) -> None:
         raise InputError("--readme writes the measured claims: give --claims as well.")
     pictures, boxes = find_pictures(options.folder), read_boxes(options.folder / "boxes.json")
     settings = Settings(tuple(options.methods), options.target_layer, options.max_n, options.steps, options.coherency)
-    parts = (CLAIMS if options.claims else ("metrics",)) + (("alignment",) if options.alignment else ())
+    measurements = tuple(MEASUREMENTS) if options.claims else ("metrics",)
     options.out.mkdir(parents=True, exist_ok=True)
     classifier = load(options.model, options.weights)
-    for state in evaluate_stream(classifier, pictures, settings, boxes, parts, options.out / "checkpoint.jsonl"):
+    for state in study_stream(classifier, pictures, settings, boxes, measurements, options.out / "checkpoint.jsonl"):
         _show(state)
-    facts = Facts.of(classifier, settings, state)
-    for path in write_reports(options.out, facts):
+    results = Results.of(classifier, settings, state)
+    for path in write_reports(options.out, results):
         print(path)
     if options.readme:
-        put_table(options.readme, comparison_table(facts))
+        put_table(options.readme, comparison_table(results))
 
 
-def _show(state: Evaluation) -> None:
+def _show(state: StudyState) -> None:
     """One line on stderr, rewritten in place on a terminal; in a log, one line a picture."""
     left = "" if state.seconds_left is None else f", about {state.seconds_left / 60:.1f} min left"
     line = f"{state.done} of {state.total} pictures{left} {state.picture} {state.label}".rstrip()

@@ -65,20 +65,20 @@ def explain_stream(
 
 def map_of_inputs(
     classifier: Classifier, inputs: np.ndarray, method: str, class_index: int, target_layer: str, max_n: int = 10
-) -> np.ndarray:
-    """(height, width) map in [0, 1] of preprocessed inputs (1, height, width, 3) that no picture gave, such as a masked
-    one."""
+) -> Iterator[np.ndarray]:
+    """Maps that get better, as `explain_stream` yields them, of preprocessed inputs (1, height, width, 3) that no
+    picture gave, such as a masked one: (height, width) float32 in [0, 1], the last one final."""
     from .cams import finish, gradient_cam, scorecam_cams
     from .classifier import Meter
 
-    entry, meter = METHODS[method], Meter()
+    entry = METHODS[method]
     if entry.uses_gradient:
-        activations, logits, gradients = classifier.forward_with_gradient(inputs, target_layer, class_index, meter)
-        return finish(gradient_cam(entry, activations, logits, gradients, class_index), classifier.input_size)
-    activations, _ = classifier.forward(inputs, target_layer, meter)
-    for cams in scorecam_cams(classifier, [entry], inputs, activations, class_index, target_layer, max_n, meter):
-        cam = cams[method]
-    return cam.map
+        activations, logits, gradients = classifier.forward_with_gradient(inputs, target_layer, class_index)
+        yield finish(gradient_cam(entry, activations, logits, gradients, class_index), classifier.input_size)
+        return
+    activations, _ = classifier.forward(inputs, target_layer)
+    for cams in scorecam_cams(classifier, [entry], inputs, activations, class_index, target_layer, max_n, Meter()):
+        yield cams[method].map
 
 
 @dataclass(frozen=True)

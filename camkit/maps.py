@@ -97,9 +97,3 @@ def corner_aligned(size: int, target: int) -> np.ndarray:
 def expand(cam: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """(h, w) map -> (height, width) float32, corner-aligned linear interpolation as tf-keras-vis expands its maps."""
     return corner_aligned(cam.shape[0], size[0]) @ cam.astype(np.float32) @ corner_aligned(cam.shape[1], size[1]).T
-
-
-def half_pixel(raw: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(h, w) raw map -> (height, width) float32 in [0, 1], bilinear with half-pixel centres, scaled like stock maps."""
-    expanded = np.asarray(Image.fromarray(raw).resize(size[::-1], Image.Resampling.BILINEAR))
-    return (expanded - expanded.min()) / (np.ptp(expanded) + 1e-7)

@@ -87,10 +87,11 @@ def server_url(tmp_path_factory):
         session.setenv("KERAS_HOME", str(tmp_path_factory.getbasetemp() / "keras"))
         session.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))  # read when components are made
         import app
+        from camkit.web.readiness import start_warming
 
         demo = app.build()
-        app.start_warming().join()
-        _, url, _ = demo.launch(prevent_thread_lock=True, server_port=free_port(), quiet=True, **app.launch_options())
+        start_warming().join()
+        _, url, _ = demo.launch(prevent_thread_lock=True, server_port=free_port(), quiet=True, **app.LAUNCH)
         yield url.rstrip("/")
         demo.close()
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
-from .results import COLUMNS, NAMES, NOISE, NOTHING, TUNED, Facts, Table, cell, mean, summarise
+from .results import COLUMNS, NAMES, NOISE, NOTHING, TUNING, Results, Table, cell, mean
 
 BEGIN, END = "<!-- comparison:begin -->", "<!-- comparison:end -->"
 
@@ -45,40 +45,40 @@ _CLAIMS = {
 }
 
 
-def _mean(name: str) -> Callable[[Facts, str], str]:
-    return lambda facts, key: mean(facts.figures("metrics", key, name), COLUMNS[name].format)
+def _mean(name: str) -> Callable[[Results, str], str]:
+    return lambda results, key: mean(results.figures("metrics", key, name), COLUMNS[name].format)
 
 
-def _layers_used(facts: Facts, key: str) -> str:
-    return " · ".join(facts.beats(key, layer) for layer in (None, *facts.layers))
+def _layers_used(results: Results, key: str) -> str:
+    return " · ".join(results.beats(key, layer) for layer in (None, *results.layers))
 
 
-def _layers_moved(facts: Facts, key: str) -> str:
-    return " · ".join(mean(facts.figures("layers", key, "moved", layer=layer), "{:.2f}") for layer in facts.layers)
+def _layers_moved(results: Results, key: str) -> str:
+    return " · ".join(mean(results.figures("layers", key, "moved", layer=layer), "{:.2f}") for layer in results.layers)
 
 
-def _tuned(facts: Facts, key: str) -> str:
+def _tuned(results: Results, key: str) -> str:
     if key != "faster_scorecam":
         return "no such parameter"
-    return " · ".join(mean(facts.moves(count), "{:.2f}") for count in TUNED if count != TUNED[1])
+    return " · ".join(mean(results.moves(count), "{:.2f}") for count in TUNING if count != TUNING[1])
 
 
-def _inside(facts: Facts, key: str) -> str:
-    return mean(facts.figures("boxes", key, "energy_inside"), "{:.0%}")
+def _inside(results: Results, key: str) -> str:
+    return mean(results.figures("boxes", key, "energy_inside"), "{:.0%}")
 
 
-def _noisy(facts: Facts, key: str) -> str:
-    return " · ".join(mean(facts.figures("noise", key, "correlation", sigma=sigma), "{:.2f}") for sigma in NOISE)
+def _noisy(results: Results, key: str) -> str:
+    return " · ".join(mean(results.figures("noise", key, "correlation", sigma=sigma), "{:.2f}") for sigma in NOISE)
 
 
 # Under each claim the lines that measure it; a claim that has none cannot be measured.
-_MEASURED: dict[str, dict[str, Callable[[Facts, str], str]]] = {
+_MEASURED: dict[str, dict[str, Callable[[Results, str], str]]] = {
     "Algorithm": {"backward passes": _mean("backward_passes")},
     "Explanation": {"insertion - deletion (higher is better)": _mean("insertion_minus_deletion")},
     "Model layer": {"beats every control at the default layer · two earlier ones": _layers_used},
     "Tuning": {
         "map moves at two earlier layers (1 - correlation)": _layers_moved,
-        f"map moves at max_n {' · '.join(str(n) for n in TUNED if n != TUNED[1])} from {TUNED[1]}": _tuned,
+        f"map moves at max_n {' · '.join(str(n) for n in TUNING if n != TUNING[1])} from {TUNING[1]}": _tuned,
     },
     "Performance": {"seconds a picture": _mean("seconds"), "forward passes a picture": _mean("forward_passes")},
     "Pros": {
@@ -92,31 +92,34 @@ _MEASURED: dict[str, dict[str, Callable[[Facts, str], str]]] = {
 }
 
 
-def comparison(facts: Facts) -> Table:
+def comparison(results: Results) -> Table:
     """The claims, and under each what was measured of it."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for claim, cells in _CLAIMS.items():
         rows.append((f"**{claim}**", *cells))
         for label, measured in _MEASURED.get(claim, {}).items():
-            rows.append((f"measured: {label}", *(f"**{measured(facts, key)}**" for key in _CLAIMED)))
+            rows.append((f"measured: {label}", *(f"**{measured(results, key)}**" for key in _CLAIMED)))
     return Table(
-        "The claims, and what was measured", ("Claim", *(NAMES[key] for key in _CLAIMED)), tuple(rows), _how(facts)
+        "The claims, and what was measured",
+        ("Claim", *(NAMES[key] for key in _CLAIMED)),
+        tuple(rows),
+        _conditions(results),
     )
 
 
-def _how(facts: Facts) -> str:
-    chances = facts.figures("boxes", facts.settings.methods[0], "chance")
+def _conditions(results: Results) -> str:
+    chances = results.figures("boxes", results.settings.methods[0], "chance")
     return (
-        f"Measured with {facts.model_name} on {facts.pictures} pictures and {len(chances)} hand-drawn boxes (an even "
-        f"map has {mean(chances, '{:.0%}')} of its energy inside), {os.cpu_count()} CPU cores; means over pictures or "
-        f"boxes. Layers: {', '.join((facts.target_layer, *facts.layers))}. The claims are those of the tutorial this "
-        "project grew out of, as printed there."
+        f"Measured with {results.model_name} on {results.pictures} pictures and {len(chances)} hand-drawn boxes (an "
+        f"even map has {mean(chances, '{:.0%}')} of its energy inside), {os.cpu_count()} CPU cores; means over "
+        f"pictures or boxes. Layers: {', '.join((results.target_layer, *results.layers))}. The claims are those of the "
+        "tutorial this project grew out of, as printed there."
     )
 
 
-def comparison_table(facts: Facts) -> str:
+def comparison_table(results: Results) -> str:
     """The comparison as Markdown, as it stands in the README between BEGIN and END."""
-    return comparison(facts).markdown()
+    return comparison(results).markdown()
 
 
 def put_table(readme: Path, table: str) -> None:
@@ -166,20 +169,22 @@ _NOT_ONE_EXPERIMENT = (
 )
 
 
-def published_table(facts: Facts) -> Table:
+def published_table(results: Results) -> Table:
     """Published VGG16 figures beside ours; without VGG16, the sentence that says so."""
     title = "Beside the published figures for VGG16"
-    if facts.model != "vgg16":
+    if results.model != "vgg16":
         return Table(
             title,
             (),
             (),
-            f"Not compared: the published figures are VGG16's, this run used {facts.model_name}. "
+            f"Not compared: the published figures are VGG16's, this run used {results.model_name}. "
             "Run the same command with --model vgg16 and its ImageNet weights.",
         )
-    summary, rows = summarise(facts.rows), []
+    summary = results.summary()
+    rows: list[tuple[str, ...]] = []
     for entry in PUBLISHED:
-        rows.append((COLUMNS[entry.metric].name, entry.source, *facts.each(entry.show)))
-        here = facts.each(lambda key, name=entry.metric: cell(summary[key][name], COLUMNS[name].format))
-        rows.append((COLUMNS[entry.metric].name, "here", *here))
-    return Table(title, ("", "Source", *facts.each(NAMES.get)), tuple(rows), _NOT_ONE_EXPERIMENT)
+        rows.append((COLUMNS[entry.metric].name, entry.source, *results.each(entry.show)))
+        column = COLUMNS[entry.metric]
+        here = (cell(summary[key][column.key], column.format) for key in results.settings.methods)
+        rows.append((column.name, "here", *here))
+    return Table(title, ("", "Source", *results.names), tuple(rows), _NOT_ONE_EXPERIMENT)

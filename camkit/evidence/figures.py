@@ -1,4 +1,7 @@
-"""The figures of the evidence, by plotly."""
+"""The figures of the evidence, by plotly: curves, cost against faithfulness, the sweep.
+
+They have no background of their own and grey lines, so that they fit a light and a dark page.
+"""
 
 from __future__ import annotations
 
@@ -48,8 +51,8 @@ def curves_figure(results: Mapping, names: Mapping[str, str], controls: Collecti
 def cost_figure(
     seconds: Mapping[str, float], gains: Mapping[str, float], names: Mapping[str, str], floor: float | None
 ):
-    """Cost against faithfulness as one plotly figure: seconds on a log axis, insertion minus deletion on the other; `floor`
-    is the best control's value, a line that a map has to be above."""
+    """Cost against faithfulness as one plotly figure: seconds on a log axis, insertion minus deletion on the other;
+    `floor` is the best control's value, a line that a map has to be above."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
@@ -75,7 +78,7 @@ def cost_figure(
     return _laid_out(figure, 340)
 
 
-def dial_figure(points: Collection, complete: bool):
+def sweep_figure(points: Collection, complete: bool):
     """Faster Score-CAM's channels against its correlation with the full Score-CAM and its seconds, a plotly figure."""
     import plotly.graph_objects as go
 

@@ -1,35 +1,47 @@
-"""What a study's measurements say: means with 95 % intervals, differences, tables."""
+"""What a study depends on (`Settings`, `Box`) and what its measurements say: `Results`, means with 95 % intervals.
+
+Takes the plain values that MEASUREMENTS return, as one pandas frame a measurement, and knows neither model nor picture.
+Intervals are Student's t: with the few pictures that a full Score-CAM allows, a bootstrap of the mean is too narrow.
+Only shares, whose values are 0 or 1, get Wilson's score interval.
+"""
 
 from __future__ import annotations
 
-import html
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+from scipy.stats import t as student
 
-from ..classifier import Classifier
 from ..errors import InputError
 from ..labels import class_at
 from ..methods import METHODS, check_methods
 from .metrics import BASELINES, CONTROLS, METRICS
+
+if TYPE_CHECKING:
+    from ..classifier import Classifier
+    from .study import StudyState
 
 COHERENCY = {
     "all": "every method",
     "fast": "every method but full Score-CAM, whose cost it would double",
     "none": "no method",
 }
-TUNED = (5, 10, 20, 50)  # Faster Score-CAM's max_n for the claim on tuning; the second is the default
+TUNING = (5, 10, 20, 50)  # Faster Score-CAM's max_n for the claim on tuning; the second is the default
 NOISE = (5, 10, 20)  # grey levels
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What an evaluation depends on besides pictures and classifier; `coherency` is a key of COHERENCY, `steps`,
-    `insertion_baseline`, `deletion_baseline` and `seed` are those of `camkit.faithfulness.measure_stream`."""
+    """What a study depends on besides pictures and classifier; `coherency` is a key of COHERENCY, `steps`,
+    `insertion_baseline`, `deletion_baseline` and `seed` are those of `camkit.evidence.curves.measure_stream`."""
 
     methods: tuple[str, ...] = tuple(METHODS)
     target_layer: str | None = None
@@ -134,7 +146,7 @@ class Interval:
     @property
     def clear(self) -> bool:
         """For a difference: the interval leaves out zero."""
-        return self.low is not None and not self.low <= 0 <= self.high
+        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
 
 def number(pattern: str, value: float) -> str:
@@ -160,22 +172,18 @@ def marked(value: Interval | None, pattern: str) -> str:
 
 def interval(values: Iterable[float]) -> Interval | None:
     """Mean and Student's t interval of the mean; None without values."""
-    from scipy.stats import t
-
     values = list(values)
     if not values:
         return None
     middle = statistics.fmean(values)
     if len(values) == 1:
         return Interval(middle, None, None, 1)
-    half = float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
+    half = float(student.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
     return Interval(middle, middle - half, middle + half, len(values))
 
 
 def share(values: Iterable[float]) -> Interval | None:
     """Mean of zeros and ones and its Wilson interval; None without values."""
-    from scipy.stats import binomtest
-
     values = list(values)
     if not values:
         return None
@@ -185,37 +193,8 @@ def share(values: Iterable[float]) -> Interval | None:
     return Interval(statistics.fmean(values), float(ends.low), float(ends.high), len(values))
 
 
-def result_rows(values: Mapping[str, Sequence[dict]]) -> list[dict]:
-    """The rows of the part "metrics", one a picture and method or control."""
-    return [row for value in values.get("metrics", ()) for row in value["rows"]]
-
-
-def summarise(rows: Iterable[dict]) -> dict[str, dict[str, Interval | None]]:
-    """Mean and interval by method or control, then by column of COLUMNS; None where nothing was measured."""
-    rows = list(rows)
-    keys = [key for key in NAMES if any(row["key"] == key for row in rows)]
-    return {key: {name: _over(name, _values(rows, key, name).values()) for name in COLUMNS} for key in keys}
-
-
-def differences(rows: Iterable[dict]) -> dict[tuple[str, str], dict[str, Interval | None]]:
-    """First method minus second, picture by picture, by pair and column: mean and interval of the difference."""
-    rows = list(rows)
-    keys = [key for key in METHODS if any(row["key"] == key for row in rows)]
-    result = {}
-    for pair in combinations(keys, 2):
-        result[pair] = {}
-        for name in COLUMNS:
-            first, second = (_values(rows, key, name) for key in pair)
-            result[pair][name] = interval(first[picture] - second[picture] for picture in first if picture in second)
-    return result
-
-
 def _over(name: str, values: Iterable[float]) -> Interval | None:
     return share(values) if name in _ZERO_OR_ONE else interval(values)
-
-
-def _values(rows: list[dict], key: str, name: str) -> dict[str, float]:
-    return {row["picture"]: float(row[name]) for row in rows if row["key"] == key and row[name] is not None}
 
 
 @dataclass(frozen=True)
@@ -234,28 +213,18 @@ class Table:
         drawn = "\n".join("| " + " | ".join(escaped(cell) for cell in line) + " |" for line in lines)
         return f"{drawn}\n\n{self.note}\n" if self.note else f"{drawn}\n"
 
-    def html(self) -> str:
-        if not self.rows:
-            return f"<h2>{html.escape(self.title)}</h2>\n<p>{html.escape(self.note)}</p>\n"
-        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in self.header)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell.replace('**', ''))}</td>" for cell in row) + "</tr>\n"
-            for row in self.rows
-        )
-        return (
-            f"<h2>{html.escape(self.title)}</h2>\n<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>\n"
-            f"<p>{html.escape(self.note)}</p>\n"
-        )
-
 
 def escaped(cell: str) -> str:
     """Text that cannot end a cell, a row or a line of Markdown."""
     return " ".join(cell.split()).replace("|", "\\|")
 
 
+# --- a study's results ---------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
-class Facts:
-    """Everything the reports say: the measured `values` by part, the `skipped` pictures, and how it was measured."""
+class Results:
+    """Everything the reports say: the measured `values` by measurement, the `skipped` pictures, how it was measured."""
 
     values: Mapping[str, Sequence[dict]]
     skipped: Mapping[str, str]
@@ -267,10 +236,10 @@ class Facts:
     layers: tuple[str, ...]
 
     @classmethod
-    def of(cls, classifier, settings: Settings, evaluation) -> Facts:
+    def of(cls, classifier: Classifier, settings: Settings, state: StudyState) -> Results:
         return cls(
-            evaluation.values,
-            evaluation.skipped,
+            state.values,
+            state.skipped,
             settings,
             classifier.name,
             classifier.spec.name,
@@ -279,9 +248,15 @@ class Facts:
             earlier_layers(classifier),
         )
 
-    @property
-    def rows(self) -> list[dict]:
-        return result_rows(self.values)
+    @cached_property
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """By measurement its rows, one a picture and method or control (and layer, noise or box), as measured."""
+        return {
+            name: pd.DataFrame(
+                [{"picture": value["picture"], **row} for value in values for row in value["rows"]], dtype=object
+            )
+            for name, values in self.values.items()
+        }
 
     @property
     def pictures(self) -> int:
@@ -291,24 +266,47 @@ class Facts:
     def minutes(self) -> float:
         return sum(value["spent"] for values in self.values.values() for value in values) / 60
 
-    def figures(self, part: str, key: str, name: str, **where) -> list[float]:
-        """The column `name` of a method's rows in a part, one a picture, where the other columns are as given."""
-        return [
-            row[name]
-            for value in self.values.get(part, ())
-            for row in value["rows"]
-            if row["key"] == key
-            and row[name] is not None
-            and all(row[column] == wanted for column, wanted in where.items())
-        ]
+    def figures(self, measurement: str, key: str, name: str, **where) -> list[float]:
+        """The column `name` of a method's rows in a measurement, one a picture, where other columns are as given."""
+        frame = self.frames.get(measurement)
+        if frame is None or frame.empty:
+            return []
+        chosen = frame[frame["key"] == key]
+        for column, wanted in where.items():
+            chosen = chosen[chosen[column] == wanted]
+        return chosen[name].dropna().tolist()
+
+    def summary(self) -> dict[str, dict[str, Interval | None]]:
+        """Mean and interval by method or control, then by column of COLUMNS; None where nothing was measured."""
+        measured = set(self.frames["metrics"]["key"])
+        return {
+            key: {name: _over(name, map(float, self.figures("metrics", key, name))) for name in COLUMNS}
+            for key in NAMES
+            if key in measured
+        }
+
+    def differences(self) -> dict[tuple[str, str], dict[str, Interval | None]]:
+        """First method less second, picture by picture, by pair and column: mean and interval of the difference."""
+        frame = self.frames["metrics"].drop_duplicates(["picture", "key"])
+        by_column = {name: frame.pivot(index="picture", columns="key", values=name).astype(float) for name in COLUMNS}
+        return {
+            (first, second): {
+                name: interval((table[first] - table[second]).dropna()) for name, table in by_column.items()
+            }
+            for first, second in combinations([key for key in METHODS if key in by_column["seconds"]], 2)
+        }
 
     def each(self, shown: Callable[[str], str]) -> tuple[str, ...]:
         """One cell a method."""
         return tuple(shown(key) for key in self.settings.methods)
 
-    def intervals(self, part: str, name: str, pattern: str, **where) -> tuple[str, ...]:
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.each(lambda key: NAMES[key])
+
+    def intervals(self, measurement: str, name: str, pattern: str, **where) -> tuple[str, ...]:
         """Mean and interval of a column, one cell a method."""
-        return self.each(lambda key: cell(interval(self.figures(part, key, name, **where)), pattern))
+        return self.each(lambda key: cell(interval(self.figures(measurement, key, name, **where)), pattern))
 
     def beats(self, key: str, layer: str | None = None) -> str:
         """On how many pictures a method beats every control, at the default layer or an earlier one."""
@@ -318,4 +316,4 @@ class Facts:
 
     def moves(self, count: int) -> list[float]:
         """How far Faster Score-CAM's map moves when its max_n becomes `count`."""
-        return [value["moved"][str(count)] for value in self.values.get("dial", ()) if str(count) in value["moved"]]
+        return [value["moved"][str(count)] for value in self.values.get("sweep", ()) if str(count) in value["moved"]]

@@ -1,45 +1,122 @@
-"""Measurements over a set of pictures, with their checkpoint."""
+"""Measuring: the maps of one explanation (`measure`), and MEASUREMENTS over a set of pictures (`study_stream`).
+
+A measurement of a study is a generator: it yields a short label whenever it could be stopped (after a block of
+Score-CAM's channels or a batch of scored pictures) and last what it measured as plain JSON values, so that a checkpoint
+can hold it; a finished one on one picture is one line there. Those that need the picture's own maps get them
+from the first, "metrics". Knows no tables and no statistics.
+"""
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
-import logging
 import os
 import time
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from functools import cached_property, partial
-from pathlib import Path
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from ..cams import finish
-from ..classifier import Classifier, Meter
 from ..errors import InputError
 from ..explain import explain_stream, map_of_inputs
 from ..explanation import Explanation
-from ..maps import data_url, half_pixel, overlay
+from ..maps import data_url, overlay
 from ..methods import METHODS
 from ..picture import open_picture
 from ..version import __version__
-from .metrics import CONTROLS, beats_controls, energy_inside, masked, measure_stream
-from .results import NAMES, NOISE, TUNED, Box, Settings, earlier_layers
-from .sweep import _summed, correlation, dial
+from .checkpoint import Checkpoint
+from .curves import measure_stream
+from .metrics import CONTROLS, Measurement, beats_controls, correlation, energy_inside, masked
+from .results import NOISE, TUNING, Box, Settings, earlier_layers
+from .sweep import sweep
 
+if TYPE_CHECKING:
+    from ..classifier import Classifier
+
+SAMPLE = 3  # pictures, evenly spread, on which the sweep runs up to the full Score-CAM
+THUMBNAIL = 112  # pixels in height
 DEFAULTS = Settings()
-logger = logging.getLogger(__name__)
-SAMPLE = 3  # pictures, evenly spread, on which the dial runs up to the full Score-CAM
+ON_THE_PAGE = Settings(coherency="fast")
+Work = Iterator[str | dict]
+
+
+# --- one explanation -----------------------------------------------------------------------------------------------
+
+
+def measure(
+    classifier: Classifier,
+    explanation: Explanation,
+    settings: Settings = ON_THE_PAGE,
+    controls: Iterable[str] = tuple(CONTROLS),
+) -> Iterator[tuple[str, Measurement | None]]:
+    """(key, Measurement) of every finished map and of the controls; (key, None) wherever closing stops the work.
+
+    `settings.coherency` says for which methods the map of the masked picture is made: for a full Score-CAM it would
+    double the cost.
+    """
+    inputs = classifier.preprocess(explanation.image)[0]
+    maps = {key: cam.map for key, cam in explanation.cams.items() if cam.complete}
+    layer, max_n, index = explanation.target_layer, explanation.max_n, explanation.class_index
+    count = classifier.channels(layer)
+    cam_fns = {}
+    for key, cam_map in maps.items():
+        fast = METHODS[key].uses_gradient or METHODS[key].takes(count, max_n) < count
+        if settings.coherency == "all" or (settings.coherency == "fast" and fast):
+            for seen in map_of_inputs(classifier, masked(inputs, cam_map)[None], key, index, layer, max_n):
+                yield key, None
+            cam_fns[key] = lambda _, unchanged=seen: unchanged
+    yield from measure_stream(
+        classifier.score_fn(index),
+        inputs,
+        maps,
+        cam_fns,
+        explanation.probability,
+        steps=settings.steps,
+        insertion_baseline=settings.insertion_baseline,
+        deletion_baseline=settings.deletion_baseline,
+        batch_size=classifier.block_size,
+        controls=controls,
+        seed=settings.seed,
+    )
+
+
+def measure_all(classifier: Classifier, explanation: Explanation) -> dict[str, Measurement]:
+    """Every Measurement by key, methods first."""
+    return {key: each for key, each in measure(classifier, explanation) if each is not None}
+
+
+def to_json(measurements: Mapping[str, Measurement]) -> dict:
+    """What /evaluate answers: by key the metrics, the verdict against the controls and the two curves."""
+    controls = [each for key, each in measurements.items() if key in CONTROLS]
+    answer = {}
+    for key, each in measurements.items():
+        is_control = key in CONTROLS
+        curves = {
+            f"{name}_curve": {"fractions": curve.fractions.tolist(), "probabilities": curve.probabilities.tolist()}
+            for name, curve in (("insertion", each.insertion), ("deletion", each.deletion))
+        }
+        answer[key] = {
+            "name": (CONTROLS if is_control else METHODS)[key].name,
+            "control": is_control,
+            **each.metrics,
+            "beats_controls": None if is_control else beats_controls(each, controls),
+            **curves,
+        }
+    return answer
+
+
+# --- a set of pictures ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """The state of a run: `done` of `total` pictures, the one at work and what is being measured on it, and everything
-    measured so far. `values` holds, by part, what each finished picture gave; `skipped` the sentence for each picture
-    that cannot be read; `seconds_left` is None until one picture has been measured."""
+class StudyState:
+    """The state of a study: `done` of `total` pictures, the one at work and what is being measured on it, and all that
+    was measured so far. `values` holds, by measurement, what each finished picture gave; `skipped` the sentence for
+    each picture that cannot be read; `seconds_left` is None until one picture has been measured."""
 
     done: int
     total: int
@@ -54,36 +131,48 @@ class Evaluation:
         return self.done == self.total
 
 
-def evaluate_stream(
+def study_stream(
     classifier: Classifier,
     pictures: Mapping[str, str | os.PathLike | bytes],
     settings: Settings = DEFAULTS,
     boxes: Mapping[str, tuple[Box, ...]] | None = None,
-    parts: Iterable[str] = ("metrics",),
+    measurements: Iterable[str] = ("metrics",),
     checkpoint: str | os.PathLike | None = None,
-) -> Iterator[Evaluation]:
-    """Measures `parts` (keys of PARTS) on every picture; yields an Evaluation wherever closing it is possible: after
-    each block of channels, each batch of scored pictures and each picture. The last one yielded is complete.
+) -> Iterator[StudyState]:
+    """Takes `measurements` (keys of MEASUREMENTS) on every picture; yields a StudyState wherever closing is possible:
+    after each block of channels, each batch of scored pictures and each picture. The last one yielded is complete.
 
     `pictures`: name -> file or its bytes, as from `find_pictures` or `unzip_pictures`. `boxes`: as from `read_boxes`;
     the first box of a picture says which class is explained, else it is the top class. `checkpoint`: a file that
     finished jobs are appended to and taken from; None keeps them in memory. Bad arguments raise InputError at the call.
     """
-    wanted = [key for key in PARTS if key == "metrics" or key in set(parts)]
-    if unknown := set(parts) - set(PARTS):
-        raise InputError(f"Unknown parts {sorted(unknown)}: use some of {', '.join(PARTS)}.")
+    asked = set(measurements)
+    if unknown := asked - set(MEASUREMENTS):
+        raise InputError(f"Unknown measurements {sorted(unknown)}: use some of {', '.join(MEASUREMENTS)}.")
     if not pictures:
         raise InputError("There is no picture to evaluate: give PNG, JPEG, WebP, GIF or TIFF files.")
     blank = np.zeros((*classifier.input_size, 3), np.uint8)
     # Checks what depends on the classifier; nothing is computed, since nothing is taken from it.
     explain_stream(classifier, blank, settings.methods, None, settings.target_layer, settings.max_n)
-    return _evaluating(classifier, dict(pictures), settings, dict(boxes or {}), wanted, Checkpoint(checkpoint))
+    wanted = [key for key in MEASUREMENTS if key == "metrics" or key in asked]
+    return _study(classifier, dict(pictures), settings, dict(boxes or {}), wanted, Checkpoint(checkpoint))
 
 
-def _evaluating(classifier, pictures, settings, boxes, parts, saved: Checkpoint) -> Iterator[Evaluation]:
-    model = _fingerprint(classifier)
+def _study(
+    classifier: Classifier, pictures: dict, settings: Settings, boxes: dict, wanted: list[str], saved: Checkpoint
+) -> Iterator[StudyState]:
+    model = fingerprint(classifier)
     sample = np.linspace(0, len(pictures) - 1, SAMPLE).round()
-    values, skipped, spent, warm = {part: [] for part in parts}, {}, [], False
+    values: dict[str, list[dict]] = {key: [] for key in wanted}
+    skipped: dict[str, str] = {}
+    spent: list[float] = []
+    warm = False
+
+    def state(done: int, name: str, label: str, begun: float = 0.0) -> StudyState:
+        left = max(0.0, (len(pictures) - done) * sum(spent) / len(spent) - begun) if spent else None
+        frozen = {key: tuple(results) for key, results in values.items()}
+        return StudyState(done, len(pictures), name, label, left, frozen, dict(skipped))
+
     for done, (name, source) in enumerate(pictures.items()):
         begin, fresh = time.perf_counter(), len(saved.values)
         try:
@@ -91,54 +180,40 @@ def _evaluating(classifier, pictures, settings, boxes, parts, saved: Checkpoint)
         except InputError as error:
             skipped[name] = str(error)
             continue
-        given, sampled = boxes.get(name, ()), done in sample
         measured: dict = {}
-        for part in parts:
-            case = Case(classifier, name, image, settings, given, measured, warm, sampled)
-            key = _job_key(case, part, model)
-            warm = warm or (part == "metrics" and key not in saved.values)
-            for step in _work(case, part, key, saved):
-                label = f"{PARTS[part].label}: {step}"
-                left = _seconds_left(spent, len(pictures) - done, time.perf_counter() - begin)
-                yield Evaluation(done, len(pictures), name, label, left, _frozen(values), dict(skipped))
-            values[part].append(saved.values[key])
+        for key in wanted:
+            case = Case(classifier, name, image, settings, boxes.get(name, ()), measured, warm, done in sample)
+            job = job_key(case, key, model)
+            if job not in saved.values:
+                warm = warm or key == "metrics"
+                started = time.perf_counter()
+                for step in MEASUREMENTS[key].take(case):
+                    if isinstance(step, dict):
+                        saved.add(job, step | {"spent": time.perf_counter() - started})
+                    else:
+                        label = f"{MEASUREMENTS[key].label}: {step}"
+                        yield state(done, name, label, time.perf_counter() - begin)
+            values[key].append(saved.values[job])
             measured = values["metrics"][-1]
         if len(saved.values) > fresh:
             spent.append(time.perf_counter() - begin)
-        left = _seconds_left(spent, len(pictures) - done - 1, 0.0)
         if done + 1 < len(pictures):
-            yield Evaluation(done + 1, len(pictures), name, "", left, _frozen(values), dict(skipped))
-    yield Evaluation(len(pictures), len(pictures), "", "", 0.0, _frozen(values), dict(skipped))
+            yield state(done + 1, name, "")
+    yield replace(state(len(pictures), "", ""), seconds_left=0.0)
 
 
-def _work(case: Case, part: str, key: str, saved: Checkpoint) -> Iterator[str]:
-    """Does one job unless it is done already, and keeps its result."""
-    if key not in saved.values:
-        begin = time.perf_counter()
-        value = yield from PARTS[part].run(case)
-        saved.add(key, value | {"spent": time.perf_counter() - begin})
-
-
-def _frozen(values: dict[str, list[dict]]) -> dict[str, tuple[dict, ...]]:
-    return {part: tuple(results) for part, results in values.items()}
-
-
-def _seconds_left(spent: list[float], pictures: int, begun: float) -> float | None:
-    return max(0.0, pictures * sum(spent) / len(spent) - begun) if spent else None
-
-
-def _fingerprint(classifier: Classifier) -> str:
+def fingerprint(classifier: Classifier) -> str:
     """The model's key and a checksum of its weights: other weights are another classifier."""
     checksum = 0
     for weight in classifier.model.get_weights():
-        checksum = zlib.crc32(np.ascontiguousarray(weight), checksum)
+        checksum = zlib.crc32(np.ascontiguousarray(weight).data, checksum)
     return f"{classifier.name} {checksum:08x}"
 
 
-def _job_key(case: Case, part: str, model: str) -> str:
+def job_key(case: Case, measurement: str, model: str) -> str:
     """What a result depends on, as one hash: pixels, name, boxes, settings, model, version."""
     given = [
-        part,
+        measurement,
         __version__,
         model,
         case.picture,
@@ -146,56 +221,19 @@ def _job_key(case: Case, part: str, model: str) -> str:
         asdict(case.settings),
         [asdict(box) for box in case.boxes],
     ]
-    if PARTS[part].samples and not case.sampled:
+    if MEASUREMENTS[measurement].samples and not case.sampled:
         given.append("without full Score-CAM")
     return hashlib.sha256(json.dumps(given, sort_keys=True).encode() + case.image.tobytes()).hexdigest()
 
 
-class Checkpoint:
-    """Finished jobs, one JSON line each, found again by the hash of everything they depend on.
-
-    So lines of other pictures, settings or models do no harm: they are never asked for. A line that was cut short by a
-    kill is dropped and its job done again. Without a path it lives in memory only.
-    """
-
-    def __init__(self, path: str | os.PathLike | None = None) -> None:
-        self.path = None if path is None else Path(path)
-        self.values: dict[str, dict] = {}
-        if self.path is not None and self.path.exists():
-            self._read()
-
-    def add(self, key: str, value: dict) -> None:
-        """Keeps a result; on disk before this returns."""
-        self.values[key] = value
-        if self.path is None:
-            return
-        with open(self.path, "ab", buffering=0) as file:
-            file.write(json.dumps({"job": key, "value": value}).encode() + b"\n")
-            os.fsync(file.fileno())
-
-    def _read(self) -> None:
-        data = self.path.read_bytes()
-        whole = data.rfind(b"\n") + 1
-        if whole < len(data):
-            os.truncate(self.path, whole)  # else the next line would be glued to the cut one
-        for number, line in enumerate(data[:whole].splitlines(), 1):
-            try:
-                entry = json.loads(line)
-                self.values[entry["job"]] = entry["value"]
-            except (ValueError, KeyError, TypeError):
-                logger.warning("Line %d of %s is damaged; its job is done again.", number, self.path.name)
-
-
-THUMBNAIL = 112  # pixels in height
-_FAST = tuple(key for key, method in METHODS.items() if method.uses_gradient or method.channels(2, 1) < 2)
-Work = Generator[str, None, dict]
+# --- the measurements ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Case:
-    """One picture of the set: `image` (H, W, 3) uint8 RGB, its boxes, what "metrics" found once it has run; whether the
-    classifier is `warm`, its compiled passes traced, which is no cost of a method; and whether it is `sampled`, one of
-    the few pictures on which the dial is turned to its end."""
+    """One picture of a study: what a measurement is given. `measured` is what "metrics" returned for it, {} while
+    "metrics" itself runs. `warm`: the classifier has compiled what it needs. `sampled`: run a costly measurement in
+    full."""
 
     classifier: Classifier
     picture: str
@@ -205,11 +243,6 @@ class Case:
     measured: Mapping = field(default_factory=dict)
     warm: bool = True
     sampled: bool = True
-
-    @cached_property
-    def inputs(self) -> np.ndarray:
-        """(1, 224, 224, 3) float32, preprocessed."""
-        return self.classifier.preprocess(self.image)
 
     @cached_property
     def layer(self) -> str:
@@ -222,126 +255,63 @@ class Case:
 
     @cached_property
     def maps(self) -> dict[str, np.ndarray]:
-        """(224, 224) maps of the untouched picture by method."""
-        return {key: finish(raw, self.classifier.input_size) for key, raw in self.raws.items()}
+        """(height, width) maps of the untouched picture by method."""
+        from ..cams import finish
 
-    @cached_property
-    def raws(self) -> dict[str, np.ndarray]:
-        return {key: np.array(raw, np.float32) for key, raw in self.measured["raw"].items()}
+        raws = {key: np.array(raw, np.float32) for key, raw in self.measured["raw"].items()}
+        return {key: finish(raw, self.classifier.input_size) for key, raw in raws.items()}
 
-    def row(self, key: str) -> dict:
-        """The figures of one method or control."""
-        return next(row for row in self.measured["rows"] if row["key"] == key)
+    def explain(
+        self, layer: str, class_index: int | None, image: np.ndarray | None = None
+    ) -> Generator[str, None, Explanation]:
+        """At a layer. An early one may have fewer channels than max_n: there Faster Score-CAM is the full one."""
+        image = self.image if image is None else image
+        max_n = self.settings.max_n
+        if layer != self.layer:
+            max_n = min(max_n, self.classifier.channels(layer))
+        for snapshot in explain_stream(self.classifier, image, self.settings.methods, class_index, layer, max_n):
+            yield "maps"
+        return snapshot
 
 
-def metrics(case: Case) -> Work:
+def take_metrics(case: Case) -> Work:
     """Every method's map, cost and METRICS, and the controls': a row each."""
     if not case.warm:
-        for _ in explain_stream(case.classifier, case.image, _FAST, None, case.layer, case.settings.max_n):
+        quick = [key for key in METHODS if METHODS[key].uses_gradient or METHODS[key].takes(2, 1) < 2]
+        for _ in explain_stream(case.classifier, case.image, quick, None, case.layer, case.settings.max_n):
             yield "warming up"
-    explanation = yield from _explained(case, case.image, case.class_index, case.layer)
-    maps = {key: cam.map for key, cam in explanation.cams.items()}
-    cam_fns = {}
-    for key in _coherent(case):
-        seen = masked(case.inputs[0], maps[key])[None]
-        cam_map = yield from _map_of(case, seen, key, explanation.class_index)
-        cam_fns[key] = partial(_same, cam_map)
-    results = yield from _measured(
-        case, maps, explanation.class_index, explanation.probability, cam_fns, tuple(CONTROLS)
-    )
-    controls = [results[key] for key in CONTROLS]
-    box = case.boxes[0] if case.boxes else None
-    rows = [_row(case, explanation, result, maps, box, controls) for result in results.values()]
-    return {
+    explanation = yield from case.explain(case.layer, case.class_index)
+    measurements = {}
+    for key, measurement in measure(case.classifier, explanation, case.settings):
+        if measurement is not None:
+            measurements[key] = measurement
+        yield "metrics"
+    known = {name: getattr(explanation, name) for name in ("class_index", "class_name", "probability")}
+    controls = [measurements[key] for key in CONTROLS]
+    yield {
         "picture": case.picture,
-        "class_index": explanation.class_index,
-        "class_name": explanation.class_name,
-        "probability": explanation.probability,
-        "rows": rows,
-        "thumbnails": _thumbnails(case.image, maps),
+        **known,
+        "rows": [
+            {"picture": case.picture, **known, **_row(case, explanation, key, measurement, controls)}
+            for key, measurement in measurements.items()
+        ],
+        "thumbnails": _thumbnails(case.image, {key: cam.map for key, cam in explanation.cams.items()}),
         "raw": {key: cam.raw.tolist() for key, cam in explanation.cams.items()},
     }
 
 
-def _explained(case: Case, image: np.ndarray, class_index: int | None, layer: str) -> Generator[str, None, Explanation]:
-    methods, max_n = case.settings.methods, _max_n(case, layer)
-    for snapshot in explain_stream(case.classifier, image, methods, class_index, layer, max_n):
-        yield "maps"
-    return snapshot
-
-
-def _max_n(case: Case, layer: str) -> int:
-    """An early layer may have fewer channels than max_n; there Faster Score-CAM is the full one."""
-    channels = case.classifier.channels(layer)
-    return case.settings.max_n if layer == case.layer else min(case.settings.max_n, channels)
-
-
-def _coherent(case: Case) -> Iterator[str]:
-    for key in case.settings.methods:
-        if case.settings.coherency == "all" or (case.settings.coherency == "fast" and key in _FAST):
-            yield key
-
-
-def _same(cam_map: np.ndarray, _: np.ndarray) -> np.ndarray:
-    return cam_map
-
-
-def _map_of(case: Case, inputs: np.ndarray, key: str, class_index: int) -> Generator[str, None, np.ndarray]:
-    """The method's (224, 224) map of preprocessed (1, 224, 224, 3) inputs that are no picture any more."""
-    yield "coherency"
-    if METHODS[key].uses_gradient:
-        return map_of_inputs(case.classifier, inputs, key, class_index, case.layer)
-    activations, _ = case.classifier.forward(inputs, case.layer)
-    stops = [METHODS[key].channels(activations.shape[-1], case.settings.max_n)]
-    for progress in _summed(case.classifier, inputs, activations, case.layer, class_index, stops, Meter()):
-        yield "coherency"
-    return finish(np.maximum(progress.total, 0), case.classifier.input_size)
-
-
-def _measured(
-    case: Case, maps, class_index: int, probability: float, cam_fns=None, controls: tuple[str, ...] = ()
-) -> Generator[str, None, dict]:
-    """Faithfulness by key, of `maps` and `controls`."""
-    settings, results = case.settings, {}
-    stream = measure_stream(
-        case.classifier.score_fn(class_index),
-        case.inputs[0],
-        maps,
-        cam_fns,
-        probability,
-        settings.steps,
-        settings.insertion_baseline,
-        settings.deletion_baseline,
-        case.classifier.block_size,
-        controls,
-        settings.seed,
-        heartbeat=True,
-    )
-    for key, result in stream:
-        if result is None:
-            yield "metrics"
-        else:
-            results[key] = result
-    return results
-
-
-def _row(case: Case, explanation: Explanation, result, maps, box: Box | None, controls) -> dict:
-    cam = explanation.cams.get(result.key)
-    size = case.classifier.input_size
-    cam_map = maps[result.key] if cam else CONTROLS[result.key].make(size, case.settings.seed)
+def _row(case: Case, explanation: Explanation, key: str, measurement: Measurement, controls: list) -> dict:
+    cam, size = explanation.cams.get(key), case.classifier.input_size
+    cam_map = cam.map if cam else CONTROLS[key].make(size, case.settings.seed)
     return {
-        "picture": case.picture,
-        "class_index": explanation.class_index,
-        "class_name": explanation.class_name,
-        "probability": explanation.probability,
-        "key": result.key,
+        "key": key,
         "seconds": cam and cam.seconds,
         "forward_passes": cam and cam.forward_passes,
         "backward_passes": cam and cam.backward_passes,
-        **result.metrics,
+        **measurement.metrics,
         "half_area": float((cam_map > cam_map.max() / 2).mean()) if cam_map.any() else 0.0,
-        "energy_inside": box and energy_inside(cam_map, box.region(size)),
-        "beats_controls": float(beats_controls(result, controls)) if cam else None,
+        "energy_inside": energy_inside(cam_map, case.boxes[0].region(size)) if case.boxes else None,
+        "beats_controls": float(beats_controls(measurement, controls)) if cam else None,
     }
 
 
@@ -353,29 +323,30 @@ def _thumbnails(image: np.ndarray, maps: Mapping[str, np.ndarray]) -> dict[str, 
     return {key: data_url(picture, "JPEG", quality=80) for key, picture in pictures.items()}
 
 
-def layers(case: Case) -> Work:
+def take_layers(case: Case) -> Work:
     """At two earlier layers: is the map still better than the controls, and how far is it from the default layer's?"""
-    rows = []
-    controls = max(case.row(key)["insertion_minus_deletion"] for key in CONTROLS)
+    rows: list[dict] = []
+    metrics = {row["key"]: row for row in case.measured["rows"]}
+    best_control = max(metrics[key]["insertion_minus_deletion"] for key in CONTROLS)
     for layer in earlier_layers(case.classifier):
-        explanation = yield from _explained(case, case.image, case.measured["class_index"], layer)
-        maps = {key: cam.map for key, cam in explanation.cams.items()}
-        results = yield from _measured(case, maps, explanation.class_index, explanation.probability)
-        for key, result in results.items():
-            worth = result.metrics["insertion_minus_deletion"]
-            rows.append(
-                {
-                    "key": key,
-                    "layer": layer,
-                    "insertion_minus_deletion": worth,
-                    "beats_controls": float(worth > controls),
-                    "moved": 1 - correlation(maps[key], case.maps[key]),
-                }
-            )
-    return {"picture": case.picture, "rows": rows}
+        explanation = yield from case.explain(layer, case.measured["class_index"])
+        without = replace(case.settings, coherency="none")
+        for key, measurement in measure(case.classifier, explanation, without, controls=()):
+            yield "metrics"
+            if measurement is not None:
+                rows.append(
+                    {
+                        "key": key,
+                        "layer": layer,
+                        "insertion_minus_deletion": measurement.worth,
+                        "beats_controls": float(measurement.worth > best_control),
+                        "moved": 1 - correlation(explanation.cams[key].map, case.maps[key]),
+                    }
+                )
+    yield {"picture": case.picture, "rows": rows}
 
 
-def noise(case: Case) -> Work:
+def take_noise(case: Case) -> Work:
     """The map's correlation with itself when the picture is noisy.
 
     The noise is added at the model's own input size: on a large picture the resizing would average most of it away, and
@@ -386,141 +357,64 @@ def noise(case: Case) -> Work:
     rows = []
     for sigma in NOISE:
         added = np.random.default_rng([case.settings.seed, sigma]).normal(0, sigma, small.shape)
-        noisy = np.uint8(np.rint(np.clip(small + added, 0, 255)))
-        explanation = yield from _explained(case, noisy, case.measured["class_index"], case.layer)
+        noisy = np.rint(np.clip(small + added, 0, 255)).astype(np.uint8)
+        explanation = yield from case.explain(case.layer, case.measured["class_index"], noisy)
         rows += [
             {"key": key, "sigma": sigma, "correlation": correlation(cam.map, case.maps[key])}
             for key, cam in explanation.cams.items()
         ]
-    return {"picture": case.picture, "rows": rows}
+    yield {"picture": case.picture, "rows": rows}
 
 
-def boxes(case: Case) -> Work:
+def take_boxes(case: Case) -> Work:
     """Share of each map's energy inside each box, the box's share of the picture beside it."""
     rows = []
     for box in case.boxes:
         maps = case.maps
         if box.class_index != case.measured["class_index"]:
-            explanation = yield from _explained(case, case.image, box.class_index, case.layer)
+            explanation = yield from case.explain(case.layer, box.class_index)
             maps = {key: cam.map for key, cam in explanation.cams.items()}
         region = box.region(case.classifier.input_size)
-        rows += [
-            {
-                "label": box.label,
-                "class_index": box.class_index,
-                "key": key,
-                "chance": float(region.mean()),
-                "energy_inside": energy_inside(cam_map, region),
-            }
-            for key, cam_map in maps.items()
-        ]
-    return {"picture": case.picture, "rows": rows}
+        about = {"label": box.label, "class_index": box.class_index, "chance": float(region.mean())}
+        rows += [about | {"key": key, "energy_inside": energy_inside(each, region)} for key, each in maps.items()]
+    yield {"picture": case.picture, "rows": rows}
 
 
-def alignment(case: Case) -> Work:
-    """The same raw maps expanded with half-pixel centres instead of aligned corners."""
-    yield "alignment"
-    maps = {key: half_pixel(raw, case.classifier.input_size) for key, raw in case.raws.items()}
-    results = yield from _measured(case, maps, case.measured["class_index"], case.measured["probability"])
-    rows = [
-        {"key": key, "metric": metric, "corner": case.row(key)[metric], "half_pixel": result.metrics[metric]}
-        for key, result in results.items()
-        for metric in ("insertion", "deletion", "insertion_minus_deletion")
-    ]
-    return {"picture": case.picture, "rows": rows}
-
-
-def dialled(case: Case) -> Work:
-    """How far Faster Score-CAM's map moves with max_n from its map at the default; on sampled pictures, the dial."""
+def take_sweep(case: Case) -> Work:
+    """How far Faster Score-CAM's map moves with max_n from its map at the default; on sampled pictures, the sweep."""
     channels = case.classifier.channels(case.layer)
-    counts = None if case.sampled else [count for count in TUNED if count <= channels] or [channels]
-    for state in dial(case.classifier, case.image, case.measured["class_index"], counts, case.layer):
-        yield "dial"
+    counts = None if case.sampled else [count for count in TUNING if count <= channels] or [channels]
+    for state in sweep(case.classifier, case.image, case.measured["class_index"], counts, case.layer):
+        yield "sweep"
     maps = {point.max_n: point.map for point in state.points}
-    known = [count for count in TUNED if count in maps and TUNED[1] in maps]
+    known = [count for count in TUNING if count in maps and TUNING[1] in maps]
     figures = ("max_n", "correlation", "seconds", "forward_passes")
-    return {
+    yield {
         "picture": case.picture,
         "points": [{name: getattr(point, name) for name in figures} for point in state.points if case.sampled],
-        "moved": {str(count): 1 - correlation(maps[count], maps[TUNED[1]]) for count in known},
+        "moved": {str(count): 1 - correlation(maps[count], maps[TUNING[1]]) for count in known},
+        "rows": [],
     }
 
 
 @dataclass(frozen=True)
-class Part:
-    """One entry of PARTS: `label` says what it measures, `run` does so on one picture, and `samples` tells that it does
-    less on pictures that are not sampled. The steps that `run` yields continue the label in the progress."""
+class StudyMeasurement:
+    """One entry of MEASUREMENTS: `label` says what it measures, `take` does so on one picture, and `samples` tells that
+    it does less on pictures that are not sampled. The steps that `take` yields continue the label in the progress."""
 
     key: str
     label: str
-    run: Callable[[Case], Work]
+    take: Callable[[Case], Work]
     samples: bool = False
 
 
-PARTS: dict[str, Part] = {
-    part.key: part
-    for part in (
-        Part("metrics", "maps, costs and faithfulness", metrics),
-        Part("layers", "earlier layers", layers),
-        Part("noise", "noise", noise),
-        Part("boxes", "boxes", boxes),
-        Part("dial", "the dial of Faster Score-CAM", dialled, True),
-        Part("alignment", "alignment", alignment),
+MEASUREMENTS: dict[str, StudyMeasurement] = {
+    each.key: each
+    for each in (
+        StudyMeasurement("metrics", "maps, costs and faithfulness", take_metrics),
+        StudyMeasurement("layers", "earlier layers", take_layers),
+        StudyMeasurement("noise", "noise", take_noise),
+        StudyMeasurement("boxes", "boxes", take_boxes),
+        StudyMeasurement("sweep", "the sweep of Faster Score-CAM", take_sweep, samples=True),
     )
 }
-CLAIMS = ("metrics", "layers", "noise", "boxes", "dial")
-
-
-def measuring(clf, explanation) -> Iterator[tuple]:
-    """(key, Faithfulness or None) of every finished map and the controls; None after each batch, so that it can be stopped.
-    Coherency needs the map of the masked picture, which for a full Score-CAM would double its cost: it is left out there."""
-    maps = {key: np.clip(cam.map, 0, 1) for key, cam in explanation.cams.items() if cam.complete}
-    count = clf.channels(explanation.target_layer)
-    quick = [
-        key for key in maps if METHODS[key].uses_gradient or METHODS[key].channels(count, explanation.max_n) < count
-    ]
-    cam_fns = {key: functools.partial(_masked_map, clf, explanation, key) for key in quick}
-    return measure_stream(
-        clf.score_fn(explanation.class_index),
-        clf.preprocess(explanation.image)[0],
-        maps,
-        cam_fns,
-        explanation.probability,
-        batch_size=clf.block_size,
-        heartbeat=True,
-    )
-
-
-def _masked_map(clf, explanation, key: str, inputs: np.ndarray) -> np.ndarray:
-    cam_map = map_of_inputs(
-        clf, inputs[None], key, explanation.class_index, explanation.target_layer, explanation.max_n
-    )
-    return np.clip(cam_map, 0, 1)
-
-
-def measured(clf, explanation) -> dict:
-    """Every Faithfulness by key, methods first."""
-    return {key: result for key, result in measuring(clf, explanation) if result is not None}
-
-
-def evidence_json(results: dict) -> dict:
-    controls = _controls(results)
-    return {
-        key: {
-            "name": NAMES[key],
-            "control": key in controls,
-            **result.metrics,
-            "beats_controls": None if key in controls else beats_controls(result, controls.values()),
-            "insertion_curve": _curve(result.insertion),
-            "deletion_curve": _curve(result.deletion),
-        }
-        for key, result in results.items()
-    }
-
-
-def _curve(curve) -> dict:
-    return {"fractions": curve.fractions.tolist(), "probabilities": curve.probabilities.tolist()}
-
-
-def _controls(results: dict) -> dict:
-    return {key: result for key, result in results.items() if key in CONTROLS}

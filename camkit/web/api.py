@@ -1,52 +1,65 @@
-"""The public endpoints."""
+"""The public endpoints: /info, /classify, /explain, /compare and /evaluate.
+
+Their inputs are hidden components whose names, types, defaults and words document them; values reach the handlers as
+they were sent, so that camkit's own checks name the parameter and what it may be. Pictures pass the guard of uploads.
+"""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import gradio as gr
 import numpy as np
 
 from ..bundle import maps_npz
-from ..classifier import device_name, gpus
 from ..errors import InputError
-from ..evidence.study import evidence_json, measured
+from ..evidence.report import metrics_csv
+from ..evidence.study import measure_all, to_json
 from ..explain import explain, explain_stream, top_predictions
+from ..explanation import Explanation
 from ..labels import classes, find_class
 from ..maps import ALPHA, COLORMAPS, encode, overlay
 from ..methods import METHODS, check_methods
-from ..models import MODELS
+from ..models import MODELS, ModelSpec
 from ..version import __version__
-from .files import _file, bundle, csv_of, versions
+from .files import versions, write_file, write_zip
 from .readiness import classifier, default_model, is_ready
 from .uploads import Picture
 from .visitors import VISITORS, in_words, visitor_of
-from .widgets import HERE
 
-REVISION = (HERE / "REVISION").read_text().strip() if (HERE / "REVISION").exists() else "development"
+_REVISION = Path(__file__).resolve().parents[2] / "REVISION"  # written by the deployment
+REVISION = _REVISION.read_text().strip() if _REVISION.exists() else "development"
+PARAMETERS = {
+    "image": "A picture file: PNG, JPEG, WebP, GIF or TIFF, at most 20 MB, 25 megapixels and 10,000 pixels a side.",
+    "model": "The classifier; 'auto' takes VGG16 when its weights are on the server, else the bundled one.",
+    "top_k": "How many classes to return, 1 to 1000.",
+    "method": "The class activation map to compute.",
+    "methods": "The class activation maps to compute; at least one.",
+    "class_name": "The class to explain: a name, another word for it, or an index from 0 to 999 as text; '' takes the "
+    "top class.",
+    "target_layer": "The layer whose activations are mapped, one of the model's target_layers in /info; '' takes the "
+    "last.",
+    "max_n": "How many channels Faster Score-CAM takes, from 1 to the layer's number; the others ignore it.",
+    "alpha": "The weight of the heatmap in the overlay, 0 (picture only) to 1 (heatmap only).",
+    "colormap": "The colours of the heatmap.",
+    "faithfulness": "Whether to measure the maps as /evaluate does; takes about ten seconds more on a CPU.",
+}
 
 
-def open_class(text: str) -> int | None:
-    """A class name or an index as text -> class index; "" -> None, the top class."""
-    return find_class(text).index if text and text.strip() else None
+# --- the endpoints -------------------------------------------------------------------------------------------------
 
 
 def api_info() -> dict:
-    """What this server runs: version, revision, models with their state and target layers, methods, device, libraries."""
+    """What this server runs: version, revision, models with state and target layers, methods, device, libraries."""
+    from ..classifier import device_name, gpus
+
+    told = ("name", "summary", "formula", "paper", "url", "differs")
     return {
         "version": __version__,
         "revision": REVISION,
         "default_model": default_model(),
-        "models": {key: _model_info(spec) for key, spec in MODELS.items()},
-        "methods": {
-            key: {
-                "name": method.name,
-                "summary": method.summary,
-                "formula": method.formula,
-                "paper": method.paper,
-                "url": method.url,
-                "differs": method.differs,
-            }
-            for key, method in METHODS.items()
-        },
+        "models": {key: model_info(spec) for key, spec in MODELS.items()},
+        "methods": {key: {name: getattr(method, name) for name in told} for key, method in METHODS.items()},
         "colormaps": list(COLORMAPS),
         "device": device_name(),
         "gpus": list(gpus()),
@@ -54,9 +67,11 @@ def api_info() -> dict:
     }
 
 
-def _model_info(spec) -> dict:
-    state = "ready" if is_ready(spec.key) else spec.weights.state.status
-    sentence = f"{spec.name} is bundled." if spec.weights is None else spec.weights.state.sentence
+def model_info(spec: ModelSpec) -> dict:
+    state, sentence = "ready", f"{spec.name} is bundled."
+    if spec.weights is not None:
+        now = spec.weights.state
+        state, sentence = "ready" if is_ready(spec.key) else now.status, now.sentence
     return {
         "name": spec.name,
         "state": state,
@@ -67,44 +82,34 @@ def _model_info(spec) -> dict:
     }
 
 
-def needed(image: np.ndarray | None) -> np.ndarray:
-    if image is None:
-        raise InputError("There is no picture: send a PNG, JPEG, WebP, GIF or TIFF file as 'image'.")
-    return image
-
-
-def check_view(alpha, colormap) -> None:
-    """Refuses at once what `overlay` would refuse when the work is done."""
-    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
-        raise InputError(f"alpha is {alpha!r}: it must be a number from 0 (picture only) to 1 (heatmap only).")
-    overlay(np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.float32), alpha, colormap)
-
-
 @in_words
 def api_classify(image, model, top_k) -> dict:
     """Classifies one picture: the `top_k` most probable of the 1000 ImageNet classes, best first."""
     if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= len(classes()):
         raise InputError(f"top_k is {top_k!r}: it must be a whole number from 1 to {len(classes())}.")
     clf = classifier(model)
-    predictions = top_predictions(clf.predict(needed(image)), top_k)
+    predictions = top_predictions(clf.predict(required(image)), top_k)
     return {"model": clf.name, "predictions": [vars(prediction) for prediction in predictions]}
 
 
 @in_words
 def api_explain(image, method, class_name, model, target_layer, max_n, alpha, colormap, request: gr.Request):
     """Explains one class of one picture by one method: the overlay, the facts with the raw map, and the maps as NPZ."""
-    check_view(alpha, colormap)
+    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
+        raise InputError(f"alpha is {alpha!r}: it must be a number from 0 (picture only) to 1 (heatmap only).")
+    # Refuses at once what `overlay` would refuse when the work is done.
+    overlay(np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.float32), alpha, colormap)
     (method,) = check_methods([method])
-    arguments = (classifier(model), needed(image), [method], open_class(class_name), target_layer, max_n)
+    arguments = (classifier(model), required(image), [method], class_index_of(class_name), target_layer, max_n)
     if METHODS[method].uses_gradient:
         explanation = explain(*arguments)
     else:
         with VISITORS.api_run(visitor_of(request)):
             explanation = explain(*arguments)
     cam = explanation.cams[method]
-    picture = _picture(overlay(explanation.image, cam.map, alpha, colormap))
-    facts = _prediction_facts(explanation) | cam.to_json() | {"raw": cam.raw.tolist()}
-    return picture, facts, _file("maps.npz", maps_npz(explanation))
+    picture = write_file("overlay.png", encode(overlay(explanation.image, cam.map, alpha, colormap)))
+    facts = prediction_json(explanation) | cam.to_json() | {"raw": cam.raw.tolist()}
+    return picture, facts, write_file("maps.npz", maps_npz(explanation))
 
 
 @in_words
@@ -112,122 +117,142 @@ def api_compare(image, methods, class_name, model, target_layer, max_n, faithful
     """Explains one class of one picture by several methods. Streams: each answer has the maps so far, the last one is
     complete and brings the zip. With `faithfulness` every map and the controls are measured as in /evaluate."""
     clf = classifier(model)
-    stream = explain_stream(clf, needed(image), methods, open_class(class_name), target_layer, max_n)
+    stream = explain_stream(clf, required(image), methods, class_index_of(class_name), target_layer, max_n)
     final: dict[str, str] = {}
     with VISITORS.api_run(visitor_of(request)):
         for snapshot in stream:
             if not snapshot.complete:
-                yield _overlays(snapshot, final), _comparison(snapshot), None
-        results = measured(clf, snapshot) if faithfulness else {}
-    facts = _comparison(snapshot) | ({"faithfulness": evidence_json(results)} if results else {})
-    yield _overlays(snapshot, final), facts, bundle(snapshot, extra=csv_of(snapshot, results))
+                yield overlays(snapshot, final), comparison_json(snapshot), None
+        measurements = measure_all(clf, snapshot) if faithfulness else {}
+    facts, extra = comparison_json(snapshot), {}
+    if measurements:
+        facts["faithfulness"] = to_json(measurements)
+        extra["faithfulness.csv"] = metrics_csv(measurements, snapshot.cams)
+    yield overlays(snapshot, final), facts, write_zip(snapshot, extra=extra)
 
 
 @in_words
 def api_evaluate(image, methods, class_name, model, request: gr.Request) -> dict:
-    """Measures how far each method's map of one picture can be believed: every metric, the insertion and deletion curves, the
-    costs, and the same for a random, a centred and a uniform map as controls."""
+    """Measures how far each method's map of one picture can be believed: every metric, the insertion and deletion
+    curves, the costs, and the same for a random, a centred and a uniform map as controls."""
     clf = classifier(model)
     with VISITORS.api_run(visitor_of(request)):
-        explanation = explain(clf, needed(image), methods, open_class(class_name))
-        results = measured(clf, explanation)
-    return _comparison(explanation) | {"faithfulness": evidence_json(results)}
+        explanation = explain(clf, required(image), methods, class_index_of(class_name))
+        measurements = measure_all(clf, explanation)
+    return comparison_json(explanation) | {"faithfulness": to_json(measurements)}
 
 
-def _overlays(snapshot, final: dict[str, str]) -> list:
+# --- arguments and answers -----------------------------------------------------------------------------------------
+
+
+def required(image: np.ndarray | None) -> np.ndarray:
+    if image is None:
+        raise InputError("There is no picture: send a PNG, JPEG, WebP, GIF or TIFF file as 'image'.")
+    return image
+
+
+def class_index_of(text: str) -> int | None:
+    """A class name or an index as text -> class index; "" -> None, the top class."""
+    return find_class(text).index if text and text.strip() else None
+
+
+def overlays(snapshot: Explanation, final: dict[str, str]) -> list[tuple[str, str]]:
     """The overlays as files with their captions; `final` keeps those of maps that will not change any more."""
-    files = {key: final.get(key) or _picture(overlay(snapshot.image, cam.map)) for key, cam in snapshot.cams.items()}
-    final.update({key: files[key] for key, cam in snapshot.cams.items() if cam.complete})
-    return [(path, METHODS[key].name) for key, path in files.items()]
+    shown = []
+    for key, cam in snapshot.cams.items():
+        path = final.get(key) or write_file("overlay.png", encode(overlay(snapshot.image, cam.map)))
+        if cam.complete:
+            final[key] = path
+        shown.append((path, METHODS[key].name))
+    return shown
 
 
-def _picture(image: np.ndarray) -> str:
-    return _file("overlay.png", encode(image))
+def prediction_json(explanation: Explanation) -> dict:
+    told = ("model", "target_layer", "class_index", "class_name", "probability", "predictions")
+    known = explanation.to_json()
+    return {name: known[name] for name in told}
 
 
-def _comparison(snapshot) -> dict:
-    rows = [cam.to_json() for cam in snapshot.cams.values()]
-    return _prediction_facts(snapshot) | {"complete": snapshot.complete, "seconds": snapshot.seconds, "methods": rows}
-
-
-def _prediction_facts(explanation) -> dict:
-    return {
-        "model": explanation.model,
-        "target_layer": explanation.target_layer,
-        "class_index": explanation.class_index,
-        "class_name": explanation.class_name,
-        "probability": explanation.probability,
-        "predictions": [vars(prediction) for prediction in explanation.predictions],
+def comparison_json(explanation: Explanation) -> dict:
+    return prediction_json(explanation) | {
+        "complete": explanation.complete,
+        "seconds": explanation.seconds,
+        "methods": [cam.to_json() for cam in explanation.cams.values()],
     }
 
 
-PARAMETERS = {
-    "image": "A picture file: PNG, JPEG, WebP, GIF or TIFF, at most 20 MB, 25 megapixels and 10,000 pixels a side.",
-    "model": "The classifier; 'auto' takes VGG16 when its weights are on the server, else the bundled one.",
-    "top_k": "How many classes to return, 1 to 1000.",
-    "method": "The class activation map to compute.",
-    "methods": "The class activation maps to compute; at least one.",
-    "class_name": "The class to explain: a name, another word for it, or an index from 0 to 999 as text; '' takes the top class.",
-    "target_layer": "The layer whose activations are mapped, one of the model's target_layers in /info; '' takes the last.",
-    "max_n": "How many channels Faster Score-CAM takes, from 1 to the layer's number; the others ignore it.",
-    "alpha": "The weight of the heatmap in the overlay, 0 (picture only) to 1 (heatmap only).",
-    "colormap": "The colours of the heatmap.",
-    "faithfulness": "Whether to measure the maps as /evaluate does; takes about ten seconds more on a CPU.",
-}
+# --- the hidden components -----------------------------------------------------------------------------------------
 
 
-def parameter(name: str, component):
-    """A component as a documented input. Except for pictures and text its value reaches the handler as it was sent: camkit's
-    own checks name the parameter and what it may be, Gradio's do not."""
-    schema = component.api_info() | {"additional_description": PARAMETERS[name]}
-    component.api_info = lambda: schema
-    if not isinstance(component, (Picture, gr.Textbox)):
-        component.preprocess = lambda payload: payload
-    return component
+class Documented:
+    """Mixed into an input: its words in /gradio_api/info, and its value as it was sent."""
+
+    label: str
+
+    def api_info(self) -> dict:
+        return super().api_info() | {"additional_description": PARAMETERS[self.label]}  # type: ignore[misc]
+
+    def preprocess(self, payload):
+        return payload
+
+    def get_block_name(self) -> str:
+        """The browser's component: that of the class this is mixed into."""
+        return type(self).__mro__[2].__name__.lower()
 
 
-def build_api() -> None:
-    """The public endpoints. Their inputs are hidden components: names, types, defaults and PARAMETERS document them."""
+class Choice(Documented, gr.Dropdown):
+    is_template = True
+
+
+class Several(Documented, gr.CheckboxGroup):
+    is_template = True
+
+
+class Value(Documented, gr.Number):
+    is_template = True
+
+
+class Switch(Documented, gr.Checkbox):
+    is_template = True
+
+
+class Text(gr.Textbox):
+    is_template = True
+
+    def api_info(self) -> dict:
+        return super().api_info() | {"additional_description": PARAMETERS[self.label]}
+
+
+class DocumentedPicture(Picture):
+    is_template = True
+
+    def api_info(self) -> dict:
+        return super().api_info() | {"additional_description": PARAMETERS[self.label]}
+
+    def get_block_name(self) -> str:
+        return "image"
+
+
+def build() -> None:
+    """The endpoints on one hidden button; an input that several of them take is one component."""
     with gr.Row(visible=False):
-
-        def inputs(*wanted: str) -> list:
-            made = {
-                "image": lambda: Picture(label="image"),
-                "model": lambda: gr.Dropdown(["auto", *MODELS], value="auto", label="model"),
-                "top_k": lambda: gr.Number(5, precision=0, label="top_k"),
-                "method": lambda: gr.Dropdown(list(METHODS), value="gradcam", label="method"),
-                "methods": lambda: gr.CheckboxGroup(list(METHODS), value=list(METHODS), label="methods"),
-                "class_name": lambda: gr.Textbox("", label="class_name"),
-                "target_layer": lambda: gr.Textbox("", label="target_layer"),
-                "max_n": lambda: gr.Number(10, precision=0, label="max_n"),
-                "alpha": lambda: gr.Number(ALPHA, label="alpha"),
-                "colormap": lambda: gr.Dropdown(list(COLORMAPS), value="viridis", label="colormap"),
-                "faithfulness": lambda: gr.Checkbox(False, label="faithfulness"),
-            }
-            return [parameter(name, made[name]()) for name in wanted]
-
-        overlay = gr.Image(format="png", label="overlay")
-        overlays = gr.Gallery(format="png", label="overlays")
-        facts, table, file = gr.JSON(label="facts"), gr.JSON(label="facts"), gr.File(label="maps.npz")
-        zipped = gr.File(label="bundle.zip")
+        image = DocumentedPicture(label="image")
+        model = Choice(["auto", *MODELS], value="auto", label="model")
+        top_k = Value(5, precision=0, label="top_k")
+        method = Choice(list(METHODS), value="gradcam", label="method")
+        methods = Several(list(METHODS), value=list(METHODS), label="methods")
+        class_name, target_layer = Text("", label="class_name"), Text("", label="target_layer")
+        max_n = Value(10, precision=0, label="max_n")
+        alpha = Value(ALPHA, label="alpha")
+        colormap = Choice(list(COLORMAPS), value="viridis", label="colormap")
+        faithfulness = Switch(False, label="faithfulness")
+        picture, several = gr.Image(format="png", label="overlay"), gr.Gallery(format="png", label="overlays")
+        facts, archive = gr.JSON(label="facts"), gr.File(label="maps.npz")
+        bundle = gr.File(label="bundle.zip")
         on = gr.Button("api")
         on.click(api_info, None, gr.JSON(label="info"), api_name="info", queue=False)
-        on.click(api_classify, inputs("image", "model", "top_k"), gr.JSON(label="predictions"), api_name="classify")
-        on.click(
-            api_explain,
-            inputs("image", "method", "class_name", "model", "target_layer", "max_n", "alpha", "colormap"),
-            [overlay, facts, file],
-            api_name="explain",
-        )
-        on.click(
-            api_compare,
-            inputs("image", "methods", "class_name", "model", "target_layer", "max_n", "faithfulness"),
-            [overlays, table, zipped],
-            api_name="compare",
-        )
-        on.click(
-            api_evaluate,
-            inputs("image", "methods", "class_name", "model"),
-            gr.JSON(label="figures"),
-            api_name="evaluate",
-        )
+        on.click(api_classify, [image, model, top_k], gr.JSON(label="predictions"), api_name="classify")
+        shared = [class_name, model, target_layer, max_n]
+        on.click(api_explain, [image, method, *shared, alpha, colormap], [picture, facts, archive], api_name="explain")
+        on.click(api_compare, [image, methods, *shared, faithfulness], [several, facts, bundle], api_name="compare")
+        on.click(api_evaluate, [image, methods, class_name, model], gr.JSON(label="figures"), api_name="evaluate")

@@ -1,4 +1,4 @@
-"""The tab in which a region is covered."""
+"""The tab "Cover and see": what the class loses when a painted region is taken away, and what the maps said of it."""
 
 from __future__ import annotations
 
@@ -14,26 +14,29 @@ from ..maps import data_url
 from ..methods import METHODS
 from .readiness import classifier
 from .uploads import bytes_of_data_url
-from .visitors import explained, in_words
-from .widgets import browser_code, percent
+from .visitors import in_words, require_explanation
+from .widgets import FirstScreen, browser_code, percent
+
+HINT = "Paint over a part of the picture."
+MASK_SIDE = 224  # of what painter.js sends
+MASK_BYTES = 200_000
 
 
 @in_words
 def on_cover(session, painting) -> str:
     """What the class loses when the painted region is taken away, and what the maps said of that region."""
-    shown = explained(session)
+    shown = require_explanation(session)
     region = region_of(painting)
     share = region.mean()
     if not share:
-        return "Paint over a part of the picture."
+        return HINT
     clf = classifier(shown.model)
     inputs = clf.preprocess(shown.image)[0]
     pictures = np.stack([covered(inputs, region, key) for key in BASELINES])
-    probabilities = clf.score_fn(shown.class_index)(pictures)
-    rows = [
-        f"| {baseline.name}{f' ({clf.spec.zero})' if baseline.key == 'zero' else ''} | {percent(shown.probability)} | **{percent(probability)}** |"
-        for baseline, probability in zip(BASELINES.values(), probabilities, strict=True)
-    ]
+    rows = []
+    for baseline, probability in zip(BASELINES.values(), clf.score_fn(shown.class_index)(pictures), strict=True):
+        name = f"{baseline.name} ({clf.spec.zero})" if baseline.key == "zero" else baseline.name
+        rows.append(f"| {name} | {percent(shown.probability)} | **{percent(probability)}** |")
     said = [
         f"| {METHODS[key].name} | {energy_inside(np.clip(cam.map, 0, 1), region):.0%} |"
         for key, cam in shown.cams.items()
@@ -56,12 +59,13 @@ def on_cover(session, painting) -> str:
 def region_of(painting) -> np.ndarray:
     """(224, 224) bool from the painter's mask; InputError when what came is not one."""
     url = painting.get("mask") if isinstance(painting, dict) else None
+    size = (MASK_SIDE, MASK_SIDE)
     if not url:
-        return np.zeros((224, 224), bool)
+        return np.zeros(size, bool)
     try:
-        mask = Image.open(io.BytesIO(bytes_of_data_url(str(url), limit=200_000)), formats=("PNG",))
-        if mask.size != (224, 224):
-            raise ValueError("size")
+        mask = Image.open(io.BytesIO(bytes_of_data_url(str(url), limit=MASK_BYTES)), formats=("PNG",))
+        if mask.size != size:
+            raise ValueError("another size")
         return np.asarray(mask.convert("RGBA"))[..., 3] > 127
     except (OSError, ValueError, SyntaxError) as error:
         raise InputError("The painted mask cannot be read: it must be a 224 x 224 PNG of at most 200 kB.") from error
@@ -70,19 +74,20 @@ def region_of(painting) -> np.ndarray:
 def on_painter(session) -> tuple:
     """The picture that the page has, ready to be painted over."""
     url = data_url(session.image, "JPEG", quality=88) if session else ""
-    return {"image": url, "mask": None}, "Paint over a part of the picture."
+    return {"image": url, "mask": None}, HINT
 
 
-def build_cover(parts: dict) -> None:
-    with gr.Tab("Cover and see") as tab:
-        parts["cover_tab"] = tab
-        with gr.Row():
-            with gr.Column(min_width=300):
-                parts["painter"] = gr.HTML(
-                    {"image": "", "mask": None},
-                    html_template='<div class="cam-host"></div>',
-                    js_on_load=browser_code("painter.js"),
-                    elem_id="painter",
-                )
-            with gr.Column(min_width=300):
-                parts["cover"] = gr.Markdown("Paint over a part of the picture.", elem_id="cover")
+def build(screen: FirstScreen) -> None:
+    with gr.Tab("Cover and see") as tab, gr.Row():
+        with gr.Column(min_width=300):
+            painter = gr.HTML(
+                {"image": "", "mask": None},
+                html_template='<div class="cam-host"></div>',
+                js_on_load=browser_code("painter.js"),
+                elem_id="painter",
+            )
+        with gr.Column(min_width=300):
+            cover = gr.Markdown(HINT, elem_id="cover")
+    quiet = {"api_visibility": "private", "show_progress": "hidden"}
+    tab.select(on_painter, screen.session, [painter, cover], **quiet)
+    painter.input(on_cover, [screen.session, painter], cover, trigger_mode="always_last", **quiet)

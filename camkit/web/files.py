@@ -1,4 +1,4 @@
-"""Files that are handed out."""
+"""Files that are handed out: written whole into the folder that Gradio serves from and clears."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import hashlib
 import importlib.metadata
 import io
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
-from gradio import utils
+# Not in Gradio's documentation: the folder that it serves from. tests/web/test_gradio_names.py notices when it moves.
+from gradio.utils import get_upload_folder
 
 from ..bundle import write_bundle
-from ..evidence.report import metrics_csv
+from ..explanation import Explanation
 from ..maps import ALPHA
 from ..version import __version__
 
@@ -22,17 +24,10 @@ def versions() -> dict[str, str]:
     return {"camkit": __version__} | {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
-def bundle(explanation, alpha: float = ALPHA, colormap: str = "viridis", extra: dict | None = None) -> str:
-    """The path of a zip with everything in the explanation, ready to be handed out."""
-    buffer = io.BytesIO()
-    write_bundle(buffer, explanation, alpha, colormap, versions(), extra)
-    return _file(f"cam-{explanation.class_name.replace(' ', '-')}.zip", buffer.getvalue())
-
-
-def _file(name: str, content: bytes) -> str:
-    """The path of a file in the folder that Gradio serves from and clears. Written aside and moved there: Gradio writes in
-    place, which cuts off a visitor who is just fetching the same result."""
-    path = Path(utils.get_upload_folder()).resolve() / hashlib.sha256(content).hexdigest() / name
+def write_file(name: str, content: bytes) -> str:
+    """The path of a file with this content. Written aside and moved there: Gradio writes in place, which cuts off a
+    visitor who is just fetching the same result."""
+    path = Path(get_upload_folder()).resolve() / hashlib.sha256(content).hexdigest() / name
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{secrets.token_hex(8)}")
     aside.write_bytes(content)
@@ -40,6 +35,10 @@ def _file(name: str, content: bytes) -> str:
     return str(path)
 
 
-def csv_of(explanation, results: dict) -> dict[str, bytes]:
-    """The measurement as a file for the zip, when there is one."""
-    return {"faithfulness.csv": metrics_csv(results, explanation.cams)} if results else {}
+def write_zip(
+    explanation: Explanation, alpha: float = ALPHA, colormap: str = "viridis", extra: Mapping[str, bytes] | None = None
+) -> str:
+    """The path of a zip with everything in the explanation, and `extra` files by name."""
+    buffer = io.BytesIO()
+    write_bundle(buffer, explanation, alpha, colormap, versions(), extra)
+    return write_file(f"cam-{explanation.class_name.replace(' ', '-')}.zip", buffer.getvalue())

@@ -1,4 +1,4 @@
-"""The tab for many pictures."""
+"""The tab "Many pictures": a study of the pictures in a zip, stopped at any time with the figures so far."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import gradio as gr
 
 from ..errors import InputError
 from ..evidence.pictures import ZipLimits, unzip_pictures
-from ..evidence.report import summary_table, write_reports
-from ..evidence.results import Facts, Settings
-from ..evidence.study import evaluate_stream
+from ..evidence.report import summary_html, write_reports
+from ..evidence.results import Results, Settings
+from ..evidence.study import study_stream
 from ..methods import METHODS
-from .files import _file
+from .files import write_file
 from .readiness import classifier
 from .uploads import Zip
-from .visitors import VISITORS, in_words, visitor_of
-from .widgets import METHOD_CHOICES, seconds_in_words
+from .visitors import VISITORS, in_words, on_stop, visitor_of
+from .widgets import METHOD_CHOICES, FirstScreen, seconds_in_words
 
 
 @in_words
-def on_set(path, methods, model, request: gr.Request):
+def on_zip(path, methods, model, request: gr.Request):
     """Measures every picture of a zip; the figures so far are kept when it is stopped."""
     if path is None:
         raise InputError("There is no zip: choose a file with pictures in it.")
@@ -29,39 +29,42 @@ def on_set(path, methods, model, request: gr.Request):
     clf = classifier(model)
     settings = Settings(tuple(methods), coherency="fast")
     with VISITORS.page_run(visitor_of(request), same_maps=True) as run:
-        for state in evaluate_stream(clf, pictures, settings):
+        for state in study_stream(clf, pictures, settings):
             if run.ended:
                 break
             left = "" if state.seconds_left is None else f", about {seconds_in_words(state.seconds_left)} left"
             yield f"{state.done} of {state.total} pictures{left}", gr.skip(), gr.skip()
-    facts = Facts.of(clf, settings, state)
+    results = Results.of(clf, settings, state)
     with tempfile.TemporaryDirectory() as folder:
-        files = [_file(made.name, made.read_bytes()) for made in write_reports(Path(folder), facts)]
+        files = [write_file(made.name, made.read_bytes()) for made in write_reports(Path(folder), results)]
     note = "" if state.complete else f"Stopped after {state.done} of {state.total} pictures: the figures are theirs. "
     skipped = " ".join(f"Skipped {name}: {why}" for name, why in state.skipped.items())
-    yield (
-        note + skipped,
-        f'<div class="evidence">{summary_table(facts).html()}</div>',
-        gr.update(value=files, visible=True),
-    )
+    table = f'<div class="evidence">{summary_html(results)}</div>'
+    yield note + skipped, table, gr.update(value=files, visible=True)
 
 
-def build_set(parts: dict) -> None:
+def build(screen: FirstScreen) -> None:
     limits = ZipLimits()
     with gr.Tab("Many pictures"):
         gr.Markdown(
-            f"One picture is an anecdote. Give a zip of up to {limits.pictures} pictures ({limits.total_bytes // 1_000_000} MB unpacked): "
-            "every method and control is measured on each, and you get means with 95 % intervals, a CSV and a report."
+            f"One picture is an anecdote. Give a zip of up to {limits.pictures} pictures "
+            f"({limits.total_bytes // 1_000_000} MB unpacked): every method and control is measured on each, and you "
+            "get means with 95 % intervals, a CSV and a report."
         )
         with gr.Row():
-            parts["zip"] = Zip(label="Zip of pictures", file_types=[".zip"], height=120, elem_id="zip", scale=2)
-            quick = [key for key in METHODS if key != "scorecam"]
-            parts["set_methods"] = gr.CheckboxGroup(
-                METHOD_CHOICES, value=quick, label="Methods (full Score-CAM takes the longest by far)", scale=2
+            file = Zip(label="Zip of pictures", file_types=[".zip"], height=120, elem_id="zip", scale=2)
+            methods = gr.CheckboxGroup(
+                METHOD_CHOICES,
+                value=[key for key in METHODS if key != "scorecam"],
+                label="Methods (full Score-CAM takes the longest by far)",
+                scale=2,
             )
             with gr.Column(scale=0, min_width=120):
-                parts["set_go"] = gr.Button("Measure all", variant="primary", size="md", elem_id="set-go")
-                parts["set_stop"] = gr.Button("Stop", size="sm", elem_id="set-stop")
-        parts["set_note"] = gr.Markdown("", elem_id="set-note")
-        parts["set_table"] = gr.HTML("", elem_id="set-table")
-        parts["set_files"] = gr.File(label="Results", visible=False, elem_id="set-files")
+                go = gr.Button("Measure all", variant="primary", size="md", elem_id="set-go")
+                stop = gr.Button("Stop", size="sm", elem_id="set-stop")
+        note = gr.Markdown("", elem_id="set-note")
+        table = gr.HTML("", elem_id="set-table")
+        files = gr.File(label="Results", visible=False, elem_id="set-files")
+    inputs, outputs = [file, methods, screen.model], [note, table, files]
+    go.click(on_zip, inputs, outputs, api_visibility="private", show_progress_on=note)
+    stop.click(on_stop, None, None, queue=False, api_visibility="private", show_progress="hidden")

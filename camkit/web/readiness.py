@@ -1,19 +1,26 @@
-"""Which models are ready, and the background warm-up."""
+"""Which models can answer now, the status line that says so, and the background work that makes them ready.
+
+The page opens before TensorFlow is loaded: whatever needs it is imported when it is first used.
+"""
 
 from __future__ import annotations
 
-import functools
 import threading
+from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..classifier import Classifier, device_name
 from ..errors import InputError, WeightsError
 from ..explain import explain, explain_stream
 from ..models import MODELS, check_model, load
-from .uploads import log
+from .visitors import log
+
+if TYPE_CHECKING:
+    from ..classifier import Classifier
 
 MODEL_CHOICES = [(spec.name, key) for key, spec in MODELS.items()]
+WARMED_UP = threading.Event()
 
 
 def is_ready(model: str) -> bool:
@@ -31,7 +38,7 @@ def classifier(model: str) -> Classifier:
     """The classifier, loaded once. A model whose weights are missing starts their download and is refused in words."""
     model = default_model() if model == "auto" else model
     spec = check_model(model)
-    if not is_ready(model):
+    if spec.weights is not None and not is_ready(model):
         failed = spec.weights.state  # read before the new attempt replaces what the last one has to say
         spec.weights.download_in_background()
         state = failed if failed.status == "failed" else spec.weights.state
@@ -41,22 +48,26 @@ def classifier(model: str) -> Classifier:
     return load(model)
 
 
-def look_for(weights) -> None:
-    """A copy in Keras's cache counts once its checksum was seen. What is wrong with a file the operator named goes to the
-    log and the status line; the bundled classifier is warmed up all the same."""
-    try:
-        weights.find()
-    except WeightsError as error:
-        log.warning("%s", error)
+def downloading() -> bool:
+    return any(spec.weights and spec.weights.state.status == "downloading" for spec in MODELS.values())
 
 
 def warm_up() -> None:
     """Loads and compiles what the first visitor will need, so that no visitor waits for it."""
+    from ..classifier import device_name
+
     for spec in MODELS.values():
         if spec.weights is not None:
-            look_for(spec.weights)
+            try:
+                spec.weights.find()  # a copy in Keras's cache counts once its checksum was seen
+            except WeightsError as error:
+                log.warning("%s", error)  # the status line says so too; the bundled classifier goes on
     for model in dict.fromkeys([default_model(), *filter(is_ready, MODELS)]):
-        clf = load(model)
+        try:
+            clf = load(model)
+        except WeightsError as error:
+            log.warning("%s", error)
+            continue
         noise = np.random.default_rng(0).integers(0, 256, (*clf.input_size, 3), dtype=np.uint8)
         for snapshot in explain_stream(clf, noise, max_n=1):
             if snapshot.cams.get("faster_scorecam"):
@@ -65,38 +76,31 @@ def warm_up() -> None:
         log.info("%s is ready on %s", clf.spec.name, device_name())
 
 
-def status_html(model: str) -> str:
-    """The line that says what runs here."""
-    spec = MODELS[default_model() if model == "auto" else model]
-    parts = [f"<b>{spec.name}</b>{' (bundled)' if spec.weights is None else ''} on {device_in_words()}"]
-    parts += [other.weights.state.sentence for other in MODELS.values() if other.weights is not None]
-    return (
-        f'<div class="headline"><h1>What did the classifier look at?</h1><p role="status">{" · ".join(parts)}</p></div>'
-    )
-
-
-@functools.cache
-def _device() -> str:
-    return device_name()
-
-
-def device_in_words() -> str:
-    """The device once the background thread has loaded what can tell; the page does not wait for it."""
-    return _device() if WARM.is_set() else "a machine that is just starting"
-
-
-WARM = threading.Event()
-
-
 def start_warming() -> threading.Thread:
     def work() -> None:
         try:
             warm_up()
-        except WeightsError as error:
-            log.warning("%s", error)  # the page's status line says so too; the bundled classifier goes on
         finally:
-            WARM.set()
+            WARMED_UP.set()
 
     thread = threading.Thread(target=work, name="warm-up", daemon=True)
     thread.start()
     return thread
+
+
+@cache
+def _device() -> str:
+    from ..classifier import device_name
+
+    return device_name()
+
+
+def status_html(model: str) -> str:
+    """The line that says what runs here. The device is named once the background thread has loaded what can tell."""
+    spec = MODELS[default_model() if model == "auto" else model]
+    device = _device() if WARMED_UP.is_set() else "a machine that is just starting"
+    parts = [f"<b>{spec.name}</b>{' (bundled)' if spec.weights is None else ''} on {device}"]
+    parts += [other.weights.state.sentence for other in MODELS.values() if other.weights is not None]
+    return (
+        f'<div class="headline"><h1>What did the classifier look at?</h1><p role="status">{" · ".join(parts)}</p></div>'
+    )

@@ -1,21 +1,26 @@
-"""What a visitor may send: checked before it is opened."""
+"""What a visitor may send, checked before it is opened: pictures, zips, and the page's payloads as a whole.
+
+Nothing but files that were uploaded is opened, no address is fetched, and whatever is refused is refused in a sentence.
+"""
 
 from __future__ import annotations
 
 import base64
-import logging
 from pathlib import Path
 
 import gradio as gr
 import numpy as np
+
+# Neither is in Gradio's documentation; tests/web/test_gradio_names.py notices when one moves.
 from gradio.exceptions import InvalidPathError
 from gradio_client.utils import is_http_url_like
 
 from ..errors import InputError
 from ..picture import MAX_BYTES, open_picture
+from .visitors import log
 
-log = logging.getLogger("app")
 UNREADABLE = "The request cannot be read: what each endpoint takes is described at /gradio_api/info."
+NOT_UPLOADED = "The picture must be uploaded first: its file is not among the uploads."
 
 
 class Page(gr.Blocks):
@@ -32,9 +37,6 @@ class Page(gr.Blocks):
             raise gr.Error(message, print_exception=False, title="That did not work") from error
 
 
-NOT_UPLOADED = "The picture must be uploaded first: its file is not among the uploads."
-
-
 class Picture(gr.Image):
     """An image input that gives handlers an (H, W, 3) uint8 RGB array and opens nothing but what was uploaded.
 
@@ -49,7 +51,9 @@ class Picture(gr.Image):
         if payload is None:
             return None
         try:
-            return open_picture(self._content(payload))
+            if payload.url and payload.url.startswith("data:"):
+                return open_picture(bytes_of_data_url(payload.url))
+            return open_picture(uploaded(self, payload))
         except InputError as error:
             raise gr.Error(str(error), print_exception=False, title="That picture cannot be used") from error
 
@@ -58,14 +62,10 @@ class Picture(gr.Image):
         return {"path": "picture.jpg", "url": "picture.jpg", "meta": {"_type": "gradio.FileData"}}
 
     async def async_move_resource_to_block_cache(self, url_or_file_path):
-        """Called before `preprocess` with what a payload names, after Gradio's own check of paths."""
+        """Called before `preprocess` with what a payload names, after Gradio's own check of paths. Not documented;
+        tests/web/test_gradio_names.py notices when it moves."""
         refuse_address(url_or_file_path)
         return await super().async_move_resource_to_block_cache(url_or_file_path)
-
-    def _content(self, payload) -> bytes | Path:
-        if payload.url and payload.url.startswith("data:"):
-            return bytes_of_data_url(payload.url)
-        return uploaded(self, payload)
 
 
 class Zip(gr.File):

@@ -1,42 +1,55 @@
-"""Visitors: their runs, their sessions and what they are told."""
+"""Visitors: what they are told of an error, their runs under way, and what the page remembers of them.
+
+A visitor has one Score-CAM at a time. Whatever nobody expected stays in the server's log.
+"""
 
 from __future__ import annotations
 
-import functools
 import inspect
 import itertools
+import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import wraps
 
 import gradio as gr
 import numpy as np
 
 from ..errors import InputError, WeightsError
 from ..explanation import Explanation
-from .uploads import log
 
-FILES_LIVE = 3600  # seconds that uploads and downloads are kept
+FILES_LIVE = 3600  # seconds that uploads, downloads and what the page remembers are kept
+UNEXPECTED = (
+    "This could not be computed: a value sent is of the wrong type, or the fault is the server's and is in its log."
+)
+log = logging.getLogger("app")
 
 
 @dataclass
 class Run:
-    """One visitor's explanation under way. Whoever streams it looks at `ended` between two blocks."""
+    """One visitor's work under way. Whoever streams it looks at `ended` between two blocks."""
 
     number: int
     stopped: bool = False  # by the visitor: the partial map is kept
     replaced: bool = False  # by the visitor's next run, or the visitor left: nobody looks any more
-    finished: threading.Event = field(default_factory=threading.Event)
 
     @property
     def ended(self) -> bool:
         return self.stopped or self.replaced
 
+    def until_ended(self, stream: Iterable[Explanation]) -> Explanation:
+        """The stream's last explanation; InputError when the run ends before."""
+        for snapshot in stream:
+            if self.ended:
+                raise InputError("Stopped: another request of yours came in between.")
+        return snapshot
+
 
 class Visitors:
-    """At most one Score-CAM at a time for each visitor. On the page a new run replaces the old one; over the API a second
-    one is refused."""
+    """At most one run at a time for each visitor. On the page a new run replaces the old one; over the API a second one
+    is refused."""
 
     def __init__(self) -> None:
         self._runs: dict[str, Run] = {}
@@ -74,7 +87,6 @@ class Visitors:
         with self._guard:
             if self._runs.get(visitor) is run:
                 del self._runs[visitor]
-        run.finished.set()
 
     def stop(self, visitor: str) -> None:
         with self._guard:
@@ -99,13 +111,16 @@ def visitor_of(request: gr.Request) -> str:
     return request.session_hash or (request.client.host if request.client else "unknown")
 
 
-UNEXPECTED = (
-    "This could not be computed: a value sent is of the wrong type, or the fault is the server's and is in its log."
-)
+def on_stop(request: gr.Request) -> None:
+    VISITORS.stop(visitor_of(request))
+
+
+def on_leave(request: gr.Request) -> None:
+    VISITORS.leave(visitor_of(request))
 
 
 def refusal(error: Exception) -> gr.Error:
-    """What a visitor is told of an error: camkit's sentence; of what nobody expected no more than that it is in the log."""
+    """What a visitor is told of an error: camkit's own sentence, or no more than that something is in the log."""
     if isinstance(error, gr.Error):
         return error
     expected = isinstance(error, InputError | WeightsError)
@@ -115,11 +130,10 @@ def refusal(error: Exception) -> gr.Error:
 
 
 def in_words(function):
-    """Turns what a visitor did wrong into one sentence; whatever else fails stays in the server's log."""
-
+    """Makes a handler whose every error is one sentence."""
     if inspect.isgeneratorfunction(function):
 
-        @functools.wraps(function)
+        @wraps(function)
         def stream(*args, **kwargs):
             try:
                 yield from function(*args, **kwargs)
@@ -128,7 +142,7 @@ def in_words(function):
 
         return stream
 
-    @functools.wraps(function)
+    @wraps(function)
     def call(*args, **kwargs):
         try:
             return function(*args, **kwargs)
@@ -140,22 +154,15 @@ def in_words(function):
 
 @dataclass(frozen=True)
 class Session:
-    """What the page remembers of a visitor between two clicks."""
+    """What the page remembers of a visitor between two clicks: the (H, W, 3) uint8 picture and what was said of it."""
 
     image: np.ndarray
     explanation: Explanation | None = None
     run: int = 0
 
 
-def explained(session: Session | None):
+def require_explanation(session: Session | None) -> Explanation:
     """The page's explanation; InputError while there is none."""
     if session is None or session.explanation is None or not session.explanation.cams:
         raise InputError("There is no map yet: choose a picture first.")
     return session.explanation
-
-
-def _until_replaced(stream, run: Run):
-    for snapshot in stream:
-        if run.ended:
-            raise InputError("Stopped: another request of yours came in between.")
-    return snapshot

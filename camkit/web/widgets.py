@@ -1,18 +1,41 @@
-"""Components and words that several tabs share."""
+"""Components and words that several tabs share, and the page's theme.
+
+`browser_code` reads what runs in the browser: panels.js draws maps, painter.js is the brush of "Cover and see".
+"""
 
 from __future__ import annotations
 
-import functools
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import gradio as gr
 
+from ..explanation import Cam
 from ..labels import classes
 from ..maps import ALPHA, COLORMAPS, data_url, grey, tables
 from ..methods import METHODS
 
-HERE = Path(__file__).resolve().parents[2]
 METHOD_CHOICES = [(method.name, key) for key, method in METHODS.items()]
+THEME = gr.themes.Default(
+    primary_hue="indigo",
+    neutral_hue="slate",
+    spacing_size="sm",
+    text_size="sm",
+    font=["system-ui", "sans-serif"],
+    font_mono=["ui-monospace", "monospace"],
+)
+
+
+@dataclass(frozen=True)
+class FirstScreen:
+    """What the other tabs take of the first screen. `results`: (run, measurements) of the evidence tab, for the
+    download; `explanations`: the events that end with an explanation on the page."""
+
+    session: gr.State
+    results: gr.State
+    model: gr.Dropdown
+    explanations: list
 
 
 def seconds_in_words(seconds: float) -> str:
@@ -24,19 +47,19 @@ def percent(probability: float) -> str:
     return f"{probability:.1%}" if probability >= 0.001 else f"{100 * probability:.2g}%"
 
 
-def passes_in_words(cam) -> str:
-    back = f" and {cam.backward_passes} backward" if cam.backward_passes else ""
-    noun = "pass" if max(cam.forward_passes, cam.backward_passes) == 1 else "passes"
-    return f"{seconds_in_words(cam.seconds)} · {cam.forward_passes} forward{back} {noun}"
-
-
-def panel(key: str, cam, stopped: bool) -> dict:
-    """One method's panel for browser/panels.js."""
+def panel(key: str, cam: Cam | None, stopped: bool) -> dict:
+    """One method's panel for panels.js; `cam` None for a map that has not begun."""
     method = METHODS[key]
-    shown = {"key": key, "title": method.name, "how": method.summary}
+    shown: dict = {"key": key, "title": method.name, "how": method.summary}
     if cam is None:
         return shown | {"wait": "not computed: stopped before" if stopped else "waiting for its turn"}
-    shown |= {"map": data_url(grey(cam.map)), "facts": passes_in_words(cam), "partial": not cam.complete}
+    back = f" and {cam.backward_passes} backward" if cam.backward_passes else ""
+    noun = "pass" if max(cam.forward_passes, cam.backward_passes) == 1 else "passes"
+    shown |= {
+        "map": data_url(grey(cam.map)),
+        "facts": f"{seconds_in_words(cam.seconds)} · {cam.forward_passes} forward{back} {noun}",
+        "partial": not cam.complete,
+    }
     done = f"{cam.channels} of {cam.channels_total} channels"
     if not cam.complete and stopped:
         shown |= {"badge": "partial", "note": f"Partial map: stopped after {done}."}
@@ -51,20 +74,16 @@ def panel(key: str, cam, stopped: bool) -> dict:
     return shown
 
 
-def panels_value(run: int, image_url: str, keys, cams: dict, stopped: bool, alt: str) -> dict:
-    return {"run": run, "image": image_url, "alt": alt, "panels": [panel(key, cams.get(key), stopped) for key in keys]}
-
-
-@functools.cache
+@cache
 def browser_code(name: str) -> str:
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def maps_component(value, elem_id: str, style: str = "") -> gr.HTML:
-    style = f' style="{style}"' if style else ""
+    """Panels that the browser draws; `value` is {"run", "image", "alt", "panels"} as panels.js takes it."""
     return gr.HTML(
         value,
-        html_template=f'<div class="cam-host"{style}></div>',
+        html_template=f'<div class="cam-host" style="{style}"></div>' if style else '<div class="cam-host"></div>',
         js_on_load=browser_code("panels.js"),
         elem_id=elem_id,
         tables=tables(),

@@ -5,12 +5,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import space_files
 from hub_stand_in import LARGE
 from PIL import Image
 
 FOLDER = Path(__file__).resolve().parents[2] / ".github"
-
-import space_files
 
 WEIGHTS_CONTENT = b"the weights of VGG16, for a test"
 WEIGHTS_FILE = "vgg16_weights.h5"

@@ -235,7 +235,7 @@ def test_state_comes_from_the_server_whatever_is_sent(server_url, uploaded):
         "on_cover": [{"mask": None}],
         "on_measure": [],
         "on_contrast": [285, "gradcam"],
-        "on_dial": [],
+        "on_sweep": [],
     }.items():
         message = plain_http.run(server_url, plain_http.event_id(server_url, name), [forged, *rest])
         assert plain_http.refusal(message) == "There is no map yet: choose a picture first.", name
@@ -374,7 +374,7 @@ def test_uploads_last_an_hour_and_nothing_is_reported(server_url):
     assert demo.analytics_enabled is False
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
     assert httpx.get(f"{server_url}/config").json()["analytics_enabled"] is False
-    assert app.launch_options()["show_error"] is False
+    assert app.LAUNCH["show_error"] is False
 
 
 # Formats
