@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-# TensorFlow remarks on the CPU's instructions, on GPUs that it does not find and on its own logging; what goes wrong
-# comes as an exception. Set before TensorFlow is loaded, which the background thread does.
+# TensorFlow remarks on GPUs that it does not find; what goes wrong comes as an exception. Set before TensorFlow is
+# loaded, which the background thread does.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import gradio as gr

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -24,9 +23,6 @@ from PIL import Image
 from .errors import InputError
 from .maps import corner_aligned, softmax
 from .picture import to_rgb
-
-if TYPE_CHECKING:
-    from .models import ModelSpec
 
 # What one batch may hold in activations, input and output of the widest layer counted. On a CPU larger batches are no
 # faster per picture; on a GPU they are, until its memory ends.
@@ -55,11 +51,11 @@ class Meter:
 class Classifier:
     """A Keras model with linear outputs and what the methods need of it. Make one with `camkit.load`.
 
-    `name` is the registry key, `input_size` (height, width), `target_layers` the usable layers (default last).
-    Every method may be called from any thread; passes are counted in the `Meter` given.
+    `spec` is an entry of MODELS, `name` its key, `input_size` (height, width), `target_layers` the usable layers
+    (default last). Every method may be called from any thread; passes are counted in the `Meter` given.
     """
 
-    def __init__(self, model: keras.Model, spec: ModelSpec) -> None:
+    def __init__(self, model: keras.Model, spec) -> None:
         self.model = model
         self.spec = spec
         self.name = spec.key

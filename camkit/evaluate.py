@@ -14,8 +14,8 @@ from .errors import InputError, WeightsError
 from .evidence.claims import BEGIN, END, comparison_table, put_table
 from .evidence.pictures import find_pictures, read_boxes
 from .evidence.report import write_reports
-from .evidence.results import COHERENCY, Results, Settings
-from .evidence.study import MEASUREMENTS, StudyState, study_stream
+from .evidence.results import COHERENCY, Results, Settings, StudyState
+from .evidence.study import MEASUREMENTS, study_stream
 from .methods import METHODS
 from .models import MODELS, load
 

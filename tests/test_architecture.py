@@ -63,7 +63,7 @@ def inside(name):
 
 @cache
 def floor(name):
-    """1 for a file that imports none of ours, else one above the highest that it imports."""
+    """1 for a file that imports none of ours, else one above the highest that it imports; no circle, see below."""
     return 1 + max((floor(below) for below in inside(name)), default=0)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -27,7 +27,6 @@ from .metrics import BASELINES, CONTROLS, METRICS
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
-    from .study import StudyState
 
 COHERENCY = {
     "all": "every method",
@@ -220,6 +219,25 @@ def escaped(cell: str) -> str:
 
 
 # --- a study's results ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StudyState:
+    """The state of a study: `done` of `total` pictures, the one at work and what is being measured on it, and all that
+    was measured so far. `values` holds, by measurement, what each finished picture gave; `skipped` the sentence for
+    each picture that cannot be read; `seconds_left` is None until one picture has been measured."""
+
+    done: int
+    total: int
+    picture: str = ""
+    label: str = ""
+    seconds_left: float | None = None
+    values: Mapping[str, tuple[dict, ...]] = field(default_factory=dict)
+    skipped: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        return self.done == self.total
 
 
 @dataclass(frozen=True)

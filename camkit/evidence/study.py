@@ -31,7 +31,7 @@ from ..version import __version__
 from .checkpoint import Checkpoint
 from .curves import measure_stream
 from .metrics import CONTROLS, Measurement, beats_controls, correlation, energy_inside, masked
-from .results import NOISE, TUNING, Box, Settings, earlier_layers
+from .results import NOISE, TUNING, Box, Settings, StudyState, earlier_layers
 from .sweep import sweep
 
 if TYPE_CHECKING:
@@ -110,25 +110,6 @@ def to_json(measurements: Mapping[str, Measurement]) -> dict:
 
 
 # --- a set of pictures ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class StudyState:
-    """The state of a study: `done` of `total` pictures, the one at work and what is being measured on it, and all that
-    was measured so far. `values` holds, by measurement, what each finished picture gave; `skipped` the sentence for
-    each picture that cannot be read; `seconds_left` is None until one picture has been measured."""
-
-    done: int
-    total: int
-    picture: str = ""
-    label: str = ""
-    seconds_left: float | None = None
-    values: Mapping[str, tuple[dict, ...]] = field(default_factory=dict)
-    skipped: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def complete(self) -> bool:
-        return self.done == self.total
 
 
 def study_stream(

@@ -5,7 +5,13 @@ The page opens before TensorFlow is loaded: whatever needs it is imported when i
 
 from __future__ import annotations
 
+import os
+import re
+import sys
+import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -52,9 +58,34 @@ def downloading() -> bool:
     return any(spec.weights and spec.weights.state.status == "downloading" for spec in MODELS.values())
 
 
+# What TensorFlow's C++ side writes while it is loaded, before any setting of its own log is read.
+_REMARKS = re.compile(rb"[IW]\d{4} |WARNING: All log messages before absl|To enable the following instructions")
+
+
+@contextmanager
+def without_remarks() -> Iterator[None]:
+    """Holds back what the process writes to stderr and lets go of all of it afterwards but the remarks that TensorFlow
+    makes of every machine without a GPU. By file descriptor, since they do not come through Python."""
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            held.seek(0)
+            for line in held:
+                if not _REMARKS.match(line):
+                    os.write(2, line)
+
+
 def warm_up() -> None:
     """Loads and compiles what the first visitor will need, so that no visitor waits for it."""
-    from ..classifier import device_name
+    with without_remarks():
+        from ..classifier import device_name
 
     for spec in MODELS.values():
         if spec.weights is not None:
@@ -62,6 +93,8 @@ def warm_up() -> None:
                 spec.weights.find()  # a copy in Keras's cache counts once its checksum was seen
             except WeightsError as error:
                 log.warning("%s", error)  # the status line says so too; the bundled classifier goes on
+            else:
+                log.info("%s", spec.weights.state.sentence)
     for model in dict.fromkeys([default_model(), *filter(is_ready, MODELS)]):
         try:
             clf = load(model)

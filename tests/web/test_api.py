@@ -406,8 +406,8 @@ class Passes:
 
 @contextmanager
 def long_scorecam(client, passes):
-    """A visitor's full Score-CAM, 80 blocks, known to be under way; cancelled and ended afterwards. Gives the job and an
-    event that is set when the server has ended it."""
+    """A visitor's full Score-CAM, 80 blocks, known to be under way; cancelled and ended afterwards. Gives the job and
+    an event that is set when the server has ended it."""
     from camkit.web.visitors import VISITORS
 
     ended, end = threading.Event(), VISITORS._end

@@ -66,6 +66,36 @@ def test_it_gets_ready_answers_and_ends_cleanly(tmp_path):
     print(f"first answer after {seconds:.1f} s")
 
 
+def test_it_says_four_lines_of_its_own_and_repeats_nothing_of_tensorflow(tmp_path):
+    port = free_port()
+    with started(port, tmp_path / "uploads") as process:
+        lines = [line for line in lines_until(process, "is ready on").splitlines() if line.strip()]
+    device = lines.pop().partition("EfficientNet-Lite0 is ready on ")[2]
+    assert device
+    assert lines[0] == f"* {READY}  http://127.0.0.1:{port}"
+    assert lines[1].startswith("* To create a public link")
+    assert lines[2].startswith("VGG16's weights ")
+    assert len(lines) == 3, lines
+
+
+def test_what_is_no_remark_is_not_held_back(capfd):
+    from camkit.web.readiness import without_remarks
+
+    with without_remarks():
+        os.write(2, b"I0000 00:00:1.1 1 port.cc:153] oneDNN custom operations are on.\nE0000 00:00:1.1 broken\n")
+        os.write(2, b"W0000 a remark\nsaid by Python\n")
+    assert capfd.readouterr().err == "E0000 00:00:1.1 broken\nsaid by Python\n"
+
+
+def test_unknown_arguments_are_refused_with_the_known_ones(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "app.py", "--colour", "blue"], cwd=ROOT, capture_output=True, text=True, timeout=LIMIT
+    )
+    assert done.returncode == 2
+    assert "--host" in done.stderr and "--port" in done.stderr
+    assert done.stderr.splitlines()[-1] == "app.py: error: unrecognized arguments: --colour blue"
+
+
 def test_a_taken_port_is_named(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

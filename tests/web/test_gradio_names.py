@@ -1,0 +1,55 @@
+"""Names of Gradio that are not in its documentation and that the page stands on: each is there and does what it did."""
+
+import inspect
+from pathlib import Path
+
+import gradio as gr
+import pytest
+
+
+def test_the_upload_folder_is_where_files_are_served_from(monkeypatch, tmp_path):
+    from gradio.utils import get_upload_folder
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    assert Path(get_upload_folder()) == tmp_path
+    assert str(tmp_path) == gr.File().GRADIO_CACHE
+
+
+@pytest.mark.parametrize(("text", "is_address"), [("http://a/b.png", True), ("https://a", True), ("/tmp/a.png", False)])
+def test_addresses_are_told_from_paths(text, is_address):
+    from gradio_client.utils import is_http_url_like
+
+    assert is_http_url_like(text) is is_address
+
+
+def test_a_path_that_may_not_be_read_has_an_error_of_its_own():
+    from gradio.exceptions import InvalidPathError
+
+    assert issubclass(InvalidPathError, Exception)
+
+
+@pytest.mark.parametrize("component", [gr.Image, gr.File])
+def test_a_payload_is_moved_by_this_method_before_it_is_preprocessed(component):
+    method = component.async_move_resource_to_block_cache
+    assert inspect.iscoroutinefunction(method)
+    assert list(inspect.signature(method).parameters) == ["self", "url_or_file_path"]
+
+
+def test_payloads_are_preprocessed_by_this_method_of_blocks():
+    assert inspect.iscoroutinefunction(gr.Blocks.preprocess_data)
+
+
+def test_a_component_says_by_which_of_the_browsers_it_is_drawn():
+    from camkit.web import api, uploads
+
+    assert gr.Dropdown().get_block_name() == "dropdown"
+    made = [api.Choice(["a"], label="model"), api.Several(["a"], label="methods"), api.Value(1, label="max_n")]
+    made += [
+        api.Switch(False, label="faithfulness"),
+        api.Text("", label="class_name"),
+        uploads.Picture(),
+        uploads.Zip(),
+    ]
+    names = [component.get_block_name() for component in made]
+    assert names == ["dropdown", "checkboxgroup", "number", "checkbox", "textbox", "image", "file"]
+    assert api.DocumentedPicture(label="image").get_block_name() == "image"
