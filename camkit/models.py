@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .errors import InputError
-from .weights import VGG16_LAYERS, VGG16_WEIGHTS, WeightsFile, check_layout
+from .errors import InputError, WeightsError
+from .weights import VGG16_WEIGHTS, WeightsFile
 
 if TYPE_CHECKING:
     import keras
@@ -48,8 +48,25 @@ def _build_vgg16(weights: Path | None) -> keras.Model:
 
     if weights is None:  # Keras would initialise at random, and every map would be noise
         raise InputError("VGG16 cannot be built without a weights file.")
-    check_layout(weights, VGG16_LAYERS)
-    return keras.applications.VGG16(weights=str(weights), classifier_activation=None)
+    model = keras.applications.VGG16(weights=None, classifier_activation=None)
+    _load_weights(model, weights)
+    return model
+
+
+def _load_weights(model: keras.Model, weights: Path) -> None:
+    """Keras compares the number of layers and every shape; WeightsError says in a sentence what it found."""
+    try:
+        model.load_weights(weights)
+    except OSError as error:
+        reason = "is no HDF5 file, or only part of one"
+        raise WeightsError(f"{weights.name} {reason}: name a whole .h5 file with this model's weights.") from error
+    except ValueError as error:
+        reason = str(error).splitlines()[0].rstrip(".:")
+        raise WeightsError(f"{weights.name} does not fit the model ({reason}): name this model's weights.") from error
+    except (AttributeError, KeyError, TypeError) as error:
+        raise WeightsError(
+            f"{weights.name} is not laid out as Keras's .h5 weights: name the file that Keras publishes."
+        ) from error
 
 
 def _preprocess_vgg16(image: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import threading
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -367,17 +368,72 @@ def test_load_of_vgg16_from_a_file_that_is_not_there(tmp_path):
         load("vgg16", weights=tmp_path / "none.h5")
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings(
-    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
-)  # Keras's
-def test_load_of_vgg16_from_a_file_in_the_official_layout(vgg16_random, chelsea, tmp_path, monkeypatch):
+def damaged(path, damage):
+    """`path` with one thing taken out of it."""
+    import h5py
+
+    with h5py.File(path, "a") as file:
+        damage(file)
+
+
+def without_a_layer(file):
+    file.attrs["layer_names"] = file.attrs["layer_names"][:-1]
+
+
+def without_names(file):
+    del file.attrs["layer_names"]
+
+
+def without_a_dataset(file):
+    group = file[file.attrs["layer_names"][1]]
+    del group[group.attrs["weight_names"][0]]
+
+
+def with_a_number_for_names(file):
+    file.attrs["layer_names"] = 7
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (without_a_layer, "does not fit the model .*expected . layers, found . saved layers"),
+        (without_names, "does not fit the model .*found 0 saved layers"),
+        (without_a_dataset, "not laid out as Keras"),
+        (with_a_number_for_names, "not laid out as Keras"),
+    ],
+)
+def test_weights_of_another_layout_are_refused_in_a_sentence(tmp_path, damage, message):
+    path, model = tmp_path / "tiny.h5", tiny_model()
+    save_published(path, model)
+    damaged(path, damage)
+    with pytest.raises(WeightsError, match=rf"^tiny\.h5 .*{message}[^\n]*$"):
+        models._load_weights(model, path)
+
+
+def test_weights_that_are_no_hdf5_or_only_part_of_one_are_refused_in_a_sentence(tmp_path):
+    path, model = tmp_path / "tiny.h5", tiny_model()
+    save_published(path, model)
+    whole = path.read_bytes()
+    for content in (b"", b"<html>not found</html>", whole[: len(whole) // 2]):
+        path.write_bytes(content)
+        with pytest.raises(WeightsError, match=r"^tiny\.h5 is no HDF5 file, or only part of one: [^\n]*$"):
+            models._load_weights(model, path)
+
+
+def save_published(path, model):
+    """In the layout of the files that Keras publishes, which no public function of Keras writes any more."""
     import h5py
     from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 
+    with h5py.File(path, "w") as file, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)  # Keras's with NumPy 2
+        save_weights_to_hdf5_group(file, model)
+
+
+@pytest.mark.slow
+def test_load_of_vgg16_from_a_file_in_the_official_layout(vgg16_random, chelsea, tmp_path, monkeypatch):
     path = tmp_path / "vgg16.h5"
-    with h5py.File(path, "w") as file:
-        save_weights_to_hdf5_group(file, vgg16_random.model)
+    save_published(path, vgg16_random.model)
     monkeypatch.setattr(models, "_loaded", {})  # half a gigabyte that only this test needs
     loaded = load("vgg16", weights=path)
     inputs = loaded.preprocess(chelsea)
