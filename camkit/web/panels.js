@@ -1,4 +1,4 @@
-// Draws maps over a picture in the browser, as render.py does on the server: opacity, colours and mode change without
+// Draws maps over a picture in the browser, as maps.py does on the server: opacity, colours and mode change without
 // asking the server. Runs once per gr.HTML component, with `element`, `props` and `watch` given by Gradio.
 // props.value: {run, image, panels: [{key, title, how, map, facts, note, progress, partial, diverging}]}; image and map are
 // data URLs (map: 8-bit grey PNG). props.tables: colour map name -> 256 RGB triples as base64. View: a "cam-view" event.
