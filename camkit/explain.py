@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .errors import InputError
+from .errors import InputError, shown
 from .explanation import Cam, Explanation, Prediction
 from .labels import class_at
 from .maps import expand, softmax
@@ -57,7 +57,9 @@ def explain_stream(
     layer = classifier.check_layer(target_layer)
     channels = classifier.channels(layer)
     if isinstance(max_n, bool) or not isinstance(max_n, (int, np.integer)) or not 1 <= max_n <= channels:
-        raise InputError(f"max_n is {max_n}: it must be a whole number from 1 to {channels}, the channels of {layer}.")
+        raise InputError(
+            f"max_n is {shown(max_n)}: it must be a whole number from 1 to {channels}, the channels of {layer}."
+        )
     if class_index is not None:
         class_index = class_at(int(class_index) if isinstance(class_index, np.integer) else class_index).index
     return _stream(classifier, to_rgb(image), check_methods(methods), class_index, layer, int(max_n))

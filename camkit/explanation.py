@@ -76,6 +76,11 @@ class Explanation:
         """True when every method asked for has its final map."""
         return all(key in self.cams and self.cams[key].complete for key in self.methods)
 
+    @property
+    def seconds_left(self) -> float | None:
+        """Until the last map under way is complete; None while none is."""
+        return max((cam.seconds_left for cam in self.cams.values() if not cam.complete), default=None)
+
     def to_json(self) -> dict:
         """Everything but the picture and the maps, as JSON can hold it."""
         height, width = self.image.shape[:2]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from .errors import InputError
+from .errors import InputError, shown
 
 
 @dataclass(frozen=True)
@@ -46,20 +46,20 @@ def find_class(text: str) -> ImageNetClass:
     if len(found) == 1:
         return found[0]
     if found:
-        raise InputError(f"'{_shown(text)}' names several classes: {_listed(found)}. Give one of them, or its index.")
+        raise InputError(f"'{shown(text)}' names several classes: {_listed(found)}. Give one of them, or its index.")
     near = search(text, limit=3)
     hint = (
         f"Did you mean {_listed(near, 'or')}?"
         if near
         else "Give an English name such as 'tabby', or an index from 0 to 999."
     )
-    raise InputError(f"'{_shown(text)}' is none of the 1000 ImageNet classes. {hint}")
+    raise InputError(f"'{shown(text)}' is none of the 1000 ImageNet classes. {hint}")
 
 
 def class_at(index: int) -> ImageNetClass:
     """The class with this index; InputError outside 0..999."""
     if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index <= 999:
-        raise InputError(f"Class index {_shown(str(index))} does not exist: it must be a whole number from 0 to 999.")
+        raise InputError(f"Class index {shown(index)} does not exist: it must be a whole number from 0 to 999.")
     return classes()[index]
 
 
@@ -88,11 +88,6 @@ def _by_name() -> dict[str, tuple[ImageNetClass, ...]]:
 
 def _plain(text: str) -> str:
     return " ".join(str(text).replace("_", " ").casefold().split())
-
-
-def _shown(text: str) -> str:
-    text = str(text)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _listed(found: tuple[ImageNetClass, ...], word: str = "and") -> str:

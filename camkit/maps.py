@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
-from .errors import InputError
+from .errors import InputError, shown
 
 # plotly's scales by our key. The first is the default: even steps of lightness, readable without colour vision.
 COLORMAPS = {"viridis": "Viridis", "turbo": "Turbo", "cividis": "Cividis", "inferno": "Inferno", "jet": "Jet"}
@@ -24,7 +24,7 @@ ALPHA = 0.55
 def colors(colormap: str) -> np.ndarray:
     """(256, 3) uint8 RGB table of a colour map; InputError for an unknown one."""
     if colormap not in COLORMAPS:
-        raise InputError(f"Colour map '{colormap}' is unknown: use one of {', '.join(COLORMAPS)}.")
+        raise InputError(f"Colour map '{shown(colormap)}' is unknown: use one of {', '.join(COLORMAPS)}.")
     return _table(COLORMAPS[colormap])
 
 
@@ -58,7 +58,7 @@ def heatmap(cam_map: np.ndarray, colormap: str = "viridis") -> np.ndarray:
 def overlay(image: np.ndarray, cam_map: np.ndarray, alpha: float = ALPHA, colormap: str = "viridis") -> np.ndarray:
     """The heatmap over the picture, (H, W, 3) uint8: `alpha` in [0, 1] is the heatmap's weight. InputError outside."""
     if not 0 <= alpha <= 1:
-        raise InputError(f"alpha is {alpha}: it must be a number from 0 (picture only) to 1 (heatmap only).")
+        raise InputError(f"alpha is {shown(alpha)}: it must be a number from 0 (picture only) to 1 (heatmap only).")
     colored = heatmap(fit(cam_map, image), colormap)
     return np.rint(image * (1.0 - alpha) + colored * float(alpha)).astype(np.uint8)
 
@@ -73,6 +73,11 @@ def encode(image: np.ndarray, kind: str = "PNG", **options) -> bytes:
 def data_url(image: np.ndarray, kind: str = "PNG", **options) -> str:
     """(H, W, 3) or (H, W) uint8 -> a data URL that a page can show."""
     return f"data:image/{kind.lower()};base64,{base64.b64encode(encode(image, kind, **options)).decode()}"
+
+
+def jpeg_url(content: bytes) -> str:
+    """The bytes of a JPEG file -> a data URL that a page can show."""
+    return f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
 
 
 def grey(cam_map: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from .results import Box
 
 # The file name endings of camkit.picture.FORMATS.
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff"})
+LONGEST_NAME = 255  # characters, folders included
 _CHUNK = 64 * 1024
 # LZMA and bzip2 let a header ask for gigabytes of memory before the first byte comes out.
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -70,6 +71,8 @@ def _chosen(entries: list[zipfile.ZipInfo], limits: ZipLimits) -> list[zipfile.Z
 
 
 def _check_name(name: str) -> None:
+    if len(name) > LONGEST_NAME:
+        raise InputError(f"The zip holds a name of {len(name)} characters: at most {LONGEST_NAME} are allowed.")
     parts = name.replace("\\", "/").split("/")
     if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
         raise InputError("The zip holds a name that leads out of its own folder: pack the pictures with plain names.")

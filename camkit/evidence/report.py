@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 
-from ..errors import InputError
+from ..errors import InputError, shown
 from ..explanation import Cam
 from ..labels import class_at
 from ..version import __version__
@@ -97,7 +97,7 @@ def box_table(results: Results) -> Table:
         for label, row in {row["label"]: row for row in value["rows"]}.items():
             cells = (f"{found[label, key]['energy_inside']:.0%}" for key in results.settings.methods)
             class_name = class_at(row["class_index"]).name
-            rows.append((value["picture"], f"{label} ({class_name})", f"{row['chance']:.0%}", *cells))
+            rows.append((shown(value["picture"]), f"{label} ({class_name})", f"{row['chance']:.0%}", *cells))
     header = ("Picture", "Box (class)", "The box's share of the picture", *results.names)
     note = "An even map has as much energy inside as the box has area."
     return Table("Localization: energy inside the box", header, tuple(rows), note)
@@ -113,7 +113,7 @@ def tuning_table(results: Results) -> Table:
 def sweep_table(results: Results) -> Table:
     """Faster Score-CAM against the full Score-CAM, for rising max_n."""
     curves = {
-        value["picture"]: {point["max_n"]: point for point in value["points"]}
+        shown(value["picture"]): {point["max_n"]: point for point in value["points"]}
         for value in results.values["sweep"]
         if value["points"]
     }
@@ -151,13 +151,20 @@ def write_reports(folder: Path, results: Results) -> list[Path]:
     """results.csv, report.md with the tables, report.html with the pictures too; returns their paths. InputError when
     no picture could be read."""
     if not results.pictures:
-        reasons = " ".join(f"{name}: {why}" for name, why in results.skipped.items())
+        reasons = " ".join(f"{shown(name)}: {why}" for name, why in results.skipped.items())
         raise InputError(f"No picture could be read. {reasons}")
     rows, markdown, page = folder / "results.csv", folder / "report.md", folder / "report.html"
-    results.frames["metrics"].to_csv(rows, columns=list(_FIELDS), index=False, lineterminator="\r\n")
+    frame = results.frames["metrics"]
+    texts = {name: frame[name].map(unlike_formula) for name in ("picture", "class_name")}
+    frame.assign(**texts).to_csv(rows, columns=list(_FIELDS), index=False, lineterminator="\r\n")
     markdown.write_text(markdown_report(results), encoding="utf-8")
     page.write_text(html_report(results), encoding="utf-8")
     return [rows, markdown, page]
+
+
+def unlike_formula(text: str) -> str:
+    """Text that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def metrics_csv(measurements: Mapping[str, Measurement], cams: Mapping[str, Cam]) -> bytes:
@@ -184,12 +191,12 @@ def conditions(results: Results) -> list[str]:
         f"takes {settings.max_n} channels. The random control's seed is {settings.seed}.",
         f"Coherency, and so ADCC, was measured for {COHERENCY[settings.coherency]}.",
         *_sampled(results),
-        *(f"Skipped: {name}. {why}" for name, why in results.skipped.items()),
+        *(f"Skipped: {shown(name)}. {why}" for name, why in results.skipped.items()),
     ]
 
 
 def _sampled(results: Results) -> list[str]:
-    names = [value["picture"] for value in results.values.get("sweep", ()) if value["points"]]
+    names = [shown(value["picture"]) for value in results.values.get("sweep", ()) if value["points"]]
     if not names:
         return []
     return [f"Sampled: the sweep, run to its end on {', '.join(names)}. All else was measured on every picture."]
@@ -206,7 +213,7 @@ def html_report(results: Results) -> str:
     """The conditions, all tables, and the pictures with their overlays, in one file that needs no other."""
     pictures = [
         {
-            "title": f"{value['picture']}: {value['class_name']}, {value['probability']:.1%}",
+            "title": f"{shown(value['picture'])}: {value['class_name']}, {value['probability']:.1%}",
             "figures": [(data, captions(value)[key]) for key, data in value["thumbnails"].items()],
         }
         for value in results.values["metrics"][:SHOWN]

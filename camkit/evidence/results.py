@@ -8,6 +8,7 @@ Only shares, whose values are 0 or 1, get Wilson's score interval.
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -214,8 +215,8 @@ class Table:
 
 
 def escaped(cell: str) -> str:
-    """Text that cannot end a cell, a row or a line of Markdown."""
-    return " ".join(cell.split()).replace("|", "\\|")
+    """Text that cannot end a cell, a row or a line of Markdown, and becomes no element, picture, link or code there."""
+    return re.sub(r"[\\|`<]|(?<=\])\(|(?<!\*)\*(?!\*)", r"\\\g<0>", " ".join(cell.split()))
 
 
 # --- a study's results ---------------------------------------------------------------------------------------------

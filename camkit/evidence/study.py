@@ -84,11 +84,6 @@ def measure(
     )
 
 
-def measure_all(classifier: Classifier, explanation: Explanation) -> dict[str, Measurement]:
-    """Every Measurement by key, methods first."""
-    return {key: each for key, each in measure(classifier, explanation) if each is not None}
-
-
 def to_json(measurements: Mapping[str, Measurement]) -> dict:
     """What /evaluate answers: by key the metrics, the verdict against the controls and the two curves."""
     controls = [each for key, each in measurements.items() if key in CONTROLS]
