@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from .errors import InputError
+from .errors import InputError, shown
 from .maps import corner_aligned, softmax
 from .picture import to_rgb
 
@@ -65,6 +65,9 @@ class Classifier:
         # A queue and one thread are first in, first out by construction. A lock would let a loop that releases and
         # takes it again starve everybody else.
         self._passes = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"passes of {spec.key}")
+        # Blocks of pictures take turns among themselves first, so that one at most stands before a short request,
+        # however many long runs are under way.
+        self._blocks = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"blocks of {spec.key}")
 
     def preprocess(self, image) -> np.ndarray:
         """Any Pillow image or (H, W, 3) uint8 RGB array -> (1, h, w, 3) float32 inputs; the input stays as it is.
@@ -114,7 +117,7 @@ class Classifier:
             return self.target_layers[-1]
         if target_layer not in self.target_layers:
             raise InputError(
-                f"Target layer '{target_layer}' is not offered by {self.spec.name}: "
+                f"Target layer '{shown(target_layer)}' is not offered by {self.spec.name}: "
                 f"use one of {', '.join(self.target_layers)}."
             )
         return target_layer
@@ -162,7 +165,10 @@ class Classifier:
                 tf.test.experimental.sync_devices()
             return result, time.perf_counter() - begin
 
-        result, seconds = self._passes.submit(in_turn).result()
+        if forward > 1:
+            result, seconds = self._blocks.submit(lambda: self._passes.submit(in_turn).result()).result()
+        else:
+            result, seconds = self._passes.submit(in_turn).result()
         if meter is not None:
             meter.add(seconds, forward, backward)
         return result
