@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .errors import InputError, WeightsError
+from .errors import InputError, WeightsError, shown
 from .weights import VGG16_WEIGHTS, WeightsFile
 
 if TYPE_CHECKING:
@@ -142,12 +142,22 @@ def load(name: str, weights: str | os.PathLike | None = None) -> Classifier:
     with _loading:
         if key not in _loaded:
             prepare_device()
-            _loaded[key] = Classifier(spec.build(path), spec)
+            try:
+                _loaded[key] = Classifier(spec.build(path), spec)
+            except WeightsError as error:
+                if spec.weights is not None and path is not None:
+                    spec.weights.refuse(path, str(error))
+                raise
         return _loaded[key]
+
+
+def is_loaded(name: str) -> bool:
+    """True once `load` has made this classifier, so that its weights are known to be usable."""
+    return any(model == name for model, _ in list(_loaded))
 
 
 def check_model(name: str) -> ModelSpec:
     """The registry entry; InputError for an unknown key."""
     if name not in MODELS:
-        raise InputError(f"Model '{name}' is unknown: use one of {', '.join(MODELS)}.")
+        raise InputError(f"Model '{shown(name)}' is unknown: use one of {', '.join(MODELS)}.")
     return MODELS[name]

@@ -81,9 +81,10 @@ class WeightsFile:
     ) -> None:
         self.name, self.filename, self.url, self.md5, self.size = name, filename, url, md5, size
         self.path_variable, self.repo_variable = path_variable, repo_variable
-        self._guard = threading.Lock()  # for the three attributes below
+        self._guard = threading.Lock()  # for the four attributes below
         self._last: WeightsState | None = None  # "downloading" or "failed": the present or the last attempt
         self._checked: dict[Path, tuple[tuple[int, int], bool]] = {}  # path -> (size, time of change), md5 is right
+        self._refused: dict[Path, tuple[tuple[int, int], str]] = {}  # path -> (size, time of change), why
         self._thread: threading.Thread | None = None
         self._one_download = threading.Lock()
 
@@ -118,6 +119,11 @@ class WeightsFile:
                 not a repository's name, or Keras's cache cannot be read.
         """
         return self._look(path, hashing=True)
+
+    def refuse(self, path: Path, reason: str) -> None:
+        """The model cannot use the file: until it changes, `reason` is what every method here says of it."""
+        with self._guard:
+            self._refused[path] = (_fingerprint(path), reason)
 
     def obtain(self, path: str | Path | None = None) -> Path:
         """Find the file, else download it; returns when it is there.
@@ -167,7 +173,16 @@ class WeightsFile:
     # On disk
 
     def _look(self, path: str | Path | None, hashing: bool) -> Path | None:
-        """The first source that has the file; without `hashing`, a copy in Keras's cache counts once it was checked."""
+        """The first source that has the file; without `hashing`, a copy in Keras's cache counts once it was checked.
+        WeightsError when that file was refused."""
+        found = self._first(path, hashing)
+        with self._guard:
+            refused = self._refused.get(found) if found is not None else None
+        if found is not None and refused is not None and refused[0] == _fingerprint(found):
+            raise WeightsError(refused[1])
+        return found
+
+    def _first(self, path: str | Path | None, hashing: bool) -> Path | None:
         named = path or os.environ.get(self.path_variable)
         if named:
             if not Path(named).expanduser().is_file():

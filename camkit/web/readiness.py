@@ -19,7 +19,7 @@ import numpy as np
 
 from ..errors import InputError, WeightsError
 from ..explain import explain, explain_stream
-from ..models import MODELS, check_model, load
+from ..models import MODELS, check_model, is_loaded, load
 from .visitors import log
 
 if TYPE_CHECKING:
@@ -29,10 +29,15 @@ MODEL_CHOICES = [(spec.name, key) for key, spec in MODELS.items()]
 WARMED_UP = threading.Event()
 
 
-def is_ready(model: str) -> bool:
+def is_here(model: str) -> bool:
     """True when the model can be loaded without a download."""
     weights = MODELS[model].weights
     return weights is None or weights.state.status == "ready"
+
+
+def is_ready(model: str) -> bool:
+    """True for a bundled model, and for another once it was loaded: a file by itself may turn out to be unusable."""
+    return MODELS[model].weights is None or (is_here(model) and is_loaded(model))
 
 
 def default_model() -> str:
@@ -44,7 +49,7 @@ def classifier(model: str) -> Classifier:
     """The classifier, loaded once. A model whose weights are missing starts their download and is refused in words."""
     model = default_model() if model == "auto" else model
     spec = check_model(model)
-    if spec.weights is not None and not is_ready(model):
+    if spec.weights is not None and not is_here(model):
         failed = spec.weights.state  # read before the new attempt replaces what the last one has to say
         spec.weights.download_in_background()
         state = failed if failed.status == "failed" else spec.weights.state
@@ -95,7 +100,8 @@ def warm_up() -> None:
                 log.warning("%s", error)  # the status line says so too; the bundled classifier goes on
             else:
                 log.info("%s", spec.weights.state.sentence)
-    for model in dict.fromkeys([default_model(), *filter(is_ready, MODELS)]):
+    bundled_first = sorted(filter(is_here, MODELS), key=lambda key: MODELS[key].weights is not None)
+    for model in bundled_first:
         try:
             clf = load(model)
         except WeightsError as error:
