@@ -6,36 +6,21 @@ Owns the command line and puts the tabs together; every number comes from camkit
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import logging
 import os
 import sys
-from pathlib import Path
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-# TensorFlow remarks on GPUs that it does not find; what goes wrong comes as an exception. Set before TensorFlow is
-# loaded, which the background thread does.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from camkit.web.serving import LAUNCH  # isort: skip - sets what must stand before Gradio is imported
 
 import gradio as gr
 
-from camkit.picture import MAX_BYTES
+from camkit.errors import InputError
 from camkit.web import about_tab, api, contrast_tab, cover_tab, evidence_tab, many_tab, maps_tab
+from camkit.web.files import claim_folder, start_tidying
+from camkit.web.limits import limits
 from camkit.web.readiness import start_warming
 from camkit.web.uploads import Page
 from camkit.web.visitors import FILES_LIVE, on_leave
-from camkit.web.widgets import THEME
-
-LAUNCH = {
-    "theme": THEME,
-    "css_paths": Path(__file__).parent / "camkit" / "web" / "style.css",
-    "max_file_size": MAX_BYTES,
-    "footer_links": ["api", "gradio", "settings"],
-    "run_history": False,
-    "show_error": False,
-    "ssr_mode": False,
-    "mcp_server": importlib.util.find_spec("mcp") is not None,
-}
 
 
 def build() -> gr.Blocks:
@@ -49,9 +34,11 @@ def build() -> gr.Blocks:
             about_tab.build()
         api.build()
         page.unload(on_leave)
-    return page.queue(max_size=64, default_concurrency_limit=16, api_open=False)  # nobody goes past the queue
+    # Nobody goes past the queue, and nobody waits in it for others: who may begin, `visitors.py` decides.
+    return page.queue(max_size=1000, default_concurrency_limit=None, api_open=False)
 
 
+claim_folder()
 demo = build()  # a module variable, so that `gradio app.py` finds it
 
 
@@ -63,6 +50,10 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     port = options.port or os.environ.get("GRADIO_SERVER_PORT")
+    try:
+        limits()
+    except InputError as error:
+        sys.exit(str(error))
     try:  # Gradio by itself would take the next free port, where nobody who named one would look
         demo.launch(
             server_name=options.host, server_port=int(port) if port else None, prevent_thread_lock=True, **LAUNCH
@@ -71,6 +62,7 @@ def main() -> None:
         known = f"Port {port} cannot be used, it is taken or not allowed: set GRADIO_SERVER_PORT to another."
         sys.exit(known if port else str(error))
     start_warming()
+    start_tidying()
     demo.block_thread()
 
 

@@ -7,14 +7,16 @@ they were sent, so that camkit's own checks name the parameter and what it may b
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import gradio as gr
 import numpy as np
 
 from ..bundle import maps_npz
-from ..errors import InputError
+from ..errors import InputError, shown
+from ..evidence.metrics import Measurement
 from ..evidence.report import metrics_csv
-from ..evidence.study import measure_all, to_json
+from ..evidence.study import measure, to_json
 from ..explain import explain, explain_stream, top_predictions
 from ..explanation import Explanation
 from ..labels import classes, find_class
@@ -24,8 +26,11 @@ from ..models import MODELS, ModelSpec
 from ..version import __version__
 from .files import versions, write_file, write_zip
 from .readiness import classifier, default_model, is_ready
-from .uploads import Picture
-from .visitors import VISITORS, in_words, visitor_of
+from .uploads import Picture, Upload
+from .visitors import VISITORS, Run, in_words
+
+if TYPE_CHECKING:
+    from ..classifier import Classifier
 
 _REVISION = Path(__file__).resolve().parents[2] / "REVISION"  # written by the deployment
 REVISION = _REVISION.read_text().strip() if _REVISION.exists() else "development"
@@ -71,7 +76,9 @@ def model_info(spec: ModelSpec) -> dict:
     state, sentence = "ready", f"{spec.name} is bundled."
     if spec.weights is not None:
         now = spec.weights.state
-        state, sentence = "ready" if is_ready(spec.key) else now.status, now.sentence
+        state, sentence = now.status, now.sentence
+        if state == "ready" and not is_ready(spec.key):
+            state, sentence = "loading", f"{spec.name}'s weights are here; they are used once they were loaded."
     return {
         "name": spec.name,
         "state": state,
@@ -82,48 +89,49 @@ def model_info(spec: ModelSpec) -> dict:
     }
 
 
-@in_words
+@in_words(markup=False)
 def api_classify(image, model, top_k) -> dict:
     """Classifies one picture: the `top_k` most probable of the 1000 ImageNet classes, best first."""
     if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= len(classes()):
-        raise InputError(f"top_k is {top_k!r}: it must be a whole number from 1 to {len(classes())}.")
+        raise InputError(f"top_k is {shown(repr(top_k))}: it must be a whole number from 1 to {len(classes())}.")
     clf = classifier(model)
-    predictions = top_predictions(clf.predict(required(image)), top_k)
+    predictions = top_predictions(clf.predict(opened(image)), top_k)
     return {"model": clf.name, "predictions": [vars(prediction) for prediction in predictions]}
 
 
-@in_words
+@in_words(markup=False)
 def api_explain(image, method, class_name, model, target_layer, max_n, alpha, colormap, request: gr.Request):
     """Explains one class of one picture by one method: the overlay, the facts with the raw map, and the maps as NPZ."""
     if isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
-        raise InputError(f"alpha is {alpha!r}: it must be a number from 0 (picture only) to 1 (heatmap only).")
+        raise InputError(
+            f"alpha is {shown(repr(alpha))}: it must be a number from 0 (picture only) to 1 (heatmap only)."
+        )
     # Refuses at once what `overlay` would refuse when the work is done.
     overlay(np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.float32), alpha, colormap)
     (method,) = check_methods([method])
-    arguments = (classifier(model), required(image), [method], class_index_of(class_name), target_layer, max_n)
+    clf, index = classifier(model), class_index_of(class_name)
     if METHODS[method].uses_gradient:
-        explanation = explain(*arguments)
+        explanation = explain(clf, opened(image), [method], index, target_layer, max_n)
     else:
-        with VISITORS.api_run(visitor_of(request)):
-            explanation = explain(*arguments)
+        with VISITORS.api_run(request) as run:
+            explanation = run.last(explain_stream(clf, opened(image), [method], index, target_layer, max_n))
     cam = explanation.cams[method]
     picture = write_file("overlay.png", encode(overlay(explanation.image, cam.map, alpha, colormap)))
     facts = prediction_json(explanation) | cam.to_json() | {"raw": cam.raw.tolist()}
     return picture, facts, write_file("maps.npz", maps_npz(explanation))
 
 
-@in_words
+@in_words(markup=False)
 def api_compare(image, methods, class_name, model, target_layer, max_n, faithfulness, request: gr.Request):
     """Explains one class of one picture by several methods. Streams: each answer has the maps so far, the last one is
     complete and brings the zip. With `faithfulness` every map and the controls are measured as in /evaluate."""
-    clf = classifier(model)
-    stream = explain_stream(clf, required(image), methods, class_index_of(class_name), target_layer, max_n)
+    clf, index, methods = classifier(model), class_index_of(class_name), check_methods(methods)
     final: dict[str, str] = {}
-    with VISITORS.api_run(visitor_of(request)):
-        for snapshot in stream:
+    with VISITORS.api_run(request) as run:
+        for snapshot in run.watch(explain_stream(clf, opened(image), methods, index, target_layer, max_n)):
             if not snapshot.complete:
                 yield overlays(snapshot, final), comparison_json(snapshot), None
-        measurements = measure_all(clf, snapshot) if faithfulness else {}
+        measurements = measure_all(run, clf, snapshot) if faithfulness else {}
     facts, extra = comparison_json(snapshot), {}
     if measurements:
         facts["faithfulness"] = to_json(measurements)
@@ -131,24 +139,30 @@ def api_compare(image, methods, class_name, model, target_layer, max_n, faithful
     yield overlays(snapshot, final), facts, write_zip(snapshot, extra=extra)
 
 
-@in_words
+@in_words(markup=False)
 def api_evaluate(image, methods, class_name, model, request: gr.Request) -> dict:
     """Measures how far each method's map of one picture can be believed: every metric, the insertion and deletion
     curves, the costs, and the same for a random, a centred and a uniform map as controls."""
-    clf = classifier(model)
-    with VISITORS.api_run(visitor_of(request)):
-        explanation = explain(clf, required(image), methods, class_index_of(class_name))
-        measurements = measure_all(clf, explanation)
+    clf, index, methods = classifier(model), class_index_of(class_name), check_methods(methods)
+    with VISITORS.api_run(request) as run:
+        explanation = run.last(explain_stream(clf, opened(image), methods, index))
+        measurements = measure_all(run, clf, explanation)
     return comparison_json(explanation) | {"faithfulness": to_json(measurements)}
 
 
 # --- arguments and answers -----------------------------------------------------------------------------------------
 
 
-def required(image: np.ndarray | None) -> np.ndarray:
+def opened(image: Upload | None) -> np.ndarray:
+    """The picture of a request, decoded; InputError when there is none or it cannot be used."""
     if image is None:
         raise InputError("There is no picture: send a PNG, JPEG, WebP, GIF or TIFF file as 'image'.")
-    return image
+    return image.open()
+
+
+def measure_all(run: Run, clf: Classifier, explanation: Explanation) -> dict[str, Measurement]:
+    """Every Measurement by key, methods first."""
+    return {key: each for key, each in run.watch(measure(clf, explanation)) if each is not None}
 
 
 def class_index_of(text: str) -> int | None:

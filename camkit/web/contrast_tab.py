@@ -9,10 +9,11 @@ import numpy as np
 
 from ..errors import InputError
 from ..explain import contrast, explain_stream
-from ..maps import data_url, grey
-from ..methods import METHODS
+from ..maps import data_url, grey, jpeg_url
+from ..methods import METHODS, check_methods
 from .readiness import classifier
-from .visitors import VISITORS, in_words, require_explanation, visitor_of
+from .sessions import require_explanation
+from .visitors import VISITORS, in_words
 from .widgets import METHOD_CHOICES, FirstScreen, class_dropdown, maps_component, percent
 
 
@@ -24,13 +25,14 @@ def on_contrast(session, other, method, request: gr.Request):
         raise InputError("Choose a second class first: type a name into the box.")
     if int(other) == shown.class_index:
         raise InputError(f"Both classes are {shown.class_name}: choose another one for B.")
+    (method,) = check_methods(method)
     clf = classifier(shown.model)
     explain = partial(explain_stream, clf, shown.image, [method], target_layer=shown.target_layer, max_n=shown.max_n)
-    with VISITORS.page_run(visitor_of(request), same_maps=True) as run:
+    with VISITORS.page_run(request, same_maps=True, long=not METHODS[method].uses_gradient) as run:
         first = shown.cams.get(method)
         if first is None or not first.complete:
-            first = run.until_ended(explain(class_index=shown.class_index)).cams[method]
-        second = run.until_ended(explain(class_index=int(other)))
+            first = run.last(explain(class_index=shown.class_index)).cams[method]
+        second = run.last(explain(class_index=int(other)))
     maps = contrast(first, second.cams[method])
     panels = []
     for key, letter, explanation, values in (("a", "A", shown, maps.first), ("b", "B", second, maps.second)):
@@ -54,7 +56,7 @@ def on_contrast(session, other, method, request: gr.Request):
             "diverging": True,
         }
     )
-    url = data_url(shown.image, "JPEG", quality=88)
+    url = jpeg_url(session.memory.picture)
     return {"run": run.number, "image": url, "alt": "map over the picture", "panels": panels}
 
 

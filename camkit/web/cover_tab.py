@@ -10,11 +10,12 @@ from PIL import Image
 
 from ..errors import InputError
 from ..evidence.metrics import BASELINES, covered, energy_inside
-from ..maps import data_url
+from ..maps import jpeg_url
 from ..methods import METHODS
 from .readiness import classifier
+from .sessions import require_explanation, require_session
 from .uploads import bytes_of_data_url
-from .visitors import in_words, require_explanation
+from .visitors import in_words
 from .widgets import FirstScreen, browser_code, percent
 
 HINT = "Paint over a part of the picture."
@@ -71,10 +72,10 @@ def region_of(painting) -> np.ndarray:
         raise InputError("The painted mask cannot be read: it must be a 224 x 224 PNG of at most 200 kB.") from error
 
 
+@in_words
 def on_painter(session) -> tuple:
     """The picture that the page has, ready to be painted over."""
-    url = data_url(session.image, "JPEG", quality=88) if session else ""
-    return {"image": url, "mask": None}, HINT
+    return {"image": jpeg_url(require_session(session).memory.picture), "mask": None}, HINT
 
 
 def build(screen: FirstScreen) -> None:

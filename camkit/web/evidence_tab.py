@@ -12,7 +12,8 @@ from ..evidence.study import measure
 from ..evidence.sweep import sweep
 from ..explanation import Explanation
 from .readiness import classifier
-from .visitors import VISITORS, in_words, require_explanation, visitor_of
+from .sessions import Session, require_explanation, require_session
+from .visitors import VISITORS, Busy, in_words, visitor_of
 from .widgets import FirstScreen, seconds_in_words
 
 LONGEST_WITHOUT_A_CLICK = 30.0  # seconds that a measurement may be expected to take to begin by itself
@@ -55,10 +56,16 @@ def _evidence_row(key: str, measurements: dict, cams: dict, best: dict) -> str:
 
 @in_words
 def on_measure(session, request: gr.Request):
+    """The button."""
+    yield from measuring(require_session(session), request)
+
+
+def measuring(session: Session, request: gr.Request):
     """Measures what the page shows; each row appears when it is known."""
     explanation = require_explanation(session)
     clf, measurements, same = classifier(explanation.model), {}, [gr.skip()] * 3
-    with VISITORS.page_run(visitor_of(request), same_maps=True) as run:
+    with VISITORS.page_run(request, same_maps=True) as run:
+        run.seconds_left = expected_seconds(explanation)
         yield f"Measuring: {SCORED} pictures to score for each map.", *same
         for key, measurement in measure(clf, explanation):
             if run.ended:
@@ -82,16 +89,17 @@ def on_measure(session, request: gr.Request):
 @in_words
 def on_explanation(session, request: gr.Request):
     """After an explanation: measures by itself when that is quick and nothing newer has begun."""
-    if session is None or session.explanation is None or not session.explanation.cams:
+    if session is None or not session.memory.explanation.cams or VISITORS.busy(visitor_of(request)):
         return
-    if VISITORS.busy(visitor_of(request)):
-        return
-    expected = expected_seconds(session.explanation)
-    if expected <= LONGEST_WITHOUT_A_CLICK:
-        yield from on_measure(session, request)
-    else:
+    expected = expected_seconds(session.memory.explanation)
+    if expected > LONGEST_WITHOUT_A_CLICK:
         words = f"A measurement takes about {seconds_in_words(expected)} here: press Measure."
         yield words, *[gr.skip()] * 3
+        return
+    try:
+        yield from measuring(session, request)
+    except Busy as busy:
+        yield f"{busy} Then press Measure.", *[gr.skip()] * 3
 
 
 def expected_seconds(explanation: Explanation) -> float:
@@ -108,10 +116,11 @@ def on_sweep(session, request: gr.Request):
     explanation = require_explanation(session)
     clf = classifier(explanation.model)
     stream = sweep(clf, explanation.image, explanation.class_index, None, explanation.target_layer)
-    with VISITORS.page_run(visitor_of(request), same_maps=True) as run:
+    with VISITORS.page_run(request, same_maps=True) as run:
         for state in stream:
             if run.ended:
                 return
+            run.seconds_left = state.seconds_left
             if state.points:
                 left = f"about {seconds_in_words(state.seconds_left)} left"
                 note = "" if state.complete else f"{state.channels} of {state.channels_total} channels, {left}"

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import gradio as gr
 
-from ..errors import InputError
+from ..errors import InputError, shown
 from ..evidence.pictures import ZipLimits, unzip_pictures
 from ..evidence.report import summary_html, write_reports
-from ..evidence.results import Results, Settings
+from ..evidence.results import Results, Settings, escaped
 from ..evidence.study import study_stream
 from ..methods import METHODS
 from .files import write_file
 from .readiness import classifier
 from .uploads import Zip
-from .visitors import VISITORS, in_words, on_stop, visitor_of
+from .visitors import VISITORS, in_words, on_stop
 from .widgets import METHOD_CHOICES, FirstScreen, seconds_in_words
 
 
@@ -28,17 +28,18 @@ def on_zip(path, methods, model, request: gr.Request):
     pictures = unzip_pictures(path)
     clf = classifier(model)
     settings = Settings(tuple(methods), coherency="fast")
-    with VISITORS.page_run(visitor_of(request), same_maps=True) as run:
+    with VISITORS.page_run(request, same_maps=True) as run:
         for state in study_stream(clf, pictures, settings):
             if run.ended:
                 break
+            run.seconds_left = state.seconds_left
             left = "" if state.seconds_left is None else f", about {seconds_in_words(state.seconds_left)} left"
             yield f"{state.done} of {state.total} pictures{left}", gr.skip(), gr.skip()
     results = Results.of(clf, settings, state)
     with tempfile.TemporaryDirectory() as folder:
         files = [write_file(made.name, made.read_bytes()) for made in write_reports(Path(folder), results)]
     note = "" if state.complete else f"Stopped after {state.done} of {state.total} pictures: the figures are theirs. "
-    skipped = " ".join(f"Skipped {name}: {why}" for name, why in state.skipped.items())
+    skipped = " ".join(escaped(f"Skipped {shown(name)}: {why}") for name, why in state.skipped.items())
     table = f'<div class="evidence">{summary_html(results)}</div>'
     yield note + skipped, table, gr.update(value=files, visible=True)
 

@@ -8,29 +8,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import gradio as gr
 import numpy as np
 from PIL import Image
 
-from ..errors import InputError
+from ..errors import InputError, WeightsError
 from ..evidence.report import metrics_csv
 from ..explain import explain_stream
 from ..explanation import Explanation
 from ..labels import find_class
-from ..maps import ALPHA, COLORMAPS, data_url
-from ..methods import METHODS
+from ..maps import ALPHA, COLORMAPS, data_url, jpeg_url
+from ..methods import METHODS, check_methods
 from ..models import MODELS
 from ..picture import open_picture
 from .files import write_zip
-from .readiness import MODEL_CHOICES, classifier, default_model, downloading, is_ready, status_html
+from .readiness import MODEL_CHOICES, classifier, default_model, downloading, is_here, is_ready, status_html
+from .sessions import MEMORIES, require_explanation, require_session
 from .uploads import Picture
-from .visitors import FILES_LIVE, VISITORS, Run, Session, in_words, on_stop, require_explanation, visitor_of
+from .visitors import FILES_LIVE, VISITORS, Busy, Run, in_words, log, on_stop
 from .widgets import METHOD_CHOICES, FirstScreen, browser_code, class_dropdown, maps_component, panel, percent
 
-LONGEST_SIDE = 1280  # of the picture on the page; the API answers in the picture's own size
 PREVIEW_CHANNELS = 64  # of Score-CAM when it is not to run in full
 REDRAW_SECONDS = 0.4  # between two redraws of a map that is being refined; drawing each block would slow the next
 PICTURES = Path(__file__).resolve().parents[2] / "examples"
@@ -74,84 +74,101 @@ class Choices:
 # --- one run -------------------------------------------------------------------------------------------------------
 
 
-def explain_on_page(
-    image: np.ndarray, class_index: int | None, choices: Choices, request: gr.Request
-) -> Iterator[tuple]:
-    """Streams one explanation to the page; the outputs are those of `page_update`."""
-    reduced = Image.fromarray(image)
-    reduced.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
-    image = np.array(reduced)
-    with VISITORS.page_run(visitor_of(request)) as run:
+def explain_on_page(picture: bytes, class_index: int | None, choices: Choices, request: gr.Request) -> Iterator[tuple]:
+    """Streams one explanation of a JPEG file's picture to the page; the outputs are those of `page_update`. The page
+    explains what it shows: the picture as that file holds it."""
+    with VISITORS.page_run(request, long=False) as run:
         clf = classifier(choices.model)
         layer = choices.layer if choices.layer in clf.target_layers else clf.target_layers[-1]
         max_n = min(int(choices.max_n), clf.channels(layer))
-        url = data_url(image, "JPEG", quality=88)
-        stream = explain_stream(clf, image, choices.methods, class_index, layer, max_n)
+        methods, busy = room_for(check_methods(choices.methods), run)
+        stream = explain_stream(clf, open_picture(picture), methods, class_index, layer, max_n)
         complete, drawn = -1, 0.0
         for snapshot in stream:
-            if run.replaced:
+            if run.gone:
                 return
+            run.seconds_left = snapshot.seconds_left
             channels = snapshot.cams["scorecam"].channels if "scorecam" in snapshot.cams else 0
             stopped = not snapshot.complete and (run.stopped or (not choices.full and channels >= PREVIEW_CHANNELS))
             now_complete = sum(cam.complete for cam in snapshot.cams.values())
             if stopped or now_complete != complete or time.monotonic() - drawn >= REDRAW_SECONDS:
-                yield page_update(snapshot, run, url, stopped, choices.model)
+                yield page_update(snapshot, run, picture, stopped, choices, busy)
                 complete, drawn = now_complete, time.monotonic()
             if stopped:
                 return
 
 
-def page_update(snapshot: Explanation, run: Run, url: str, stopped: bool, model: str) -> tuple:
+def room_for(methods: tuple[str, ...], run: Run) -> tuple[tuple[str, ...], str]:
+    """The methods that the run can take, and why not all. A visitor who finds every place for long work taken still
+    gets the maps that are quick; Busy when none of those is asked for."""
+    quick = tuple(key for key in methods if METHODS[key].uses_gradient)
+    if len(quick) == len(methods):
+        return methods, ""
+    try:
+        VISITORS.begin_long(run)
+    except Busy as busy:
+        if not quick:
+            raise
+        return quick, str(busy)
+    return methods, ""
+
+
+def page_update(
+    snapshot: Explanation, run: Run, picture: bytes, stopped: bool, choices: Choices, busy: str = ""
+) -> tuple:
     """Panels, prediction, explained line, session, Stop button, class box and status line."""
     first = not snapshot.cams
     running = not snapshot.complete and not stopped
     top = snapshot.predictions[0]
     rest = "the top class" if snapshot.class_index == top.class_index else f"the model's top class is {top.name}"
+    wait = "not computed: stopped before" if stopped else busy
     return (
-        panels_value(snapshot.methods, snapshot.cams, run.number, url, stopped, snapshot.class_name),
+        panels_value(choices.methods, snapshot.cams, run.number, jpeg_url(picture), wait, snapshot.class_name),
         {each.name: each.probability for each in snapshot.predictions[:5]} if first else gr.skip(),
         f"Explaining **{snapshot.class_name}**, probability {percent(snapshot.probability)} ({rest})"
         if first
         else gr.skip(),
-        Session(snapshot.image, snapshot, run.number),
+        MEMORIES.keep(run, picture, snapshot),
         gr.update(interactive=running) if first or not running else gr.skip(),
         gr.update(value=None) if first else gr.skip(),  # empty again, ready to be typed into
-        status_html(model) if first else gr.skip(),
+        status_html(choices.model) if first else gr.skip(),
     )
 
 
-def panels_value(keys, cams: Mapping, run: int = 0, url: str = "", stopped: bool = False, class_name: str = "") -> dict:
+def panels_value(keys, cams: Mapping, run: int = 0, url: str = "", wait: str = "", class_name: str = "") -> dict:
+    """What panels.js draws; `wait` says why maps that have not begun will not come."""
     alt = f"what speaks for {class_name}" if class_name else ""
-    return {"run": run, "image": url, "alt": alt, "panels": [panel(key, cams.get(key), stopped) for key in keys]}
+    return {"run": run, "image": url, "alt": alt, "panels": [panel(key, cams.get(key), wait) for key in keys]}
 
 
 @in_words
 def on_picture(image, request: gr.Request, *choices):
     """A picture was uploaded, taken, dropped or pasted."""
     if image is not None:
-        yield from explain_on_page(image, None, Choices(*choices), request)
+        yield from explain_on_page(image.for_page(), None, Choices(*choices), request)
 
 
 @in_words
 def on_settings(session, request: gr.Request, *choices):
     """Other settings, on the picture and the class that the page has."""
-    if session is not None and session.explanation is not None:
-        yield from explain_on_page(session.image, session.explanation.class_index, Choices(*choices), request)
+    memory = require_session(session).memory
+    yield from explain_on_page(memory.picture, memory.explanation.class_index, Choices(*choices), request)
 
 
 @in_words
 def on_class(session, class_index, request: gr.Request, *choices):
     """Another class, on the picture that the page has."""
-    if session is not None and class_index is not None:
-        yield from explain_on_page(session.image, int(class_index), Choices(*choices), request)
+    if class_index is not None:
+        picture = require_session(session).memory.picture
+        yield from explain_on_page(picture, int(class_index), Choices(*choices), request)
 
 
 @in_words
 def on_prediction(session, request: gr.Request, event: gr.SelectData, *choices):
     """A bar of the prediction was clicked."""
     index = find_class(str(event.value)).index
-    if session is not None:
-        yield from explain_on_page(session.image, index, Choices(*choices), request)
+    picture = require_session(session).memory.picture
+    yield from explain_on_page(picture, index, Choices(*choices), request)
 
 
 @in_words
@@ -163,15 +180,21 @@ def on_example(event: gr.EventData, request: gr.Request, *choices):
 
 @in_words
 def on_open(request: gr.Request, *choices):
-    """The page was opened: the first example is explained, so that no visitor sees an empty page."""
-    yield from show_example(EXAMPLES[0], Choices(*choices), request)
+    """The page was opened: the first example is explained, so that no visitor sees an empty page. By the model that is
+    the default by now, which the page's own settings may not know of yet."""
+    model = default_model()
+    layers = list(MODELS[model].target_layers)
+    chosen = replace(Choices(*choices), model=model, layer=layers[-1])
+    settings = [gr.update(value=model), gr.update(choices=layers, value=layers[-1])]
+    for update in show_example(EXAMPLES[0], chosen, request):
+        yield (*update, *settings)
+        settings = [gr.skip(), gr.skip()]
 
 
 def show_example(example: Example, choices: Choices, request: gr.Request):
     waiting = panels_value(choices.methods, {})
     yield (waiting, *[gr.skip()] * 6, str(example.path))
-    image = open_picture(example.path)
-    for update in explain_on_page(image, example.class_index, choices, request):
+    for update in explain_on_page(example.path.read_bytes(), example.class_index, choices, request):
         yield (*update, gr.skip())
 
 
@@ -200,7 +223,12 @@ def on_layer(model, layer, max_n):
 
 
 def on_tick(model) -> tuple:
-    """While weights arrive: the status line, and an offer once they are there."""
+    """While weights arrive: the status line, and an offer once they are there and were loaded."""
+    for arrived in [key for key in MODELS if is_here(key) and not is_ready(key)]:
+        try:
+            classifier(arrived)
+        except WeightsError as error:  # the status line says so from now on
+            log.warning("%s", error)
     better = default_model()
     offer = gr.update(visible=better != model and is_ready(better), value=f"Use {MODELS[better].name} now")
     return status_html(model), offer, gr.Timer(active=downloading())
@@ -255,7 +283,7 @@ def build(page: gr.Blocks) -> FirstScreen:
         class_box.input(on_class, [session, class_box, *settings], outputs, **private),
         max_n.release(on_settings, current, outputs, **private),
         *[changed.input(on_settings, current, outputs, **private) for changed in (methods, layer, full)],
-        page.load(on_open, settings, [*outputs, image], **private),
+        page.load(on_open, settings, [*outputs, image, model, layer], **private),
     ]
     layer.change(on_layer, [model, layer, max_n], max_n, **quiet)
     model_outputs = [model, layer, status, timer]

@@ -1,11 +1,15 @@
 """What a visitor may send, checked before it is opened: pictures, zips, and the page's payloads as a whole.
 
 Nothing but files that were uploaded is opened, no address is fetched, and whatever is refused is refused in a sentence.
+A picture is decoded when its handler asks for it, so that work which is refused costs nothing.
 """
 
 from __future__ import annotations
 
 import base64
+import io
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
@@ -14,11 +18,16 @@ import numpy as np
 # Neither is in Gradio's documentation; tests/web/test_gradio_names.py notices when one moves.
 from gradio.exceptions import InvalidPathError
 from gradio_client.utils import is_http_url_like
+from PIL import ExifTags, Image
 
 from ..errors import InputError
+from ..maps import encode
 from ..picture import MAX_BYTES, open_picture
 from .visitors import log
 
+LONGEST_SIDE = 1280  # of a picture on the server; a larger one is reduced while it is read
+PAGE_BYTES = 200_000  # of a picture as the page shows it
+QUALITIES = (88, 75, 60, 45)  # of a JPEG, tried in turn until it is small enough
 UNREADABLE = "The request cannot be read: what each endpoint takes is described at /gradio_api/info."
 NOT_UPLOADED = "The picture must be uploaded first: its file is not among the uploads."
 
@@ -29,16 +38,57 @@ class Page(gr.Blocks):
     async def preprocess_data(self, *args, **kwargs):
         try:
             return await super().preprocess_data(*args, **kwargs)
-        except gr.Error:
+        except Refusal:
             raise
-        except Exception as error:
+        except Exception as error:  # Gradio's own sentences list every choice of a component, or show a path
             message = NOT_UPLOADED if isinstance(error, InvalidPathError) else UNREADABLE
             log.warning("%s (%s)", message, type(error).__name__)
-            raise gr.Error(message, print_exception=False, title="That did not work") from error
+            raise Refusal(message) from error
+
+
+class Refusal(gr.Error):
+    """Why something that was sent cannot be used."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, print_exception=False, title="That did not work")
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A picture that was sent and not opened yet: an uploaded file, or the bytes of a data URL."""
+
+    source: Path | bytes
+
+    def open(self) -> np.ndarray:
+        """(H, W, 3) uint8 RGB, at most LONGEST_SIDE pixels a side; InputError when it cannot be used."""
+        return open_picture(self.source, LONGEST_SIDE)
+
+    def for_page(self) -> bytes:
+        """A JPEG file's bytes, at most PAGE_BYTES of them, that the page shows, explains and remembers. A JPEG that is
+        small enough stays as it is. InputError when the picture cannot be used."""
+        image = self.open()
+        size = len(self.source) if isinstance(self.source, bytes) else self.source.stat().st_size
+        if size <= PAGE_BYTES:
+            content = self.source if isinstance(self.source, bytes) else self.source.read_bytes()
+            with Image.open(io.BytesIO(content)) as known:
+                upright = known.getexif().get(ExifTags.Base.Orientation, 1) == 1
+                if known.format == "JPEG" and known.mode == "RGB" and max(known.size) <= LONGEST_SIDE and upright:
+                    return content
+        return page_jpeg(image)
+
+
+def page_jpeg(image: np.ndarray) -> bytes:
+    """(H, W, 3) uint8 RGB -> a JPEG file's bytes, at most PAGE_BYTES of them."""
+    while True:
+        for quality in QUALITIES:
+            content = encode(image, "JPEG", quality=quality)
+            if len(content) <= PAGE_BYTES:
+                return content
+        image = np.array(Image.fromarray(image).reduce(2))  # noise, which JPEG cannot make small
 
 
 class Picture(gr.Image):
-    """An image input that gives handlers an (H, W, 3) uint8 RGB array and opens nothing but what was uploaded.
+    """An image input that gives handlers an `Upload` and lets through nothing but what was uploaded.
 
     Gradio 6.31 reads any path of the server's disk when a raw payload leaves out `meta`; it decodes before it checks
     sizes; and it downloads an address whatever its size. All are settled here, so every event and endpoint that takes a
@@ -47,15 +97,15 @@ class Picture(gr.Image):
 
     is_template = True  # rendered by the browser's Image component
 
-    def preprocess(self, payload) -> np.ndarray | None:
+    def preprocess(self, payload) -> Upload | None:
         if payload is None:
             return None
         try:
             if payload.url and payload.url.startswith("data:"):
-                return open_picture(bytes_of_data_url(payload.url))
-            return open_picture(uploaded(self, payload))
+                return Upload(bytes_of_data_url(payload.url))
+            return Upload(uploaded(self, payload))
         except InputError as error:
-            raise gr.Error(str(error), print_exception=False, title="That picture cannot be used") from error
+            raise Refusal(str(error)) from error
 
     def example_payload(self) -> dict:
         """What the API page shows in its snippets."""
@@ -79,7 +129,7 @@ class Zip(gr.File):
         try:
             return uploaded(self, payload)
         except InputError as error:
-            raise gr.Error(str(error), print_exception=False, title="That file cannot be used") from error
+            raise Refusal(str(error)) from error
 
     async def async_move_resource_to_block_cache(self, url_or_file_path):
         refuse_address(url_or_file_path)
@@ -88,11 +138,7 @@ class Zip(gr.File):
 
 def refuse_address(url_or_file_path) -> None:
     if is_http_url_like(str(url_or_file_path)):
-        raise gr.Error(
-            "Send the file itself: this server fetches none from an address.",
-            print_exception=False,
-            title="That file cannot be used",
-        )
+        raise Refusal("Send the file itself: this server fetches none from an address.")
 
 
 def uploaded(component, payload) -> Path:
@@ -100,6 +146,8 @@ def uploaded(component, payload) -> Path:
     try:
         path = Path(payload.path or "").resolve()
         inside = path.is_relative_to(Path(component.GRADIO_CACHE).resolve()) and path.is_file()
+        if inside:
+            os.utime(path)  # in use: it is not among the oldest now
     except (OSError, ValueError):  # a name too long, or with a zero byte in it
         inside = False
     if not payload.path or not inside:

@@ -47,12 +47,13 @@ def percent(probability: float) -> str:
     return f"{probability:.1%}" if probability >= 0.001 else f"{100 * probability:.2g}%"
 
 
-def panel(key: str, cam: Cam | None, stopped: bool) -> dict:
-    """One method's panel for panels.js; `cam` None for a map that has not begun."""
+def panel(key: str, cam: Cam | None, wait: str = "") -> dict:
+    """One method's panel for panels.js; `cam` None for a map that has not begun. `wait`: why no more comes, if none
+    does."""
     method = METHODS[key]
     shown: dict = {"key": key, "title": method.name, "how": method.summary}
     if cam is None:
-        return shown | {"wait": "not computed: stopped before" if stopped else "waiting for its turn"}
+        return shown | {"wait": wait or "waiting for its turn"}
     back = f" and {cam.backward_passes} backward" if cam.backward_passes else ""
     noun = "pass" if max(cam.forward_passes, cam.backward_passes) == 1 else "passes"
     shown |= {
@@ -61,7 +62,7 @@ def panel(key: str, cam: Cam | None, stopped: bool) -> dict:
         "partial": not cam.complete,
     }
     done = f"{cam.channels} of {cam.channels_total} channels"
-    if not cam.complete and stopped:
+    if not cam.complete and wait:
         shown |= {"badge": "partial", "note": f"Partial map: stopped after {done}."}
     elif not cam.complete:
         shown |= {

@@ -411,7 +411,7 @@ def long_scorecam(client, passes):
     from camkit.web.visitors import VISITORS
 
     ended, end = threading.Event(), VISITORS._end
-    passes.monkeypatch.setattr(VISITORS, "_end", lambda *run: (end(*run), run[1] is mine and ended.set()))
+    passes.monkeypatch.setattr(VISITORS, "_end", lambda run: (end(run), run is mine and ended.set()))
     job = client.submit(file("astronaut"), ["scorecam"], api_name="/compare")
     assert passes.begun.wait(LIMIT)
     (mine,) = VISITORS._runs.values()

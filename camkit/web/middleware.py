@@ -1,0 +1,173 @@
+"""What every HTTP request passes before Gradio: closed routes, sizes, the share of one address, and who listens.
+
+Refuses with `{"detail": one sentence}` and a status; what it lets through is Gradio's own, unchanged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs
+
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse
+
+from ..picture import MAX_BYTES
+from .files import FOLDER, NoRoom
+from .limits import limits
+from .visitors import LISTENERS, address
+
+log = logging.getLogger("app")
+
+LARGEST_UPLOAD = MAX_BYTES + 1_000_000  # one picture or zip and what a form puts around it
+LARGEST_REQUEST = MAX_BYTES * 4 // 3 + 1_000_000  # one picture as base64 and the other values
+PATIENCE = 30.0  # seconds without a byte after which an upload counts as cut off
+# Routes of Gradio that this demo does not use: they fetch addresses, write files for anybody or tell of others' use.
+# `run` and `api` stay for the events that pass no queue; Gradio refuses the others there. A test holds every route of
+# the pinned Gradio against this list.
+CLOSED = re.compile(
+    r"(?:/gradio_api)?/(?:"
+    r"proxy=|file[=/]\s*[A-Za-z][A-Za-z0-9+.-]*:|deep_link|monitoring|process_recording|component_server|stream/|dev/|"
+    r"vibe-|undo-vibe-|runs|run-history|profiling|custom_component|docs|redoc)"
+)
+JOIN = re.compile(r"/gradio_api/(?:queue/join|call/(?:v2/)?(?P<name>[^/]+))/?")
+LISTEN = re.compile(r"/gradio_api/(?:queue/data|call/(?:v2/)?[^/]+/(?P<event>[^/]+))/?")
+UPLOAD = re.compile(r"/gradio_api/upload/?")
+Message = dict[str, Any]
+
+
+class Refused(Exception):
+    """A request that goes no further: the HTTP status, one sentence, and seconds until another try is worth while."""
+
+    def __init__(self, status: int, sentence: str, wait: int | None = None) -> None:
+        super().__init__(sentence)
+        self.status, self.wait = status, wait
+
+    def answer(self) -> JSONResponse:
+        headers = {"Retry-After": str(self.wait)} if self.wait else None
+        return JSONResponse({"detail": str(self)}, self.status, headers)
+
+
+class Gatekeeper:
+    """ASGI middleware for `launch(app_kwargs={"middleware": [Middleware(Gatekeeper)]})`."""
+
+    def __init__(self, app: Callable) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Message, receive: Callable, send: Callable) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        path, method = scope["path"].removeprefix(scope.get("root_path", "")), scope["method"]
+        try:
+            if CLOSED.match(path):
+                raise Refused(404, "This route is not part of the demo: its API is described at /gradio_api/info.")
+            if method == "POST" and (found := JOIN.fullmatch(path)):
+                await self._join(scope, receive, send, found["name"])
+            elif method == "GET" and (found := LISTEN.fullmatch(path)):
+                query = parse_qs(scope["query_string"].decode("latin-1"))
+                with LISTENERS.listening(found["event"] or query.get("session_hash", [""])[0]):
+                    await self.app(scope, receive, send)
+            elif method == "POST" and UPLOAD.fullmatch(path):
+                await self._upload(scope, receive, send)
+            else:
+                await self.app(scope, receive, send)
+        except Refused as refused:
+            await refused.answer()(scope, receive, send)
+
+    async def _join(self, scope: Message, receive: Callable, send: Callable, name: str | None) -> None:
+        """A request for an event: one that exists, of a bounded size, from an address that has not too many."""
+        blocks = scope["app"].get_blocks()
+        asking, allowed = _address(scope), limits().requests_per_address
+        # Not in Gradio's documentation; tests/web/test_gradio_names.py notices when it moves.
+        waiting = list(blocks._queue.event_ids_to_events.values())
+        if sum(address(each.request.client.host, each.request.headers) == asking for each in waiting) >= allowed:
+            sentence = f"{allowed} requests from your address are waiting, the most allowed: try again in 5 seconds."
+            raise Refused(429, sentence, 5)
+        body = await _body(receive, Headers(scope=scope))
+        try:
+            values = json.loads(body)
+            number = values.get("fn_index") if name is None else None
+        except (ValueError, AttributeError, RecursionError) as error:
+            raise Refused(
+                400, "The request cannot be read: it must be a JSON object with a list named 'data'."
+            ) from error
+        known = number in blocks.fns if name is None else any(each.api_name == name for each in blocks.fns.values())
+        if isinstance(number, bool | float | str) or not known:
+            raise Refused(404, "There is no such endpoint: the API is described at /gradio_api/info.")
+        await self.app(scope, _replayed(body, receive), send)
+
+    async def _upload(self, scope: Message, receive: Callable, send: Callable) -> None:
+        """An upload that the folder has room for, and nothing of it left when it is cut off."""
+        length = Headers(scope=scope).get("content-length", "")
+        expected = int(length) if length.isascii() and length.isdigit() else LARGEST_UPLOAD
+        if expected > LARGEST_UPLOAD:
+            raise Refused(413, _too_large("file", expected))
+        try:
+            begun = await asyncio.to_thread(FOLDER.begin_upload, _address(scope), expected)
+        except NoRoom as error:
+            raise Refused(429, str(error), error.wait) from error
+        counted = 0
+
+        async def bounded() -> Message:
+            nonlocal counted
+            message = await asyncio.wait_for(receive(), PATIENCE)
+            counted += len(message.get("body", b""))
+            if counted > LARGEST_UPLOAD:
+                raise Refused(413, _too_large("file", counted))
+            return message
+
+        whole = False
+        try:
+            await self.app(scope, bounded, send)
+            whole = True
+        except (ClientDisconnect, TimeoutError):
+            log.info("An upload was cut off after %.1f MB; nothing of it is kept.", counted / 1e6)
+        finally:
+            await asyncio.to_thread(FOLDER.end_upload, begun, whole)
+
+
+def _address(scope: Message) -> str:
+    return address((scope.get("client") or ("unknown",))[0], Headers(scope=scope))
+
+
+def _too_large(what: str, count: int) -> str:
+    return f"The {what} has {count / 1e6:.0f} MB: at most {MAX_BYTES // 1_000_000} MB are allowed."
+
+
+async def _body(receive: Callable, headers: Headers) -> bytes:
+    """The whole body of a request; Refused beyond LARGEST_REQUEST or when it does not come."""
+    length, body = headers.get("content-length", ""), bytearray()
+    if length.isascii() and length.isdigit() and int(length) > LARGEST_REQUEST:
+        raise Refused(413, _too_large("request", int(length)))
+    while True:
+        try:
+            message = await asyncio.wait_for(receive(), PATIENCE)
+        except TimeoutError as error:
+            raise Refused(408, "The request did not come whole within 30 seconds: send it again.") from error
+        if message["type"] == "http.disconnect":
+            raise Refused(400, "The request was cut off.")
+        body += message.get("body", b"")
+        if len(body) > LARGEST_REQUEST:
+            raise Refused(413, _too_large("request", len(body)))
+        if not message.get("more_body"):
+            return bytes(body)
+
+
+def _replayed(body: bytes, receive: Callable) -> Callable:
+    """A `receive` that gives the body that was read, then whatever comes after it."""
+    given = False
+
+    async def again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again

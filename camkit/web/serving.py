@@ -1,0 +1,36 @@
+"""How Gradio is told to serve the page: its environment, which must stand before Gradio is imported, and `launch`'s
+options."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+# Gradio sums up the last 10,000 events after each of them, for a page that is switched off here.
+os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
+# TensorFlow remarks on GPUs that it does not find; what goes wrong comes as an exception. Set before TensorFlow is
+# loaded, which the background thread does.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from starlette.middleware import Middleware
+
+from ..picture import MAX_BYTES
+from .middleware import Gatekeeper
+from .widgets import THEME
+
+LAUNCH = {
+    "theme": THEME,
+    "css_paths": Path(__file__).with_name("style.css"),
+    "max_file_size": MAX_BYTES,
+    "footer_links": ["api", "gradio", "settings"],
+    "run_history": False,
+    "show_error": False,
+    "ssr_mode": False,
+    "mcp_server": importlib.util.find_spec("mcp") is not None,
+    "enable_monitoring": False,
+    "app_kwargs": {"middleware": [Middleware(Gatekeeper)]},
+    "max_threads": 80,  # more than the requests of one address and the long work of all take at once
+    "state_session_capacity": 500,  # visitors of whom Gradio keeps the state of the page's components
+}
