@@ -34,6 +34,7 @@ from ..explanation import Explanation
 from ..maps import ALPHA
 from ..version import __version__
 from .limits import limits
+from .memory import give_back
 
 LIBRARIES = ("gradio", "tensorflow", "keras", "tf-keras-vis", "numpy", "pillow")
 KEEP = 60.0  # seconds that every file stays, from the upload to the event that reads it
@@ -195,14 +196,15 @@ def _files(folder: Path) -> list[tuple[Path, os.stat_result]]:
     return found
 
 
-def start_tidying(every: float = 30.0) -> threading.Thread:
-    """Tidies the folder for as long as the process lives; answers come into it without asking for room."""
+def start_tidying(every: float = 5.0) -> threading.Thread:
+    """Tidies the folder, and memory, for as long as the process lives: answers come without asking for room."""
 
     def work() -> None:
         while True:
             time.sleep(every)
             try:
                 FOLDER.tidy()
+                give_back()
             except Exception as error:  # the edge of the thread: the next round may do better
                 log.warning("The folder of uploads could not be tidied: %r", error)
 

@@ -24,6 +24,7 @@ from .visitors import LISTENERS, address
 
 log = logging.getLogger("app")
 
+LONG_EVENTS = {"compare", "evaluate"}  # that always are long work
 LARGEST_UPLOAD = MAX_BYTES + 1_000_000  # one picture or zip and what a form puts around it
 LARGEST_REQUEST = MAX_BYTES * 4 // 3 + 1_000_000  # one picture as base64 and the other values
 PATIENCE = 30.0  # seconds without a byte after which an upload counts as cut off
@@ -83,12 +84,11 @@ class Gatekeeper:
     async def _join(self, scope: Message, receive: Callable, send: Callable, name: str | None) -> None:
         """A request for an event: one that exists, of a bounded size, from an address that has not too many."""
         blocks = scope["app"].get_blocks()
-        asking, allowed = _address(scope), limits().requests_per_address
+        asking, allowed = _address(scope), limits()
         # Not in Gradio's documentation; tests/web/test_gradio_names.py notices when it moves.
-        waiting = list(blocks._queue.event_ids_to_events.values())
-        if sum(address(each.request.client.host, each.request.headers) == asking for each in waiting) >= allowed:
-            sentence = f"{allowed} requests from your address are waiting, the most allowed: try again in 5 seconds."
-            raise Refused(429, sentence, 5)
+        unfinished = list(blocks._queue.event_ids_to_events.values())
+        same = [each.fn.api_name for each in unfinished if _address(each.request.scope) == asking]
+        _check_count("requests", len(same), allowed.requests_per_address)
         body = await _body(receive, Headers(scope=scope))
         try:
             values = json.loads(body)
@@ -97,9 +97,14 @@ class Gatekeeper:
             raise Refused(
                 400, "The request cannot be read: it must be a JSON object with a list named 'data'."
             ) from error
-        known = number in blocks.fns if name is None else any(each.api_name == name for each in blocks.fns.values())
-        if isinstance(number, bool | float | str) or not known:
+        names = {each.api_name for each in blocks.fns.values()}
+        if name is None and isinstance(number, int) and not isinstance(number, bool) and number in blocks.fns:
+            name = blocks.fns[number].api_name
+        if name not in names:
             raise Refused(404, "There is no such endpoint: the API is described at /gradio_api/info.")
+        if name in LONG_EVENTS:  # the others are refused in words by `visitors.py`; beyond that only cheaply
+            count = sum(each in LONG_EVENTS for each in same)
+            _check_count("long requests", count, allowed.long_per_address * 2)
         await self.app(scope, _replayed(body, receive), send)
 
     async def _upload(self, scope: Message, receive: Callable, send: Callable) -> None:
@@ -134,6 +139,12 @@ class Gatekeeper:
 
 def _address(scope: Message) -> str:
     return address((scope.get("client") or ("unknown",))[0], Headers(scope=scope))
+
+
+def _check_count(what: str, count: int, allowed: int) -> None:
+    if count >= allowed:
+        sentence = f"{count} {what} from your address are not answered yet, the most allowed: try again in 5 seconds."
+        raise Refused(429, sentence, 5)
 
 
 def _too_large(what: str, count: int) -> str:

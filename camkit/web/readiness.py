@@ -112,6 +112,7 @@ def warm_up() -> None:
             if snapshot.cams.get("faster_scorecam"):
                 break
         explain(clf, noise, ["faster_scorecam"], max_n=1)
+        clf.predict(noise)
         log.info("%s is ready on %s", clf.spec.name, device_name())
 
 

@@ -17,9 +17,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from starlette.middleware import Middleware
 
 from ..picture import MAX_BYTES
+from .memory import use_few_heaps
 from .middleware import Gatekeeper
 from .widgets import THEME
 
+use_few_heaps()
 LAUNCH = {
     "theme": THEME,
     "css_paths": Path(__file__).with_name("style.css"),

@@ -255,7 +255,9 @@ def refusal(error: Exception, markup: bool) -> gr.Error:
     if not expected:
         log.error("%s", UNEXPECTED, exc_info=error)
     sentence = str(error) if expected else UNEXPECTED
-    return gr.Error(html.escape(sentence, False) if markup else sentence, print_exception=False, title="That did not work")
+    return gr.Error(
+        html.escape(sentence, False) if markup else sentence, print_exception=False, title="That did not work"
+    )
 
 
 def in_words(function=None, *, markup: bool = True):
