@@ -112,7 +112,7 @@ class Gatekeeper:
         length = Headers(scope=scope).get("content-length", "")
         expected = int(length) if length.isascii() and length.isdigit() else LARGEST_UPLOAD
         if expected > LARGEST_UPLOAD:
-            raise Refused(413, _too_large("file", expected))
+            raise Refused(413, _too_large("file", expected, MAX_BYTES))
         try:
             begun = await asyncio.to_thread(FOLDER.begin_upload, _address(scope), expected)
         except NoRoom as error:
@@ -124,7 +124,7 @@ class Gatekeeper:
             message = await asyncio.wait_for(receive(), PATIENCE)
             counted += len(message.get("body", b""))
             if counted > LARGEST_UPLOAD:
-                raise Refused(413, _too_large("file", counted))
+                raise Refused(413, _too_large("file", counted, MAX_BYTES))
             return message
 
         whole = False
@@ -147,15 +147,15 @@ def _check_count(what: str, count: int, allowed: int) -> None:
         raise Refused(429, sentence, 5)
 
 
-def _too_large(what: str, count: int) -> str:
-    return f"The {what} has {count / 1e6:.0f} MB: at most {MAX_BYTES // 1_000_000} MB are allowed."
+def _too_large(what: str, count: int, allowed: int) -> str:
+    return f"The {what} has more than {min(count, allowed) // 1_000_000} MB, the most allowed."
 
 
 async def _body(receive: Callable, headers: Headers) -> bytes:
     """The whole body of a request; Refused beyond LARGEST_REQUEST or when it does not come."""
     length, body = headers.get("content-length", ""), bytearray()
     if length.isascii() and length.isdigit() and int(length) > LARGEST_REQUEST:
-        raise Refused(413, _too_large("request", int(length)))
+        raise Refused(413, _too_large("request", int(length), LARGEST_REQUEST))
     while True:
         try:
             message = await asyncio.wait_for(receive(), PATIENCE)
@@ -165,7 +165,7 @@ async def _body(receive: Callable, headers: Headers) -> bytes:
             raise Refused(400, "The request was cut off.")
         body += message.get("body", b"")
         if len(body) > LARGEST_REQUEST:
-            raise Refused(413, _too_large("request", len(body)))
+            raise Refused(413, _too_large("request", len(body), LARGEST_REQUEST))
         if not message.get("more_body"):
             return bytes(body)
 
