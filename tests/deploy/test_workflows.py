@@ -1,5 +1,6 @@
 """The GitHub workflows: valid, pinned, without a secret in a pull request's reach, and never cutting a deployment."""
 
+import importlib.metadata
 import re
 import shutil
 import subprocess
@@ -207,3 +208,31 @@ def test_real_weights_are_tried_weekly():
     job = CI["jobs"]["network"]
     assert "github.event_name == 'schedule'" in job["if"]
     assert "python -m pytest -m network" in [step.get("run") for step in job["steps"]]
+
+
+# What is installed
+
+
+def test_what_the_deployment_installs_is_known_by_its_hash_and_is_what_the_demo_has():
+    lines = (ROOT / ".github/requirements-deploy.txt").read_text(encoding="utf-8").splitlines()
+    requirements = [line for line in lines if "==" in line and not line.startswith("#")]
+    text = "\n".join(line for line in lines if not line.startswith("#"))
+    assert len(re.findall(r"==\S+ \\\n    --hash=sha256:[0-9a-f]{64}", text)) == len(requirements) > 20
+    pins = dict(re.match(r"([\w.-]+)==(\S+)", line.lower()).groups() for line in requirements)
+    plain = {name.replace("_", "-"): version for name, version in pins.items()}
+    demo = (ROOT / "requirements.txt").read_text(encoding="utf-8").lower()
+    named = {"huggingface_hub", "httpx2", "pyyaml", "numpy", "pillow", "pooch", "filelock", "requests"}
+    for name in named:
+        assert f"{name}=={plain[name.replace('_', '-')]}\n" in demo, name
+    assert plain["gradio-client"] == importlib.metadata.version("gradio_client")
+    for name in ("deploy", "dry-run"):
+        steps = (DEPLOY if name == "deploy" else CI)["jobs"][name]["steps"]
+        installs = [step["run"] for step in steps if "pip install" in step.get("run", "")]
+        assert installs == ["python -m pip install --no-deps --require-hashes -r .github/requirements-deploy.txt"]
+
+
+def test_an_audit_warns_and_stops_nothing():
+    (step,) = [step for step in CI["jobs"]["audit"]["steps"] if "pip-audit --requirement" in step.get("run", "")]
+    assert '|| echo "::warning' in step["run"]
+    for file in ("requirements.txt", "requirements-dev.txt", ".github/requirements-deploy.txt"):
+        assert file in step["run"]

@@ -28,7 +28,7 @@ from camkit.evidence.curves import measure_stream
 from camkit.evidence.metrics import CONTROLS, METRICS
 from camkit.evidence.pictures import ZipLimits, find_pictures, read_boxes, unzip_pictures
 from camkit.evidence.report import TEMPLATES, html_report, markdown_report, summary_html, tables, write_reports
-from camkit.evidence.results import Box, Results, Settings, Table, interval, share
+from camkit.evidence.results import Box, Results, Settings, Table, escaped, interval, share
 from camkit.evidence.study import MEASUREMENTS, study_stream
 from camkit.evidence.sweep import sweep
 from camkit.explain import map_of_inputs
@@ -448,6 +448,30 @@ def test_unzip_gives_the_pictures_by_name_and_leaves_out_the_rest(packed):
 def test_unzipped_pictures_can_be_evaluated(tiny, packed):
     last = finished(tiny, unzip_pictures(zipped(packed, {"0.png": PICTURES["0.png"], "1.png": b"no"})), FAST)
     assert [value["picture"] for value in last.values["metrics"]] == ["0.png"] and list(last.skipped) == ["1.png"]
+
+
+def test_names_from_a_zip_are_no_markup_and_no_formula_in_any_file(tiny, packed, tmp_path):
+    name, formula = "![p](//host/pixel.gif)<h1>x`.png", "=HYPERLINK(1)|*a*.png"
+    pictures = unzip_pictures(zipped(packed, {name: PICTURES["0.png"], formula: PICTURES["1.png"], "@x.png": b"no"}))
+    results = Results.of(tiny, FAST, finished(tiny, pictures, FAST))
+    rows, markdown, page = write_reports(tmp_path, results)
+    with rows.open(newline="", encoding="utf-8") as file:
+        assert {row["picture"] for row in csv.DictReader(file)} == {name, "'" + formula}
+    for text in (markdown.read_text(encoding="utf-8"), page.read_text(encoding="utf-8")):
+        assert "<h1>x" not in text.replace("\\<", "")
+        assert "![p](" not in text or "&lt;h1&gt;" in text
+    assert escaped(name) == "![p]\\(//host/pixel.gif)\\<h1>x\\`.png"
+    assert escaped(formula) == "=HYPERLINK(1)\\|\\*a\\*.png"
+    assert escaped("a\\](b) **2**") == "a\\\\]\\(b) **2**"
+
+
+def test_names_of_the_zip_are_cut_where_they_are_shown_and_have_a_limit(tiny, packed, tmp_path):
+    long = "y" * 200 + ".png"
+    pictures = unzip_pictures(zipped(packed, {long: PICTURES["0.png"], "z" * 200 + ".png": b"no"}))
+    markdown = markdown_report(Results.of(tiny, FAST, finished(tiny, pictures, FAST)))
+    assert "z" * 77 + "..." in markdown and "z" * 78 not in markdown
+    zipped(packed, {"y" * 256 + ".png": b"x"})
+    refused(packed, "^The zip holds a name of 260 characters: at most 255 are allowed.$")
 
 
 def test_unzip_counts_pictures_and_entries(packed):
