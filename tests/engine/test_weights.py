@@ -594,3 +594,15 @@ def test_hub_failure_falls_through_to_keras_and_is_named_if_that_fails_too(site,
 def test_keras_cache_serves_when_the_hub_has_nothing_cached(surroundings, closed):
     cached = put(surroundings, BODY)
     assert obtain_from_hub(closed, closed)[1:4] == [str(cached), None, "ready"]
+
+
+def test_a_file_that_a_model_cannot_use_is_refused_until_it_changes(surroundings, closed, tmp_path):
+    path = tmp_path / "mine.h5"
+    path.write_bytes(b"one")
+    weights = tiny(closed)
+    weights.refuse(path, "mine.h5 is no HDF5 file.")
+    for ask in (weights.find, weights.obtain):
+        with pytest.raises(WeightsError, match=r"^mine\.h5 is no HDF5 file\.$"):
+            ask(path)
+    path.write_bytes(b"another")
+    assert weights.find(path) == path

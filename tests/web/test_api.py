@@ -3,6 +3,8 @@
 Order, never time, decides what waited for what: the classifier's passes are recorded where they happen.
 """
 
+import hashlib
+import html
 import json
 import os
 import threading
@@ -10,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 
+import h5py
 import httpx
 import load_api
 import numpy as np
@@ -344,6 +347,45 @@ def test_a_weights_file_that_does_not_fit_is_not_shown_with_its_path(client, wei
     with pytest.raises(Exception, match=r"^mine\.h5 is no HDF5 file, or only part of one: .*\.$") as caught:
         client.predict(file("chelsea"), model="vgg16", api_name="/classify")
     plain_http.assert_clean(str(caught.value))
+
+
+@pytest.mark.parametrize("kind", ["no HDF5", "HDF5 without layers", "right checksum, not loadable"])
+def test_weights_that_cannot_be_used_leave_the_bundled_classifier_in_charge(
+    client, weightless_vgg16, monkeypatch, tmp_path, caplog, kind
+):
+    from camkit.web import readiness
+
+    path = tmp_path / "mine.h5"
+    path.write_bytes(b"no HDF5")
+    if kind == "HDF5 without layers":
+        with h5py.File(path, "w") as file_:
+            file_.create_group("nothing")
+    if kind == "right checksum, not loadable":
+        path = tmp_path / "models" / weightless_vgg16.filename
+        path.parent.mkdir()
+        path.write_bytes(b"no HDF5")
+        monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+        monkeypatch.setattr(weightless_vgg16, "md5", hashlib.md5(b"no HDF5").hexdigest())
+        monkeypatch.setattr(weightless_vgg16, "size", 7)
+        assert weightless_vgg16.find() == path
+    else:
+        monkeypatch.setenv("CAMKIT_VGG16_WEIGHTS", str(path))
+    before = client.predict(api_name="/info")
+    assert (before["default_model"], before["models"]["vgg16"]["state"]) == ("efficientnet_lite0", "loading")
+    caplog.set_level("INFO")
+    readiness.warm_up()  # as at the start
+    info = client.predict(api_name="/info")
+    reason = info["models"]["vgg16"]["message"]
+    assert (info["default_model"], info["models"]["vgg16"]["state"]) == ("efficientnet_lite0", "failed")
+    assert reason.startswith(f"{path.name} ")
+    plain_http.assert_clean(reason)
+    assert reason in caplog.text
+    assert reason in html.unescape(readiness.status_html("auto"))
+    assert client.predict(file("coffee"), api_name="/classify")["model"] == "efficientnet_lite0"
+    with pytest.raises(Exception, match="VGG16 has no weights here yet") as caught:
+        client.predict(file("coffee"), model="vgg16", api_name="/classify")
+    plain_http.assert_clean(str(caught.value))
+    weightless_vgg16.download_in_background().join(LIMIT)
 
 
 def test_what_nobody_expected_stays_in_the_log(client, monkeypatch, caplog):
