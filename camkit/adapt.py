@@ -37,8 +37,15 @@ _PASSING_ON = (
     keras.layers.ActivityRegularization,
 )
 _SCALING = (keras.layers.Rescaling, keras.layers.Normalization)
-# What may stand between the activation that ends a classifier and its output, and changes no number.
-_SHAPING = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout, keras.layers.Identity)
+# Layers and operations of keras.ops by the name of their class: what may stand between the activation that ends a
+# classifier and its output and changes no number, and activations that stand alone.
+_SHAPING = ("linear", "Flatten", "Reshape", "Dropout", "Identity", "Squeeze")
+_ACTIVATIONS = {
+    "Softmax": "softmax",
+    "LogSoftmax": "log_softmax",
+    "Sigmoid": "sigmoid",
+    **{name: name for name in ("ReLU", "Relu", "LeakyReLU", "PReLU", "ELU", "Tanh", "Softplus", "HardSigmoid")},
+}
 _SOFTMAXES = ("softmax", "log_softmax")  # softmax(log_softmax(x)) is softmax(x)
 
 
@@ -106,16 +113,22 @@ def _input_shape(model) -> tuple[int, int, int]:
             "layers that could be taken apart: build it as a Sequential or functional model."
         )
     if not model.built or not model.inputs:
-        raise InputError("The model has no input shape yet: add a keras.Input, or call the model once, and save it then.")
+        raise InputError(
+            "The model has no input shape yet: add a keras.Input, or call the model once, and save it then."
+        )
     for what, found in (("inputs", model.inputs), ("outputs", model.outputs)):
         if len(found) != 1:
             raise InputError(f"The model has {len(found)} {what}: one is allowed, a picture in and its classes out.")
     shape = tuple(model.inputs[0].shape[1:])
     first = any(getattr(layer, "data_format", None) == "channels_first" for layer in _leaves(model))
     if first or (len(shape) == 3 and shape[0] in (1, 3) and shape[2] not in (1, 3)):
-        raise InputError("The model takes pictures with their channels first: channels last, (height, width, 1 or 3), is allowed.")
+        raise InputError(
+            "The model takes pictures with their channels first: channels last, (height, width, 1 or 3), is allowed."
+        )
     if len(shape) != 3 or shape[2] not in (1, 3):
-        raise InputError(f"The model takes inputs of shape {_in_words(shape)}: pictures of (height, width, 1 or 3) are allowed.")
+        raise InputError(
+            f"The model takes inputs of shape {_in_words(shape)}: pictures of (height, width, 1 or 3) are allowed."
+        )
     return shape[0] or DEFAULT_SIZE, shape[1] or DEFAULT_SIZE, shape[2]
 
 
@@ -251,24 +264,24 @@ def _tail(flat: keras.Model) -> Tail:
     sizes = [size for size in output.shape[1:] if size != 1]
     if None in sizes or len(sizes) > 1 or len(output.shape) < 2:
         shape = _in_words(output.shape[1:])
-        raise InputError(f"The model gives an output of shape {shape} for a picture: one number for each class is allowed.")
+        raise InputError(
+            f"The model gives an output of shape {shape} for a picture: one number for each class is allowed."
+        )
     units = int(sizes[0]) if sizes else 1
     makers = {id(each): operation for operation in flat.operations for each in keras.tree.flatten(operation.output)}
     while True:
         operation = makers[id(tensor)]
+        type_name = type(operation).__name__
         inside = getattr(operation, "activation", None)
-        kind = inside.__name__ if inside is not None else "linear"
-        if isinstance(operation, _SHAPING) or (isinstance(operation, keras.layers.Activation) and kind == "linear"):
-            tensor = operation.input
-            continue
+        kind = "linear" if inside is None else getattr(inside, "__name__", type(inside).__name__)
         if isinstance(operation, keras.layers.Activation):
-            return Tail(operation.input, None, kind, units)
-        if isinstance(operation, keras.layers.Softmax):
-            return Tail(operation.input, None, "softmax", units)
-        if not isinstance(operation, keras.layers.Layer):  # an operation of keras.ops
-            name = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}.get(type(operation).__name__)
-            return Tail(operation.input, None, name, units) if name else Tail(tensor, None, "linear", units)
-        return Tail(tensor, operation, kind, units)
+            type_name = kind
+        if type_name in _SHAPING:
+            tensor = operation.input
+        elif type_name in _ACTIVATIONS or isinstance(operation, keras.layers.Activation):
+            return Tail(operation.input, None, _ACTIVATIONS.get(type_name, type_name), units)
+        else:
+            return Tail(tensor, operation if kind != "linear" else None, kind, units)
 
 
 def _check_ending(tail: Tail, two_labels: bool) -> None:
@@ -276,8 +289,8 @@ def _check_ending(tail: Tail, two_labels: bool) -> None:
     allowed = "softmax, logits without an activation, or one sigmoid unit for two classes are allowed"
     if tail.kind == "sigmoid" and tail.units > 1:
         raise InputError(
-            f"The model ends in {tail.units} sigmoid units, which answer for several labels at once and not for one class "
-            f"out of {tail.units}: {allowed}."
+            f"The model ends in {tail.units} sigmoid units, which answer for several labels at once and not for one "
+            f"class out of {tail.units}: {allowed}."
         )
     if tail.kind not in ("linear", "sigmoid", *_SOFTMAXES):
         raise InputError(f"The model's last activation is {tail.kind}: {allowed}.")
@@ -285,8 +298,8 @@ def _check_ending(tail: Tail, two_labels: bool) -> None:
         raise InputError(f"The model ends in one unit with a softmax, which is always 1: {allowed}.")
     if tail.kind == "linear" and tail.units == 1 and not two_labels:
         raise InputError(
-            "The model ends in one unit without a sigmoid, which may be a regression: give two labels to say that it is "
-            "the logit of the second class."
+            "The model ends in one unit without a sigmoid, which may be a regression: give two labels to say that it "
+            "is the logit of the second class."
         )
 
 
@@ -304,17 +317,21 @@ def _with_logits(flat: keras.Model, tail: Tail) -> keras.Model:
 
 def _unique(name: str, flat: keras.Model) -> str:
     taken = {operation.name for operation in flat.operations}
-    return next(each for each in (name, *(f"{name}_{number}" for number in range(1, len(taken) + 2))) if each not in taken)
+    return next(
+        each for each in (name, *(f"{name}_{number}" for number in range(1, len(taken) + 2))) if each not in taken
+    )
 
 
 # --- layers with a map -----------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
 class _Seen:
-    """Stands for a tensor: the operations that every path from the picture to it goes through, in order."""
+    """Stands for a tensor: the operations that every path from the picture to it goes through, in order, and whether
+    any operation before it has weights other than a scaling's."""
 
-    def __init__(self, passed: tuple) -> None:
-        self.passed = passed
+    passed: tuple = ()
+    learned: bool = False
 
 
 def _target_layers(flat: keras.Model) -> tuple[tuple[str, ...], bool]:
@@ -325,30 +342,29 @@ def _target_layers(flat: keras.Model) -> tuple[tuple[str, ...], bool]:
     hold the picture, and those that only pool, pad, crop or drop repeat the map before them.
     """
     calls: Counter = Counter()
+    learned, scaling = set(), False
 
     def operation_of(operation):
         def call(*args, **kwargs):
+            nonlocal scaling
             calls[operation.name] += 1
-            before = [each.passed for each in keras.tree.flatten((args, kwargs)) if isinstance(each, _Seen)]
-            common = [each for each in before[0] if all(each in other for other in before[1:])] if before else []
-            return [_Seen((*common, operation)) for _ in keras.tree.flatten(operation.output)]
+            before = [each for each in keras.tree.flatten((args, kwargs)) if isinstance(each, _Seen)]
+            common = [each for each in before[0].passed if all(each in other.passed for other in before[1:])]
+            scales, follows = isinstance(operation, _SCALING), any(each.learned for each in before)
+            scaling = scaling or (scales and not follows)
+            if follows or (not scales and bool(getattr(operation, "weights", ()))):
+                learned.add(operation.name)
+            seen = _Seen((*common, operation), operation.name in learned)
+            return [seen for _ in keras.tree.flatten(operation.output)]
 
         return call
 
-    end = flat._run_through_graph(_Seen(()), operation_fn=operation_of)  # see _rebuilt
-    passed = keras.tree.flatten(end)[0].passed
-    weights = [isinstance(each, keras.layers.Layer) and bool(each.weights) for each in passed]
-    weighted = [has and not isinstance(each, _SCALING) for each, has in zip(passed, weights, strict=True)]
-    first = weighted.index(True) if True in weighted else len(passed)
-    scales = any(isinstance(each, _SCALING) for each in passed[:first])
-    layers = [
-        each
-        for each in passed[first:]
-        if isinstance(each, keras.layers.Layer) and calls[each.name] == 1 and _has_map(each)
-    ]
-    offered = [each.name for each in layers if not isinstance(each, _PASSING_ON)] or [each.name for each in layers]
-    _check_maps(flat, [each for each in passed if each.name in offered])
-    return tuple(offered), scales
+    end = flat._run_through_graph(_Seen(), operation_fn=operation_of)  # see _rebuilt
+    passed = [each for each in keras.tree.flatten(end)[0].passed if isinstance(each, keras.layers.Layer)]
+    maps = [each for each in passed if each.name in learned and calls[each.name] == 1 and _has_map(each)]
+    layers = [each for each in maps if not isinstance(each, _PASSING_ON)] or maps
+    _check_maps(flat, layers)
+    return tuple(layer.name for layer in layers), scaling
 
 
 def _has_map(operation) -> bool:
@@ -367,13 +383,15 @@ def _check_maps(flat: keras.Model, layers: list) -> None:
     order = [operation.name for operation in flat.operations]
     last = order.index(layers[-1].name) if layers else 0
     attention = [each for each in flat.operations[last:] if "Attention" in type(each).__name__]
-    before = [each for each in flat.operations[: last + 1] if getattr(each, "weights", ()) and not isinstance(each, _SCALING)]
+    before = [
+        each for each in flat.operations[: last + 1] if getattr(each, "weights", ()) and not isinstance(each, _SCALING)
+    ]
     # Behind one patch embedding, or under several layers of attention, a place in the map is no place in the picture.
     if attention and (not layers or len(before) <= 1 or len(attention) > 1):
         raise InputError(
-            f"{cannot}a class activation map adds up the (height, width, channels) maps of a layer, and in a transformer "
-            "attention mixes all places of the picture behind the patches, so that no layer has one; a convolutional "
-            "network is allowed."
+            f"{cannot}a class activation map adds up the (height, width, channels) maps of a layer, and in a "
+            "transformer attention mixes all places of the picture behind the patches, so that no layer has one; a "
+            "convolutional network is allowed."
         )
     if not layers:
         raise InputError(
@@ -394,8 +412,8 @@ def check_answers(model, adapted: Adapted, inputs: np.ndarray) -> None:
     logits = np.asarray(adapted.model(inputs, training=False))
     if not np.isfinite(given).all() or not np.isfinite(logits).all():
         raise InputError(
-            "The model answers a picture with values that are no numbers (NaN or infinite): its weights are damaged, or "
-            "its training diverged."
+            "The model answers a picture with values that are no numbers (NaN or infinite): its weights are damaged, "
+            "or its training diverged."
         )
     if adapted.ending == "linear" and (given >= 0).all() and abs(given.sum() - 1) < 1e-4:
         raise InputError(
@@ -406,8 +424,8 @@ def check_answers(model, adapted: Adapted, inputs: np.ndarray) -> None:
     tolerance = 1e-4 if model.outputs[0].dtype == "float32" and not _has_16_bits(model) else 0.05
     if np.abs(softmax(logits)[0] - expected).max() > tolerance:
         raise InputError(
-            "The model's layers, called one by one, do not give the model's own answer: one of them keeps something "
-            "besides its weights, or is called with training=True and acts at random."
+            "The model's layers, called one by one, do not give the model's own answer: a layer keeps something "
+            "besides its weights and its configuration, or answers at random."
         )
 
 

@@ -3,7 +3,8 @@
 Owns preprocessing, the compiled passes (whole model in batches; trunk with head, with and without gradient; a block of
 masked pictures), their count and their time, and the device. Every pass of a classifier runs in one thread, in order of
 arrival, so that a short request waits for one block of a long one, not for its end. Knows nothing of methods.
-Shapes: `inputs` (N, h, w, c) float32 preprocessed, c = 3 or 1, `activations` (1, h', w', C) float32, `logits` (N, classes) float32.
+Shapes: `inputs` (N, h, w, c) float32 preprocessed, c = 3 or 1, `activations` (1, h', w', C) float32, `logits` (N,
+classes) float32.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class Classifier:
     """A Keras model with linear outputs and what the methods need of it. Make one with `camkit.load`.
 
     `spec` is an entry of MODELS, `name` its key, `input_size` (height, width), `target_layers` the usable layers
-    (default last), `labels` the class names. Every method may be called from any thread; passes are counted in the `Meter` given.
+    (default last), `labels` the class names. Every method may be called from any thread; passes are counted in the
+    `Meter` given.
     """
 
     def __init__(self, model: keras.Model, spec) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MAX_N = 10
 
+
 def explain(
     classifier: Classifier,
     image,
@@ -52,8 +53,8 @@ def explain_stream(
 
     `image` is a Pillow image or an (H, W, 3) uint8 RGB array and is never modified; `class_index` None explains the top
     class; `target_layer` None the model's default; `max_n` is Faster Score-CAM's number of channels, where the default
-    takes all of a layer that has fewer. Arguments are
-    checked before anything is computed: InputError with one sentence that says what is wrong and what is allowed.
+    takes all of a layer that has fewer. Arguments are checked before anything is computed: InputError with one sentence
+    that says what is wrong and what is allowed.
     """
     layer = classifier.check_layer(target_layer)
     channels = classifier.channels(layer)
@@ -68,7 +69,12 @@ def explain_stream(
 
 
 def map_of_inputs(
-    classifier: Classifier, inputs: np.ndarray, method: str, class_index: int, target_layer: str, max_n: int = DEFAULT_MAX_N
+    classifier: Classifier,
+    inputs: np.ndarray,
+    method: str,
+    class_index: int,
+    target_layer: str,
+    max_n: int = DEFAULT_MAX_N,
 ) -> Iterator[np.ndarray]:
     """Maps that get better, as `explain_stream` yields them, of preprocessed inputs (1, height, width, c) that no
     picture gave, such as a masked one: (height, width) float32 in [0, 1], the last one final."""

@@ -1,8 +1,8 @@
 """Class names: in the order of a classifier's outputs, and how to find one from what a person types.
 
 Every classifier has a `Labels` of its own; ImageNet's are `imagenet()`, out of `imagenet.json` beside this file (class
-order and WordNet lemmas of ILSVRC 2012; four names that ILSVRC uses twice carry a word in brackets so that every name is
-unique). Refuses to guess: what does not name exactly one class raises InputError with the nearest names. No network.
+order and WordNet lemmas of ILSVRC 2012; four names that ILSVRC uses twice carry a word in brackets so that every name
+is unique). Refuses to guess: what does not name exactly one class raises InputError with the nearest names. No network.
 """
 
 import difflib
@@ -82,7 +82,9 @@ class Labels:
         if len(found) == 1:
             return found[0]
         if found:
-            raise InputError(f"'{_shown(text)}' names several classes: {_listed(found)}. Give one of them, or its index.")
+            raise InputError(
+                f"'{_shown(text)}' names several classes: {_listed(found)}. Give one of them, or its index."
+            )
         if re.fullmatch(r"[+-]?\d{1,9}", wanted):
             return self.class_at(int(wanted))
         near = self.search(text, limit=3)
@@ -111,7 +113,9 @@ class Labels:
     def top_predictions(self, probabilities: np.ndarray, count: int = 10) -> tuple[Prediction, ...]:
         """(classes,) probabilities -> the `count` most probable classes, best first; InputError for another number."""
         if len(probabilities) != len(self):
-            raise InputError(f"There are {len(probabilities)} probabilities and {len(self)} names: give as many of each.")
+            raise InputError(
+                f"There are {len(probabilities)} probabilities and {len(self)} names: give as many of each."
+            )
         best = [self._entries[index] for index in np.argsort(-probabilities, kind="stable")[:count]]
         return tuple(
             Prediction(each.index, each.wordnet_id, each.name, float(probabilities[each.index])) for each in best
@@ -161,8 +165,8 @@ def read_labels(source, count: int) -> Labels:
         labels = Labels.of(_names(_content(Path(source)) if isinstance(source, str | Path) else source))
     if len(labels) != count:
         raise InputError(
-            f"There are {len(labels)} labels, but the model has {count} classes: give one name a class, in the order of "
-            "its outputs."
+            f"There are {len(labels)} labels, but the model has {count} classes: give one name a class, in the order "
+            "of its outputs."
         )
     return labels
 

@@ -1,7 +1,7 @@
 """The MODELS registry, `load`, and `register` for the models that a server's operator names.
 
-TensorFlow is imported by the first load, not before. MODELS and what is loaded are the state of this process: `register`
-alone adds an entry, and an operator's entry is completed when its model is loaded.
+TensorFlow is imported by the first load, not before. MODELS and what is loaded are the state of this process:
+`register` alone adds an entry, and an operator's entry is completed when its model is loaded.
 """
 
 from __future__ import annotations
@@ -160,7 +160,8 @@ def load(name, labels=None, preprocess=None, *, weights: str | os.PathLike | Non
     """The classifier `name`: a key of MODELS, or a model of your own.
 
     Of MODELS there is one object per model and weights file, however often it is asked for. `weights` is a path; None
-    finds the file or, failing that, downloads it (`camkit.weights`); bundled models need none and never touch a network.
+    finds the file or, failing that, downloads it (`camkit.weights`); bundled models need none and never touch a
+    network.
 
     A model of your own is the path of a .keras or .h5 file, "hf://owner/name", a network of keras.applications
     ("ResNet50"), or a keras.Model, which stays as it is: any image classifier of one input (h, w, 1 or 3), where None
@@ -180,7 +181,9 @@ def load(name, labels=None, preprocess=None, *, weights: str | os.PathLike | Non
     if str(name) not in MODELS:
         return _own_classifier(str(name), labels, preprocess, weights, (key_of(str(name)), name_of(str(name))))
     if labels is not None or preprocess is not None:
-        raise InputError(f"{MODELS[str(name)].name} has labels and preprocessing of its own: give them for other models.")
+        raise InputError(
+            f"{MODELS[str(name)].name} has labels and preprocessing of its own: give them for other models."
+        )
     spec = MODELS[str(name)]
     return _load_own(spec) if spec.own else _load_ours(spec, weights)
 
@@ -300,7 +303,10 @@ def _load_own(spec: ModelSpec) -> Classifier:
             except (InputError, WeightsError) as error:
                 own.status, own.message = "failed", str(error)
             except Exception:  # a file can go wrong in ways that nobody foresaw, and the server must go on
-                own.status, own.message = "failed", "The model cannot be used, for a reason that is in the server's log."
+                own.status, own.message = (
+                    "failed",
+                    "The model cannot be used, for a reason that is in the server's log.",
+                )
                 logger.exception("%s", own.message)
             finally:
                 own.settled.set()

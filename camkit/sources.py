@@ -1,7 +1,7 @@
 """Models that somebody names: a file, a repository of the Hugging Face Hub, a network of keras.applications.
 
-Owns how each is read, with Keras's safe mode on, since a file from elsewhere may hold code; and what a picture must look
-like for it. Refuses in one sentence that names no path.
+Owns how each is read, with Keras's safe mode on, since a file from elsewhere may hold code; and what a picture must
+look like for it. Refuses in one sentence that names no path.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def find_source(name: str, weights: str | os.PathLike | None = None) -> Source:
         meant = [key for key in _networks() if key.casefold() in near]
         hint = f" Did you mean {meant[0]}?" if meant else ""
         raise InputError(
-            f"Model '{Path(name).name[:60]}' is unknown: give the path of a .keras or .h5 file, hf://owner/name, or the name of "
-            f"a network of keras.applications.{hint}"
+            f"Model '{Path(name).name[:60]}' is unknown: give the path of a .keras or .h5 file, hf://owner/name, or "
+            f"the name of a network of keras.applications.{hint}"
         )
     return Source(_from_file(Path(name)), "a model file")
 
@@ -84,23 +84,29 @@ def _loaded(path: Path | str) -> keras.Model:
 def _reason(error: Exception) -> str:
     """One sentence for what `keras.saving.load_model` raised."""
     text = str(error)
-    if "lambda" in text.lower() and ("unsafe" in text.lower() or "safe_mode" in text.lower() or "safe mode" in text.lower()):
+    if "lambda" in text.lower() and (
+        "unsafe" in text.lower() or "safe_mode" in text.lower() or "safe mode" in text.lower()
+    ):
         return (
-            "The model has a Lambda layer, which is code inside the file and is not run: replace it by a layer of Keras or by "
-            "an operation of keras.ops, and save the model again."
+            "The model has a Lambda layer, which is code inside the file and is not run: replace it by a layer of "
+            "Keras or by an operation of keras.ops, and save the model again."
         )
     if "Could not locate" in text or "Unknown layer" in text or "Unknown object" in text:
         quoted = text.split("'")
         name = quoted[1] if len(quoted) > 2 and quoted[1].isidentifier() else "one"
         return (
-            f"The model needs a class that is not Keras's own ({name}): build the model of Keras's layers, or register the "
-            "class (keras.saving.register_keras_serializable) before camkit.load."
+            f"The model needs a class that is not Keras's own ({name}): build the model of Keras's layers, or "
+            "register the class (keras.saving.register_keras_serializable) before camkit.load."
         )
-    if isinstance(error, zipfile.BadZipFile | OSError | EOFError) or "No model config" in text or "model_config" in text:
+    if (
+        isinstance(error, zipfile.BadZipFile | OSError | EOFError)
+        or "No model config" in text
+        or "model_config" in text
+    ):
         return "The model file is damaged or cut short, or holds no Keras model: save the whole model again."
     return (
-        f"Keras {keras.__version__} cannot load the model ({type(error).__name__}): it is damaged, or was saved by another "
-        "version; load it where it was made and save it again as .keras."
+        f"Keras {keras.__version__} cannot load the model ({type(error).__name__}): it is damaged, or was saved by "
+        "another version; load it where it was made and save it again as .keras."
     )
 
 
@@ -128,8 +134,8 @@ def _from_hub(repository: str) -> keras.Model:
         raise InputError(f"'{repository[:60]}' names no repository: give hf://owner/name.") from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         raise WeightsError(
-            f"The repository {repo_id} cannot be read from the Hugging Face Hub: it does not exist, is private, or this "
-            "machine has no network."
+            f"The repository {repo_id} cannot be read from the Hugging Face Hub: it does not exist, is private, or "
+            "this machine has no network."
         ) from error
 
 
@@ -143,11 +149,19 @@ def _networks() -> dict[str, Callable]:
 
 def _application(name: str, weights: str | os.PathLike | None) -> Source:
     make = _networks()[name]
-    module = next(each for each in vars(keras.applications).values() if ismodule(each) and getattr(each, name, 0) is make)
+    module = next(
+        each for each in vars(keras.applications).values() if ismodule(each) and getattr(each, name, 0) is make
+    )
     try:
         model = make(weights=weights or "imagenet", classifier_activation=None)
-    except Exception as error:  # Keras raises a plain Exception when its download fails, ValueError for a wrong checksum
-        what = "do not fit" if weights else "cannot be downloaded from Keras's storage: this machine has no network, or it failed"
+    except (
+        Exception
+    ) as error:  # Keras raises a plain Exception when its download fails, ValueError for a wrong checksum
+        what = (
+            "do not fit"
+            if weights
+            else "cannot be downloaded from Keras's storage: this machine has no network, or it failed"
+        )
         raise WeightsError(f"The weights of {name} {what}; give a file of them (weights=), or try again.") from error
     origin = f"keras.applications.{name}, trained on ImageNet"
     return Source(model, origin, lambda image: module.preprocess_input(image.copy()), "imagenet")
@@ -168,7 +182,11 @@ PREPROCESSING: dict[str, tuple[str, Preprocess]] = {
     "torch": ("0 to 1, less ImageNet's mean over its deviation", _by_keras("torch")),
     "caffe": ("BGR less ImageNet's mean", _by_keras("caffe")),
 }
-_COLOURS = {"black": (0, 0, 0), "mid grey": (127.5, 127.5, 127.5), "the mean colour of ImageNet": (123.68, 116.78, 103.94)}
+_COLOURS = {
+    "black": (0, 0, 0),
+    "mid grey": (127.5, 127.5, 127.5),
+    "the mean colour of ImageNet": (123.68, 116.78, 103.94),
+}
 
 
 def find_preprocess(choice: str | Preprocess | None, channels: int, scales: bool) -> Preprocess:
@@ -180,13 +198,15 @@ def find_preprocess(choice: str | Preprocess | None, channels: int, scales: bool
         choice = "none"
     if choice is None:
         raise InputError(
-            "How pictures are scaled for the model must be said, since a wrong guess gives wrong maps: preprocess is one of "
-            f"{words}."
+            "How pictures are scaled for the model must be said, since a wrong guess gives wrong maps: preprocess is "
+            f"one of {words}."
         )
     if choice not in PREPROCESSING:
         raise InputError(f"Preprocessing '{str(choice)[:60]}' is unknown: use one of {words}.")
     if channels == 1 and choice in ("torch", "caffe"):
-        raise InputError(f"Preprocessing '{choice}' is for colour, but the model takes grey pictures: use one of {words}.")
+        raise InputError(
+            f"Preprocessing '{choice}' is for colour, but the model takes grey pictures: use one of {words}."
+        )
     return PREPROCESSING[choice][1]
 
 
@@ -196,8 +216,8 @@ def checked(preprocess: Preprocess, picture: np.ndarray) -> np.ndarray:
     inputs = np.asarray(preprocess(picture.copy()), np.float32)
     if inputs.shape != picture.shape or not np.isfinite(inputs).all():
         raise InputError(
-            f"The preprocessing makes {inputs.shape} of a picture of shape {picture.shape}, or values that are no numbers: it "
-            "must keep the shape."
+            f"The preprocessing makes {inputs.shape} of a picture of shape {picture.shape}, or values that are no "
+            "numbers: it must keep the shape."
         )
     return inputs[None]
 

@@ -71,7 +71,9 @@ class Box:
 
     def __post_init__(self) -> None:
         if isinstance(self.class_index, bool) or not isinstance(self.class_index, int) or self.class_index < 0:
-            raise InputError(f"The class index of '{self.label}' is {self.class_index}: it must be a whole number from 0.")
+            raise InputError(
+                f"The class index of '{self.label}' is {self.class_index}: it must be a whole number from 0."
+            )
         left, top, right, bottom = self.box
         if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
             raise InputError(
