@@ -1,11 +1,10 @@
 """Class activation maps of one picture, side by side, live. `python app.py` starts the demo; `gradio app.py` reloads.
 
-Owns the command line and puts the tabs together; every number comes from camkit, every word from camkit.web.
+Puts the tabs together and launches the page; every number comes from camkit, every word from camkit.web.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import logging
 import os
@@ -21,6 +20,7 @@ import gradio as gr
 
 from camkit.picture import MAX_BYTES
 from camkit.web import about_tab, api, contrast_tab, cover_tab, evidence_tab, many_tab, maps_tab
+from camkit.web.command_line import from_environment, parse, register_all
 from camkit.web.readiness import start_warming
 from camkit.web.uploads import Page
 from camkit.web.visitors import FILES_LIVE, on_leave
@@ -52,26 +52,26 @@ def build() -> gr.Blocks:
     return page.queue(max_size=64, default_concurrency_limit=16, api_open=False)  # nobody goes past the queue
 
 
+if __name__ != "__main__":  # imported, by `gradio app.py` or a test: there is no command line, which would come first
+    register_all(from_environment())
 demo = build()  # a module variable, so that `gradio app.py` finds it
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Class activation maps of one picture, side by side.")
-    parser.add_argument("--host", help="the address to listen on; default: GRADIO_SERVER_NAME, else 127.0.0.1")
-    parser.add_argument("--port", type=int, help="default: GRADIO_SERVER_PORT, else the first free one from 7860 on")
-    options = parser.parse_args()
+    options = parse()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    page = build() if register_all(options.models or from_environment()) else demo
     port = options.port or os.environ.get("GRADIO_SERVER_PORT")
     try:  # Gradio by itself would take the next free port, where nobody who named one would look
-        demo.launch(
+        page.launch(
             server_name=options.host, server_port=int(port) if port else None, prevent_thread_lock=True, **LAUNCH
         )
     except (OSError, OverflowError) as error:
         known = f"Port {port} cannot be used, it is taken or not allowed: set GRADIO_SERVER_PORT to another."
         sys.exit(known if port else str(error))
     start_warming()
-    demo.block_thread()
+    page.block_thread()
 
 
 if __name__ == "__main__":

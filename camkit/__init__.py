@@ -13,8 +13,8 @@ from .explain import explain, explain_stream
 from .explanation import Cam, Explanation, Prediction
 from .labels import ClassLabel, Labels, find_class, top_predictions
 from .maps import COLORMAPS, heatmap, overlay
-from .methods import METHODS, Method
-from .models import MODELS, load
+from .methods import DEFAULT_METHODS, METHODS, Method
+from .models import MODELS, load, register
 from .picture import open_picture, to_rgb
 from .version import __version__
 
@@ -22,6 +22,7 @@ __all__ = [
     "__version__",
     "COLORMAPS",
     "CONTROLS",
+    "DEFAULT_METHODS",
     "METHODS",
     "METRICS",
     "MODELS",
@@ -42,6 +43,7 @@ __all__ = [
     "load_bundle",
     "open_picture",
     "overlay",
+    "register",
     "to_rgb",
     "top_predictions",
     "write_bundle",

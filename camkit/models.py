@@ -45,6 +45,10 @@ class OwnModel:
     settled: threading.Event = field(default_factory=threading.Event)
     loading: threading.Lock = field(default_factory=threading.Lock)
 
+    @property
+    def given(self) -> tuple:
+        return self.source, self.labels, self.preprocess
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
@@ -209,6 +213,17 @@ def check_model(name: str) -> ModelSpec:
     return MODELS[name]
 
 
+# What the command lines say of `load`'s arguments.
+HELP = {
+    "model": f"{', '.join(MODELS)}, the path of a .keras or .h5 file, hf://owner/name, or a network of "
+    "keras.applications such as ResNet50",
+    "labels": "its class names: a text file with one a line, a JSON list or object of index to name, or 'imagenet'; "
+    "default: class 0, class 1 and so on",
+    "preprocess": "what its inputs are: none (0 to 255, it scales by itself), unit (0 to 1), tf (-1 to 1), torch or "
+    "caffe; needed unless it has a Rescaling or Normalization layer",
+}
+
+
 # --- models that somebody brings -----------------------------------------------------------------------------------
 
 
@@ -262,6 +277,9 @@ def register(source: str, labels: str | None = None, preprocess: str | None = No
     if source in MODELS and labels is None and preprocess is None:
         key, spec = source, MODELS[source]
     else:
+        for known in MODELS.values():  # app.py is run again when `gradio app.py` reloads it
+            if known.own is not None and known.own.given == (source, labels, preprocess):
+                return known.key
         base = key = key_of(source)
         number = 1
         while key in MODELS or key == "auto":  # "auto" is the API's word for the first that is ready
