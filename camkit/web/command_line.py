@@ -50,9 +50,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--host", help="the address to listen on; default: GRADIO_SERVER_NAME, else 127.0.0.1")
     parser.add_argument("--port", type=int, help="default: GRADIO_SERVER_PORT, else the first free one from 7860 on")
-    parser.add_argument(
-        "--model", action=_Model, dest="models", default=[], help=f"a model to explain: {HELP['model']}"
-    )
+    parser.add_argument("--model", action=_Model, dest="models", default=[], metavar="MODEL", help=HELP["model"])
     for option in ("labels", "preprocess"):
         parser.add_argument(f"--{option}", action=_OfTheLastModel, help=f"of the --model before: {HELP[option]}")
     return parser.parse_args(arguments)
