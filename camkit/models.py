@@ -259,7 +259,9 @@ def _own_classifier(given, labels, preprocess, weights, named: tuple[str, str]) 
 
 def name_of(source: str) -> str:
     """What people call the model of a source: a file's name without its ending, "owner/name", or the network's."""
-    return source.removeprefix("hf://") if source.startswith("hf://") else Path(source).stem or "model"
+    return (
+        source.removeprefix("hf://").partition("@")[0] if source.startswith("hf://") else Path(source).stem or "model"
+    )
 
 
 def key_of(source: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -91,9 +92,8 @@ def _reason(error: Exception) -> str:
             "The model has a Lambda layer, which is code inside the file and is not run: replace it by a layer of "
             "Keras or by an operation of keras.ops, and save the model again."
         )
-    if "Could not locate" in text or "Unknown layer" in text or "Unknown object" in text:
-        quoted = text.split("'")
-        name = quoted[1] if len(quoted) > 2 and quoted[1].isidentifier() else "one"
+    if missing := re.search(r"(?:Could not locate|Unknown) (?:class|function|layer|object):? '?(\w+)", text):
+        name = missing[1]
         return (
             f"The model needs a class that is not Keras's own ({name}): build the model of Keras's layers, or "
             "register the class (keras.saving.register_keras_serializable) before camkit.load."
@@ -114,29 +114,31 @@ def _reason(error: Exception) -> str:
 
 
 def _from_hub(repository: str) -> keras.Model:
-    """A repository as Keras saves one (config.json and weights), else the one .keras or .h5 file in it."""
-    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    """A repository as Keras saves one (config.json and weights), else the one .keras or .h5 file in it; once it has
+    been fetched, without a network."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     repo_id, _, revision = repository.partition("@")
+    wanted = [f"*{suffix}" for suffix in SUFFIXES] + ["*.json"]
     try:
-        files = HfApi().list_repo_files(repo_id, revision=revision or None)
-        if "config.json" in files and any(name.startswith("model.weights") for name in files):
-            return _loaded(snapshot_download(repo_id, revision=revision or None, library_name="keras"))
-        found = [name for name in files if name.endswith(SUFFIXES) and not name.endswith(".weights.h5")]
-        if len(found) != 1:
-            raise InputError(
-                f"The repository {repo_id} holds {len(found)} .keras or .h5 files: one is allowed, or a model as "
-                "model.save('hf://owner/name') puts it there."
-            )
-        return _from_file(Path(hf_hub_download(repo_id, found[0], revision=revision or None)))
+        folder = Path(snapshot_download(repo_id, revision=revision or None, allow_patterns=wanted))
     except HFValidationError as error:
         raise InputError(f"'{repository[:60]}' names no repository: give hf://owner/name.") from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise WeightsError(
             f"The repository {repo_id} cannot be read from the Hugging Face Hub: it does not exist, is private, or "
             "this machine has no network."
         ) from error
+    if (folder / "config.json").is_file() and (folder / "model.weights.h5").is_file():
+        return _loaded(folder)
+    found = [path for path in sorted(folder.rglob("*")) if path.suffix in SUFFIXES and ".weights." not in path.name]
+    if len(found) != 1:
+        raise InputError(
+            f"The repository {repo_id} holds {len(found)} .keras or .h5 files: one is allowed, or a model as "
+            "model.save('hf://owner/name') puts it there."
+        )
+    return _from_file(found[0])
 
 
 # --- keras.applications ----------------------------------------------------------------------------------------------

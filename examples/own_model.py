@@ -2,8 +2,9 @@
 
     python app.py --model own_model.keras --labels own_labels.txt
 
-As transfer learning goes: a pretrained network (the bundled one, frozen) nested in a Sequential, and a new head, trained
-on crops of the example pictures for half a minute. Six pictures teach nobody what a cat is: put your own data here.
+As transfer learning goes: a pretrained network (the bundled one, frozen) nested in a Sequential, and a new head,
+trained on crops of the example pictures for half a minute. Six pictures teach nobody what a cat is: put your own data
+here.
 """
 
 import os
