@@ -42,7 +42,6 @@ class _OfTheLastModel(argparse.Action):
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line: `host`, `port` and `models`, a list of Named."""
     parser = argparse.ArgumentParser(
-        "python app.py",
         description="Class activation maps of one picture, side by side.",
         epilog="Several models: repeat --model; --labels and --preprocess belong to the --model before them. The page "
         "opens on the first. Where no --model is given, the variables CAMKIT_MODEL, CAMKIT_LABELS and "
