@@ -408,7 +408,7 @@ def test_the_boxes_of_the_examples_are_on_their_pictures():
         "[]",
         '{"a.jpg": []}',
         '{"pictures": {"a.jpg": [{"label": "x"}]}}',
-        '{"pictures": {"a.jpg": [{"label": "x", "class_index": 1000, "box": [0, 0, 1, 1]}]}}',
+        '{"pictures": {"a.jpg": [{"label": "x", "class_index": -1, "box": [0, 0, 1, 1]}]}}',
     ],
 )
 def test_a_file_that_holds_no_boxes_is_refused(tmp_path, text):
@@ -416,6 +416,23 @@ def test_a_file_that_holds_no_boxes_is_refused(tmp_path, text):
     with pytest.raises(ValueError, match=r"^boxes\.json does not hold boxes"):
         read_boxes(tmp_path / "boxes.json")
     assert read_boxes(tmp_path / "none.json") == {}
+
+
+def test_a_box_of_a_class_that_the_model_does_not_have_is_refused_at_the_call(tiny):
+    with pytest.raises(camkit.InputError, match=r"^Class index 1000 does not exist: .* from 0 to 999\.$"):
+        study_stream(tiny, PICTURES, FAST, {"1.png": (Box("x", 1000, (0.0, 0.0, 1.0, 1.0)),)})
+
+
+def test_names_and_preprocessing_are_part_of_what_a_checkpoint_is_of(tiny):
+    from camkit.evidence.study import fingerprint
+
+    same = camkit.Classifier(tiny.model, replace(tiny.spec))
+    named = camkit.Classifier(
+        tiny.model, replace(tiny.spec, labels=lambda: camkit.Labels.of(list(map(str, range(1000)))))
+    )
+    scaled = camkit.Classifier(tiny.model, replace(tiny.spec, preprocess=lambda image: image / 255))
+    assert fingerprint(same) == fingerprint(tiny)
+    assert len({fingerprint(each) for each in (tiny, named, scaled)}) == 3
 
 
 def zipped(path, files, compression=zipfile.ZIP_DEFLATED):
