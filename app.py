@@ -1,11 +1,10 @@
 """Class activation maps of one picture, side by side, live. `python app.py` starts the demo; `gradio app.py` reloads.
 
-Owns the command line and puts the tabs together; every number comes from camkit, every word from camkit.web.
+Puts the tabs together and launches the page; every number comes from camkit, every word from camkit.web.
 """
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
@@ -16,6 +15,7 @@ import gradio as gr
 
 from camkit.errors import InputError
 from camkit.web import about_tab, api, contrast_tab, cover_tab, evidence_tab, many_tab, maps_tab
+from camkit.web.command_line import from_environment, parse, register_all
 from camkit.web.files import claim_folder, start_tidying
 from camkit.web.limits import limits
 from camkit.web.readiness import start_warming
@@ -39,23 +39,23 @@ def build() -> gr.Blocks:
 
 
 claim_folder()
+if __name__ != "__main__":  # imported, by `gradio app.py` or a test: there is no command line, which would come first
+    register_all(from_environment())
 demo = build()  # a module variable, so that `gradio app.py` finds it
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Class activation maps of one picture, side by side.")
-    parser.add_argument("--host", help="the address to listen on; default: GRADIO_SERVER_NAME, else 127.0.0.1")
-    parser.add_argument("--port", type=int, help="default: GRADIO_SERVER_PORT, else the first free one from 7860 on")
-    options = parser.parse_args()
+    options = parse()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    page = build() if register_all(options.models or from_environment()) else demo
     port = options.port or os.environ.get("GRADIO_SERVER_PORT")
     try:
         limits()
     except InputError as error:
         sys.exit(str(error))
     try:  # Gradio by itself would take the next free port, where nobody who named one would look
-        demo.launch(
+        page.launch(
             server_name=options.host, server_port=int(port) if port else None, prevent_thread_lock=True, **LAUNCH
         )
     except (OSError, OverflowError) as error:
@@ -63,7 +63,7 @@ def main() -> None:
         sys.exit(known if port else str(error))
     start_warming()
     start_tidying()
-    demo.block_thread()
+    page.block_thread()
 
 
 if __name__ == "__main__":

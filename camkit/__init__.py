@@ -1,4 +1,5 @@
-"""Class activation maps of image classifiers: Grad-CAM, Grad-CAM++, Score-CAM and Faster Score-CAM by tf-keras-vis.
+"""Class activation maps of image classifiers: Grad-CAM, Grad-CAM++, Score-CAM, Faster Score-CAM and LayerCAM by
+tf-keras-vis.
 
 `load` a classifier, `explain` a picture; importing this imports neither TensorFlow nor anything else that is slow.
 Classifier, METRICS and CONTROLS come when they are first asked for: they need TensorFlow or SciPy.
@@ -8,12 +9,12 @@ from importlib import import_module
 
 from .bundle import load_bundle, write_bundle
 from .errors import InputError, WeightsError
-from .explain import explain, explain_stream, top_predictions
+from .explain import explain, explain_stream
 from .explanation import Cam, Explanation, Prediction
-from .labels import ImageNetClass, find_class
+from .labels import ClassLabel, Labels, find_class, top_predictions
 from .maps import COLORMAPS, heatmap, overlay
-from .methods import METHODS, Method
-from .models import MODELS, load
+from .methods import DEFAULT_METHODS, METHODS, Method
+from .models import MODELS, load, register
 from .picture import open_picture, to_rgb
 from .version import __version__
 
@@ -21,14 +22,16 @@ __all__ = [
     "__version__",
     "COLORMAPS",
     "CONTROLS",
+    "DEFAULT_METHODS",
     "METHODS",
     "METRICS",
     "MODELS",
     "Cam",
+    "ClassLabel",
     "Classifier",
     "Explanation",
-    "ImageNetClass",
     "InputError",
+    "Labels",
     "Method",
     "Prediction",
     "WeightsError",
@@ -40,6 +43,7 @@ __all__ = [
     "load_bundle",
     "open_picture",
     "overlay",
+    "register",
     "to_rgb",
     "top_predictions",
     "write_bundle",

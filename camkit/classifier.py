@@ -3,7 +3,8 @@
 Owns preprocessing, the compiled passes (whole model in batches; trunk with head, with and without gradient; a block of
 masked pictures), their count and their time, and the device. Every pass of a classifier runs in one thread, in order of
 arrival, so that a short request waits for one block of a long one, not for its end. Knows nothing of methods.
-Shapes: `inputs` (N, h, w, 3) float32 preprocessed, `activations` (1, h', w', C) float32, `logits` (N, classes) float32.
+Shapes: `inputs` (N, h, w, c) float32 preprocessed, c = 3 or 1, `activations` (1, h', w', C) float32, `logits` (N,
+classes) float32.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from .picture import to_rgb
 CPU_BLOCK_BYTES = 128 * 2**20
 GPU_BLOCK_SHARE = 0.25
 LARGEST_BLOCK = 128
+MOST_LAYERS_NAMED = 20  # in a refusal: a deep network offers a hundred
 
 
 @dataclass
@@ -52,7 +54,8 @@ class Classifier:
     """A Keras model with linear outputs and what the methods need of it. Make one with `camkit.load`.
 
     `spec` is an entry of MODELS, `name` its key, `input_size` (height, width), `target_layers` the usable layers
-    (default last). Every method may be called from any thread; passes are counted in the `Meter` given.
+    (default last), `labels` the class names. Every method may be called from any thread; passes are counted in the
+    `Meter` given.
     """
 
     def __init__(self, model: keras.Model, spec) -> None:
@@ -61,6 +64,7 @@ class Classifier:
         self.name = spec.key
         self.input_size = spec.input_size
         self.target_layers = spec.target_layers
+        self.labels = spec.labels()
         self._compiled: dict[tuple[Callable, str | None], Callable] = {}  # used in the one thread only
         # A queue and one thread are first in, first out by construction. A lock would let a loop that releases and
         # takes it again starve everybody else.
@@ -70,27 +74,31 @@ class Classifier:
         self._blocks = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"blocks of {spec.key}")
 
     def preprocess(self, image) -> np.ndarray:
-        """Any Pillow image or (H, W, 3) uint8 RGB array -> (1, h, w, 3) float32 inputs; the input stays as it is.
+        """Any Pillow image or (H, W, 3) uint8 RGB array -> (1, h, w, c) float32 inputs; the input stays as it is.
 
-        Resized with Pillow's bicubic filter without regard to aspect ratio, then the model's own scaling.
+        Resized with Pillow's bicubic filter without regard to aspect ratio, made grey (ITU-R 601 luma) for a model of
+        one channel, then the model's own scaling.
         """
         height, width = self.input_size
         resized = Image.fromarray(to_rgb(image)).resize((width, height), Image.Resampling.BICUBIC)
-        return self.spec.preprocess(np.asarray(resized, np.float32))[None].astype(np.float32)
+        if self.spec.channels == 1:
+            resized = resized.convert("L")
+        picture = np.asarray(resized, np.float32).reshape(height, width, self.spec.channels)
+        return self.spec.preprocess(picture)[None].astype(np.float32)
 
     def predict(self, image) -> np.ndarray:
         """(classes,) float32 probabilities of a picture: our softmax of the logits."""
         return softmax(self.logits(self.preprocess(image)))[0]
 
     def logits(self, inputs: np.ndarray, meter: Meter | None = None) -> np.ndarray:
-        """(N, h, w, 3) inputs -> (N, classes) float32 logits, in batches that the device holds."""
+        """(N, h, w, c) inputs -> (N, classes) float32 logits, in batches that the device holds."""
         if not len(inputs):  # what a network answers to an empty batch differs from CPU to CPU
             return np.zeros((0, self.model.outputs[0].shape[-1]), np.float32)
         run = self._in_blocks(self._make_whole, None, inputs, lambda block: (block,), meter)
         return np.concatenate([logits.numpy() for logits in run])
 
     def score_fn(self, class_index: int, meter: Meter | None = None) -> Callable[[np.ndarray], np.ndarray]:
-        """A function (N, h, w, 3) inputs -> (N,) probabilities of one class, for `camkit.evidence`."""
+        """A function (N, h, w, c) inputs -> (N,) probabilities of one class, for `camkit.evidence`."""
         return lambda inputs: softmax(self.logits(np.asarray(inputs, np.float32), meter))[:, class_index]
 
     def forward(self, inputs: np.ndarray, target_layer: str, meter: Meter | None = None):
@@ -116,9 +124,11 @@ class Classifier:
         if target_layer is None or target_layer == "":
             return self.target_layers[-1]
         if target_layer not in self.target_layers:
+            named = self.target_layers[-MOST_LAYERS_NAMED:]
+            others = len(self.target_layers) - len(named)
             raise InputError(
                 f"Target layer '{shown(target_layer)}' is not offered by {self.spec.name}: "
-                f"use one of {', '.join(self.target_layers)}."
+                f"use one of {', '.join(named)}{f', or of {others} earlier ones' if others else ''}."
             )
         return target_layer
 
@@ -129,7 +139,8 @@ class Classifier:
     @cached_property
     def block_size(self) -> int:
         """Pictures in one batch: bounded memory on a CPU, a share of the memory on a GPU; a power of two."""
-        widest = max(4 * int(np.prod(layer.output.shape[1:])) for layer in self.model.layers)
+        shapes = [tensor.shape[1:] for layer in self.model.layers for tensor in keras.tree.flatten(layer.output)]
+        widest = max(4 * int(np.prod([size or 1 for size in shape])) for shape in shapes)
         room = gpu_memory() * GPU_BLOCK_SHARE if gpus() else CPU_BLOCK_BYTES
         fits = max(1, int(room // (2 * widest)))
         return min(LARGEST_BLOCK, 1 << (fits.bit_length() - 1))
@@ -177,7 +188,7 @@ class Classifier:
         return tf.function(function, autograph=False, input_signature=signature)
 
     def _inputs(self, batch: int | None) -> tf.TensorSpec:
-        return tf.TensorSpec([batch, *self.input_size, 3], tf.float32)
+        return tf.TensorSpec([batch, *self.input_size, self.spec.channels], tf.float32)
 
     def _make_whole(self, _: None) -> Callable:
         return self._compile(lambda inputs: self.model(inputs, training=False), self._inputs(None))

@@ -16,8 +16,8 @@ from .evidence.pictures import find_pictures, read_boxes
 from .evidence.report import write_reports
 from .evidence.results import COHERENCY, Results, Settings, StudyState
 from .evidence.study import MEASUREMENTS, study_stream
-from .methods import METHODS
-from .models import MODELS, load
+from .methods import DEFAULT_METHODS, METHODS
+from .models import HELP, load
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,10 +40,12 @@ def _parser() -> argparse.ArgumentParser:
         "python -m camkit.evaluate", description="Faithfulness of the methods over a folder of pictures."
     )
     parser.add_argument("folder", type=Path, help="pictures, in it or in its subfolders; boxes.json in it is used")
-    parser.add_argument("--model", choices=tuple(MODELS), default="efficientnet_lite0")
+    parser.add_argument("--model", default="efficientnet_lite0", help=HELP["model"])
+    parser.add_argument("--labels", help=HELP["labels"])
+    parser.add_argument("--preprocess", help=HELP["preprocess"])
     parser.add_argument("--weights", type=Path, help="the model's weights file; default: found, else downloaded")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where report, CSV and checkpoint go")
-    parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=tuple(METHODS))
+    parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=DEFAULT_METHODS)
     parser.add_argument("--target-layer", help="default: the model's last")
     parser.add_argument("--max-n", type=int, default=Settings.max_n, help="channels of Faster Score-CAM")
     parser.add_argument("--steps", type=int, default=Settings.steps, help="points of the insertion and deletion curves")
@@ -67,7 +69,7 @@ def _run(options: argparse.Namespace) -> None:
     settings = Settings(tuple(options.methods), options.target_layer, options.max_n, options.steps, options.coherency)
     measurements = tuple(MEASUREMENTS) if options.claims else ("metrics",)
     options.out.mkdir(parents=True, exist_ok=True)
-    classifier = load(options.model, options.weights)
+    classifier = load(options.model, options.labels, options.preprocess, weights=options.weights)
     for state in study_stream(classifier, pictures, settings, boxes, measurements, options.out / "checkpoint.jsonl"):
         _show(state)
     results = Results.of(classifier, settings, state)

@@ -15,23 +15,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .errors import InputError, shown
-from .explanation import Cam, Explanation, Prediction
-from .labels import class_at
+from .explanation import Cam, Explanation
 from .maps import expand, softmax
-from .methods import METHODS, check_methods
+from .methods import DEFAULT_METHODS, METHODS, check_methods
 from .picture import to_rgb
 
 if TYPE_CHECKING:
     from .classifier import Classifier
 
+DEFAULT_MAX_N = 10
+
 
 def explain(
     classifier: Classifier,
     image,
-    methods: Iterable[str] = tuple(METHODS),
+    methods: Iterable[str] = DEFAULT_METHODS,
     class_index: int | None = None,
     target_layer: str | None = None,
-    max_n: int = 10,
+    max_n: int = DEFAULT_MAX_N,
 ) -> Explanation:
     """Explains one picture and returns when every map is final; arguments and errors as for `explain_stream`."""
     for snapshot in explain_stream(classifier, image, methods, class_index, target_layer, max_n):
@@ -42,33 +43,42 @@ def explain(
 def explain_stream(
     classifier: Classifier,
     image,
-    methods: Iterable[str] = tuple(METHODS),
+    methods: Iterable[str] = DEFAULT_METHODS,
     class_index: int | None = None,
     target_layer: str | None = None,
-    max_n: int = 10,
+    max_n: int = DEFAULT_MAX_N,
 ) -> Iterator[Explanation]:
     """Explanations that get better: the prediction first, then one more after each method and each block of Score-CAM's
     channels. Closing the iterator stops the work; what was yielded stays valid.
 
     `image` is a Pillow image or an (H, W, 3) uint8 RGB array and is never modified; `class_index` None explains the top
-    class; `target_layer` None the model's default; `max_n` is Faster Score-CAM's number of channels. Arguments are
-    checked before anything is computed: InputError with one sentence that says what is wrong and what is allowed.
+    class; `target_layer` None the model's default; `max_n` is Faster Score-CAM's number of channels, where the default
+    takes all of a layer that has fewer. Arguments are checked before anything is computed: InputError with one sentence
+    that says what is wrong and what is allowed.
     """
     layer = classifier.check_layer(target_layer)
     channels = classifier.channels(layer)
+    if max_n == DEFAULT_MAX_N:
+        max_n = min(max_n, channels)
     if isinstance(max_n, bool) or not isinstance(max_n, (int, np.integer)) or not 1 <= max_n <= channels:
         raise InputError(
             f"max_n is {shown(max_n)}: it must be a whole number from 1 to {channels}, the channels of {layer}."
         )
     if class_index is not None:
-        class_index = class_at(int(class_index) if isinstance(class_index, np.integer) else class_index).index
+        wanted = int(class_index) if isinstance(class_index, np.integer) else class_index
+        class_index = classifier.labels.class_at(wanted).index
     return _stream(classifier, to_rgb(image), check_methods(methods), class_index, layer, int(max_n))
 
 
 def map_of_inputs(
-    classifier: Classifier, inputs: np.ndarray, method: str, class_index: int, target_layer: str, max_n: int = 10
+    classifier: Classifier,
+    inputs: np.ndarray,
+    method: str,
+    class_index: int,
+    target_layer: str,
+    max_n: int = DEFAULT_MAX_N,
 ) -> Iterator[np.ndarray]:
-    """Maps that get better, as `explain_stream` yields them, of preprocessed inputs (1, height, width, 3) that no
+    """Maps that get better, as `explain_stream` yields them, of preprocessed inputs (1, height, width, c) that no
     picture gave, such as a masked one: (height, width) float32 in [0, 1], the last one final."""
     from .cams import finish, gradient_cam, scorecam_cams
     from .classifier import Meter
@@ -102,12 +112,6 @@ def contrast(first: Cam, second: Cam) -> Contrast:
     return Contrast(one, other, one - other)
 
 
-def top_predictions(probabilities: np.ndarray, count: int = 10) -> tuple[Prediction, ...]:
-    """(classes,) probabilities -> the `count` most probable classes, best first."""
-    best = [class_at(int(index)) for index in np.argsort(-probabilities, kind="stable")[:count]]
-    return tuple(Prediction(each.index, each.wordnet_id, each.name, float(probabilities[each.index])) for each in best)
-
-
 def _stream(
     classifier: Classifier, image: np.ndarray, keys, class_index: int | None, layer: str, max_n: int
 ) -> Iterator[Explanation]:
@@ -122,7 +126,7 @@ def _stream(
     else:
         activations, logits = classifier.forward(inputs, layer, shared)
     probabilities = softmax(logits.numpy())[0]
-    predictions = top_predictions(probabilities)
+    predictions = classifier.labels.top_predictions(probabilities)
     index = predictions[0].class_index if class_index is None else class_index
     snapshot = Explanation(
         image=image,
@@ -131,7 +135,7 @@ def _stream(
         methods=keys,
         max_n=max_n,
         class_index=index,
-        class_name=class_at(index).name,
+        class_name=classifier.labels.class_at(index).name,
         probability=float(probabilities[index]),
         predictions=predictions,
         cams={},

@@ -18,7 +18,8 @@ class Method:
     summary: how it works, one line. formula: what is computed, in LaTeX. differs: from the paper, as tf-keras-vis
     computes it. visualizer: where tf-keras-vis keeps the class. channels: (C, max_n) -> how many channels a Score-CAM
     run takes; None for methods that read one gradient instead. traceable: the visualizer's code runs inside a
-    tf.function (stock Gradcam's calls NumPy and does not).
+    tf.function (stock Gradcam's calls NumPy and does not). default: computed where nobody chose methods, and ticked on
+    the page.
     """
 
     key: str
@@ -31,6 +32,7 @@ class Method:
     visualizer: str
     channels: Callable[[int, int], int] | None = None
     traceable: bool = False
+    default: bool = True
 
     @property
     def uses_gradient(self) -> bool:
@@ -98,8 +100,21 @@ METHODS: dict[str, Method] = {
             visualizer="tf_keras_vis.scorecam:Scorecam",
             channels=lambda count, max_n: count,
         ),
+        Method(
+            key="layercam",
+            name="LayerCAM",
+            summary="Weights each position of each channel by its own positive gradient; made for early layers too.",
+            formula=r"\mathrm{ReLU}\Big(\sum_k w^k \odot A^k\Big),\quad "
+            r"w^k_{ij} = \mathrm{ReLU}\Big(\frac{\partial y^c}{\partial A^k_{ij}}\Big)",
+            differs="Computed as in the paper for one layer; the paper also joins the scaled maps of several layers.",
+            paper="Jiang et al. 2021, LayerCAM: Exploring Hierarchical Class Activation Maps for Localization",
+            url="https://ieeexplore.ieee.org/document/9462463",
+            visualizer="tf_keras_vis.layercam:Layercam",
+            default=False,
+        ),
     )
 }
+DEFAULT_METHODS = tuple(key for key, method in METHODS.items() if method.default)
 
 
 def check_methods(methods) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ TensorFlow is imported by the fixtures that need it, so that tests without it st
 import os
 import socket
 import threading
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from pkgutil import resolve_name
@@ -131,6 +132,13 @@ def stock(model, key: str, inputs, class_index: int, layer: str, max_n: int | No
         CategoricalScore(class_index), inputs, penultimate_layer=layer, seek_penultimate_conv_layer=False, **options
     )
     return np.asarray(cam)[0]
+
+
+def save(model, path) -> None:
+    """`model.save(path)`, less Keras's own remarks: its arrays do not know NumPy 2's `copy`, and .h5 is old."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+        model.save(path)
 
 
 def together(*calls) -> None:

@@ -23,7 +23,7 @@ ONLY = {
     "gradio": ("app.py", "camkit/web/"),
     "gradio_client": ("app.py", "camkit/web/"),
     "tensorflow": ("camkit/classifier.py", "camkit/cams.py"),
-    "keras": ("camkit/classifier.py", "camkit/cams.py", "camkit/models.py"),
+    "keras": ("camkit/classifier.py", "camkit/cams.py", "camkit/models.py", "camkit/adapt.py", "camkit/sources.py"),
     "tf_keras_vis": ("camkit/cams.py",),
     "plotly": ("camkit/evidence/", "camkit/maps.py"),
     "scipy": ("camkit/evidence/",),

@@ -142,7 +142,8 @@ def _pictures(start: np.ndarray, end: np.ndarray, cam_map: np.ndarray, counts: n
     """
     shuffled = np.random.default_rng(_TIE_SEED).permutation(cam_map.size)
     order = np.lexsort((shuffled, -cam_map.ravel()))
-    pixels, target = start.reshape(-1, 3).copy(), end.reshape(-1, 3)
+    channels = start.shape[-1]
+    pixels, target = start.reshape(-1, channels).copy(), end.reshape(-1, channels)
     for done, upto in zip([0, *counts], counts):
         changed = order[done:upto]
         pixels[changed] = target[changed]
@@ -168,8 +169,8 @@ def _scores(run: _Run, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 def _checked_inputs(inputs: np.ndarray) -> np.ndarray:
     inputs = np.asarray(inputs)
-    if inputs.ndim != 3 or inputs.shape[-1] != 3 or inputs.size == 0:
-        raise ValueError(f"inputs must be one picture of shape (H, W, 3), got shape {inputs.shape}.")
+    if inputs.ndim != 3 or inputs.shape[-1] not in (1, 3) or inputs.size == 0:
+        raise ValueError(f"inputs must be one picture of shape (H, W, 3) or (H, W, 1), got shape {inputs.shape}.")
     if inputs.dtype.kind != "f":
         raise ValueError(f"inputs must be preprocessed floats, got {inputs.dtype}.")
     if not np.isfinite(inputs).all():

@@ -13,7 +13,6 @@ from jinja2 import Environment, FileSystemLoader
 
 from ..errors import InputError, shown
 from ..explanation import Cam
-from ..labels import class_at
 from ..version import __version__
 from .claims import comparison, published_table
 from .metrics import BASELINES, METRICS, Measurement
@@ -96,8 +95,7 @@ def box_table(results: Results) -> Table:
         found = {(row["label"], row["key"]): row for row in value["rows"]}
         for label, row in {row["label"]: row for row in value["rows"]}.items():
             cells = (f"{found[label, key]['energy_inside']:.0%}" for key in results.settings.methods)
-            class_name = class_at(row["class_index"]).name
-            rows.append((shown(value["picture"]), f"{label} ({class_name})", f"{row['chance']:.0%}", *cells))
+            rows.append((shown(value["picture"]), f"{label} ({row['class_name']})", f"{row['chance']:.0%}", *cells))
     header = ("Picture", "Box (class)", "The box's share of the picture", *results.names)
     note = "An even map has as much energy inside as the box has area."
     return Table("Localization: energy inside the box", header, tuple(rows), note)

@@ -22,8 +22,7 @@ from scipy.stats import binomtest
 from scipy.stats import t as student
 
 from ..errors import InputError
-from ..labels import class_at
-from ..methods import METHODS, check_methods
+from ..methods import DEFAULT_METHODS, METHODS, check_methods
 from .metrics import BASELINES, CONTROLS, METRICS
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ class Settings:
     """What a study depends on besides pictures and classifier; `coherency` is a key of COHERENCY, `steps`,
     `insertion_baseline`, `deletion_baseline` and `seed` are those of `camkit.evidence.curves.measure_stream`."""
 
-    methods: tuple[str, ...] = tuple(METHODS)
+    methods: tuple[str, ...] = DEFAULT_METHODS
     target_layer: str | None = None
     max_n: int = 10
     steps: int = 28
@@ -72,7 +71,10 @@ class Box:
     box: tuple[float, float, float, float]
 
     def __post_init__(self) -> None:
-        class_at(self.class_index)
+        if isinstance(self.class_index, bool) or not isinstance(self.class_index, int) or self.class_index < 0:
+            raise InputError(
+                f"The class index of '{self.label}' is {self.class_index}: it must be a whole number from 0."
+            )
         left, top, right, bottom = self.box
         if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
             raise InputError(

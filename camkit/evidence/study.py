@@ -130,6 +130,8 @@ def study_stream(
     blank = np.zeros((*classifier.input_size, 3), np.uint8)
     # Checks what depends on the classifier; nothing is computed, since nothing is taken from it.
     explain_stream(classifier, blank, settings.methods, None, settings.target_layer, settings.max_n)
+    for box in (each for of_picture in (boxes or {}).values() for each in of_picture):
+        classifier.labels.class_at(box.class_index)
     wanted = [key for key in MEASUREMENTS if key == "metrics" or key in asked]
     return _study(classifier, dict(pictures), settings, dict(boxes or {}), wanted, Checkpoint(checkpoint))
 
@@ -179,8 +181,12 @@ def _study(
 
 
 def fingerprint(classifier: Classifier) -> str:
-    """The model's key and a checksum of its weights: other weights are another classifier."""
-    checksum = 0
+    """The model's key and a checksum of its class names, its preprocessing (of one grey ramp) and its weights: with
+    other ones it is another classifier."""
+    checksum = zlib.crc32("\n".join(entry.name for entry in classifier.labels).encode())
+    ramp = np.linspace(0, 255, classifier.input_size[1]).round().astype(np.uint8)
+    picture = np.broadcast_to(ramp[None, :, None], (*classifier.input_size, 3))
+    checksum = zlib.crc32(np.ascontiguousarray(classifier.preprocess(np.array(picture))).data, checksum)
     for weight in classifier.model.get_weights():
         checksum = zlib.crc32(np.ascontiguousarray(weight).data, checksum)
     return f"{classifier.name} {checksum:08x}"
@@ -351,7 +357,9 @@ def take_boxes(case: Case) -> Work:
             explanation = yield from case.explain(case.layer, box.class_index)
             maps = {key: cam.map for key, cam in explanation.cams.items()}
         region = box.region(case.classifier.input_size)
-        about = {"label": box.label, "class_index": box.class_index, "chance": float(region.mean())}
+        class_name = case.classifier.labels.class_at(box.class_index).name
+        about = {"label": box.label, "class_index": box.class_index, "class_name": class_name}
+        about["chance"] = float(region.mean())
         rows += [about | {"key": key, "energy_inside": energy_inside(each, region)} for key, each in maps.items()]
     yield {"picture": case.picture, "rows": rows}
 

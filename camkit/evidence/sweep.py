@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from ..labels import class_at
 from ..methods import METHODS
 from ..picture import to_rgb
 from .metrics import correlation
@@ -66,7 +65,7 @@ def sweep(
         raise InputError(
             f"The counts are {stops}: they must be whole numbers from 1 to {channels}, the channels of {layer}."
         )
-    index = None if class_index is None else class_at(int(class_index)).index
+    index = None if class_index is None else classifier.labels.class_at(int(class_index)).index
     return _sweep(classifier, to_rgb(image), index, stops, layer)
 
 

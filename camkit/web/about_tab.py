@@ -9,16 +9,17 @@ from ..methods import METHODS
 ABOUT = """
 ### What the symbols mean
 $A^k$ is channel $k$ of the target layer ($h \\times w$ values), $y^c$ the class's score before softmax, $p_c$ its
-probability after it, $x$ the picture as the model sees it (224 x 224). Every method gets the same model with linear
-outputs: Score-CAM takes the softmax itself, and a model that has one already would be softmaxed twice, which makes all
-weights nearly equal.
+probability after it, $x$ the picture as the model sees it, at its input size. Every method gets the same model with
+linear outputs: Score-CAM takes the softmax itself, and a model that has one already would be softmaxed twice, which
+makes all weights nearly equal.
 
 ### From a map to the picture
-A map has the layer's resolution (7 x 7 or 14 x 14 at the last layers). tf-keras-vis brings it to 224 x 224 by linear
-interpolation with aligned corners, which moves what lies near the border outward by up to half a cell, and scales it to
-0 to 1. Measured with the four methods on the seven example pictures, half-pixel alignment instead raises insertion by
-0.007 and deletion, where lower is better, by 0.006; their difference does not move (+0.001, 95 % interval -0.010 to
-+0.011). So the page shows exactly tf-keras-vis's map, brought onto your picture's own size.
+A map has the layer's resolution (7 x 7 or 14 x 14 at the last layers of most networks). tf-keras-vis brings it to the
+model's input size by linear interpolation with aligned corners, which moves what lies near the border outward by up to
+half a cell, and scales it to 0 to 1. Measured with the four default methods on the seven example pictures, half-pixel
+alignment instead raises insertion by 0.007 and deletion, where lower is better, by 0.006; their difference does not
+move (+0.001, 95 % interval -0.010 to +0.011). So the page shows exactly tf-keras-vis's map, brought onto your
+picture's own size.
 
 ### What the figures say
 Seconds and passes are what a method takes by itself: the one pass that the prediction and the gradient methods share is

@@ -17,15 +17,15 @@ from ..errors import InputError, shown
 from ..evidence.metrics import Measurement
 from ..evidence.report import metrics_csv
 from ..evidence.study import measure, to_json
-from ..explain import explain, explain_stream, top_predictions
+from ..explain import explain, explain_stream
 from ..explanation import Explanation
-from ..labels import classes, find_class
+from ..labels import Labels
 from ..maps import ALPHA, COLORMAPS, encode, overlay
-from ..methods import METHODS, check_methods
+from ..methods import DEFAULT_METHODS, METHODS, check_methods
 from ..models import MODELS, ModelSpec
 from ..version import __version__
 from .files import versions, write_file, write_zip
-from .readiness import classifier, default_model, is_ready
+from .readiness import classifier, default_model, is_ready, own_in_words
 from .uploads import Picture, Upload
 from .visitors import VISITORS, Run, in_words
 
@@ -36,12 +36,13 @@ _REVISION = Path(__file__).resolve().parents[2] / "REVISION"  # written by the d
 REVISION = _REVISION.read_text().strip() if _REVISION.exists() else "development"
 PARAMETERS = {
     "image": "A picture file: PNG, JPEG, WebP, GIF or TIFF, at most 20 MB, 25 megapixels and 10,000 pixels a side.",
-    "model": "The classifier; 'auto' takes VGG16 when its weights are on the server, else the bundled one.",
-    "top_k": "How many classes to return, 1 to 1000.",
+    "model": "The classifier; 'auto' takes the first one of /info that is ready: the operator's, then VGG16 when its "
+    "weights are on the server, else the bundled one.",
+    "top_k": "How many classes to return, from 1 to the model's number of classes.",
     "method": "The class activation map to compute.",
     "methods": "The class activation maps to compute; at least one.",
-    "class_name": "The class to explain: a name, another word for it, or an index from 0 to 999 as text; '' takes the "
-    "top class.",
+    "class_name": "The class to explain: a name, another word for it, or an index from 0 on as text; '' takes the top "
+    "class.",
     "target_layer": "The layer whose activations are mapped, one of the model's target_layers in /info; '' takes the "
     "last.",
     "max_n": "How many channels Faster Score-CAM takes, from 1 to the layer's number; the others ignore it.",
@@ -74,7 +75,9 @@ def api_info() -> dict:
 
 def model_info(spec: ModelSpec) -> dict:
     state, sentence = "ready", f"{spec.name} is bundled."
-    if spec.weights is not None:
+    if spec.own is not None:
+        state, sentence = spec.own.status, own_in_words(spec)
+    elif spec.weights is not None:
         now = spec.weights.state
         state, sentence = now.status, now.sentence
         if state == "ready" and not is_ready(spec.key):
@@ -85,17 +88,17 @@ def model_info(spec: ModelSpec) -> dict:
         "message": sentence,
         "source": spec.source,
         "target_layers": list(spec.target_layers),
-        "default_target_layer": spec.target_layers[-1],
+        "default_target_layer": spec.target_layers[-1] if spec.target_layers else "",
     }
 
 
 @in_words(markup=False)
 def api_classify(image, model, top_k) -> dict:
-    """Classifies one picture: the `top_k` most probable of the 1000 ImageNet classes, best first."""
-    if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= len(classes()):
-        raise InputError(f"top_k is {shown(repr(top_k))}: it must be a whole number from 1 to {len(classes())}.")
+    """Classifies one picture: the `top_k` most probable of the model's classes, best first."""
     clf = classifier(model)
-    predictions = top_predictions(clf.predict(opened(image)), top_k)
+    if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= len(clf.labels):
+        raise InputError(f"top_k is {shown(repr(top_k))}: it must be a whole number from 1 to {len(clf.labels)}.")
+    predictions = clf.labels.top_predictions(clf.predict(opened(image)), top_k)
     return {"model": clf.name, "predictions": [vars(prediction) for prediction in predictions]}
 
 
@@ -109,7 +112,8 @@ def api_explain(image, method, class_name, model, target_layer, max_n, alpha, co
     # Refuses at once what `overlay` would refuse when the work is done.
     overlay(np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.float32), alpha, colormap)
     (method,) = check_methods([method])
-    clf, index = classifier(model), class_index_of(class_name)
+    clf = classifier(model)
+    index = class_index_of(class_name, clf.labels)
     if METHODS[method].uses_gradient:
         explanation = explain(clf, opened(image), [method], index, target_layer, max_n)
     else:
@@ -125,7 +129,8 @@ def api_explain(image, method, class_name, model, target_layer, max_n, alpha, co
 def api_compare(image, methods, class_name, model, target_layer, max_n, faithfulness, request: gr.Request):
     """Explains one class of one picture by several methods. Streams: each answer has the maps so far, the last one is
     complete and brings the zip. With `faithfulness` every map and the controls are measured as in /evaluate."""
-    clf, index, methods = classifier(model), class_index_of(class_name), check_methods(methods)
+    clf, methods = classifier(model), check_methods(methods)
+    index = class_index_of(class_name, clf.labels)
     final: dict[str, str] = {}
     with VISITORS.api_run(request) as run:
         for snapshot in run.watch(explain_stream(clf, opened(image), methods, index, target_layer, max_n)):
@@ -143,7 +148,8 @@ def api_compare(image, methods, class_name, model, target_layer, max_n, faithful
 def api_evaluate(image, methods, class_name, model, request: gr.Request) -> dict:
     """Measures how far each method's map of one picture can be believed: every metric, the insertion and deletion
     curves, the costs, and the same for a random, a centred and a uniform map as controls."""
-    clf, index, methods = classifier(model), class_index_of(class_name), check_methods(methods)
+    clf, methods = classifier(model), check_methods(methods)
+    index = class_index_of(class_name, clf.labels)
     with VISITORS.api_run(request) as run:
         explanation = run.last(explain_stream(clf, opened(image), methods, index))
         measurements = measure_all(run, clf, explanation)
@@ -165,9 +171,9 @@ def measure_all(run: Run, clf: Classifier, explanation: Explanation) -> dict[str
     return {key: each for key, each in run.watch(measure(clf, explanation)) if each is not None}
 
 
-def class_index_of(text: str) -> int | None:
+def class_index_of(text: str, labels: Labels) -> int | None:
     """A class name or an index as text -> class index; "" -> None, the top class."""
-    return find_class(text).index if text and text.strip() else None
+    return labels.find_class(text).index if text and text.strip() else None
 
 
 def overlays(snapshot: Explanation, final: dict[str, str]) -> list[tuple[str, str]]:
@@ -254,7 +260,7 @@ def build() -> None:
         model = Choice(["auto", *MODELS], value="auto", label="model")
         top_k = Value(5, precision=0, label="top_k")
         method = Choice(list(METHODS), value="gradcam", label="method")
-        methods = Several(list(METHODS), value=list(METHODS), label="methods")
+        methods = Several(list(METHODS), value=list(DEFAULT_METHODS), label="methods")
         class_name, target_layer = Text("", label="class_name"), Text("", label="target_layer")
         max_n = Value(10, precision=0, label="max_n")
         alpha = Value(ALPHA, label="alpha")

@@ -14,7 +14,7 @@ from ..methods import METHODS, check_methods
 from .readiness import classifier
 from .sessions import require_explanation
 from .visitors import VISITORS, in_words
-from .widgets import METHOD_CHOICES, FirstScreen, class_dropdown, maps_component, percent
+from .widgets import METHOD_CHOICES, FirstScreen, class_dropdown, classes_of, maps_component, percent
 
 
 @in_words
@@ -61,7 +61,7 @@ def on_contrast(session, other, method, request: gr.Request):
 
 
 def build(screen: FirstScreen) -> None:
-    with gr.Tab("Why A and not B?"):
+    with gr.Tab("Why A and not B?") as tab:
         gr.Markdown(
             "A is the class explained above. Choose B: both maps on one scale, and what speaks for the one against "
             "the other."
@@ -71,4 +71,6 @@ def build(screen: FirstScreen) -> None:
             method = gr.Dropdown(METHOD_CHOICES, value=METHOD_CHOICES[0][1], label="Method", scale=1)
             go = gr.Button("Compare", variant="primary", scale=0, min_width=120, elem_id="contrast-go")
         panels = maps_component(None, "contrast", "--cam-height: 300px; --cam-column: 30%")
+    quiet = {"api_visibility": "private", "show_progress": "hidden"}
+    gr.on([tab.select, screen.model.change], classes_of, screen.model, other, **quiet)
     go.click(on_contrast, [screen.session, other, method], panels, api_visibility="private")

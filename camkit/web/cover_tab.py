@@ -19,7 +19,7 @@ from .visitors import in_words
 from .widgets import FirstScreen, browser_code, percent
 
 HINT = "Paint over a part of the picture."
-MASK_SIDE = 224  # of what painter.js sends
+MASK_SIDE = 224  # of what painter.js sends, whatever the model's input size is
 MASK_BYTES = 200_000
 
 
@@ -33,6 +33,8 @@ def on_cover(session, painting) -> str:
         return HINT
     clf = classifier(shown.model)
     inputs = clf.preprocess(shown.image)[0]
+    height, width = clf.input_size
+    region = np.asarray(Image.fromarray(region).resize((width, height), Image.Resampling.NEAREST))
     pictures = np.stack([covered(inputs, region, key) for key in BASELINES])
     rows = []
     for baseline, probability in zip(BASELINES.values(), clf.score_fn(shown.class_index)(pictures), strict=True):
@@ -58,7 +60,7 @@ def on_cover(session, painting) -> str:
 
 
 def region_of(painting) -> np.ndarray:
-    """(224, 224) bool from the painter's mask; InputError when what came is not one."""
+    """(MASK_SIDE, MASK_SIDE) bool from the painter's mask; InputError when what came is not one."""
     url = painting.get("mask") if isinstance(painting, dict) else None
     size = (MASK_SIDE, MASK_SIDE)
     if not url:
@@ -69,7 +71,9 @@ def region_of(painting) -> np.ndarray:
             raise ValueError("another size")
         return np.asarray(mask.convert("RGBA"))[..., 3] > 127
     except (OSError, ValueError, SyntaxError) as error:
-        raise InputError("The painted mask cannot be read: it must be a 224 x 224 PNG of at most 200 kB.") from error
+        raise InputError(
+            f"The painted mask cannot be read: it must be a {MASK_SIDE} x {MASK_SIDE} PNG of at most 200 kB."
+        ) from error
 
 
 @in_words

@@ -12,7 +12,7 @@ from ..evidence.pictures import ZipLimits, unzip_pictures
 from ..evidence.report import summary_html, write_reports
 from ..evidence.results import Results, Settings, escaped
 from ..evidence.study import study_stream
-from ..methods import METHODS
+from ..methods import DEFAULT_METHODS
 from .files import write_file
 from .readiness import classifier
 from .uploads import Zip
@@ -56,7 +56,7 @@ def build(screen: FirstScreen) -> None:
             file = Zip(label="Zip of pictures", file_types=[".zip"], height=120, elem_id="zip", scale=2)
             methods = gr.CheckboxGroup(
                 METHOD_CHOICES,
-                value=[key for key in METHODS if key != "scorecam"],
+                value=[key for key in DEFAULT_METHODS if key != "scorecam"],
                 label="Methods (full Score-CAM takes the longest by far)",
                 scale=2,
             )

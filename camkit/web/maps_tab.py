@@ -19,17 +19,35 @@ from ..errors import InputError, WeightsError
 from ..evidence.report import metrics_csv
 from ..explain import explain_stream
 from ..explanation import Explanation
-from ..labels import find_class
+from ..labels import Labels, imagenet
 from ..maps import ALPHA, COLORMAPS, data_url, jpeg_url
-from ..methods import METHODS, check_methods
+from ..methods import DEFAULT_METHODS, METHODS, check_methods
 from ..models import MODELS
 from ..picture import open_picture
 from .files import write_zip
-from .readiness import MODEL_CHOICES, classifier, default_model, downloading, is_here, is_ready, status_html
+from .readiness import (
+    classifier,
+    default_model,
+    downloading,
+    is_here,
+    is_ready,
+    model_choices,
+    opening_model,
+    status_html,
+)
 from .sessions import MEMORIES, require_explanation, require_session
 from .uploads import Picture
 from .visitors import FILES_LIVE, VISITORS, Busy, Run, in_words, log, on_stop
-from .widgets import METHOD_CHOICES, FirstScreen, browser_code, class_dropdown, maps_component, panel, percent
+from .widgets import (
+    METHOD_CHOICES,
+    FirstScreen,
+    browser_code,
+    class_dropdown,
+    classes_of,
+    maps_component,
+    panel,
+    percent,
+)
 
 PREVIEW_CHANNELS = 64  # of Score-CAM when it is not to run in full
 REDRAW_SECONDS = 0.4  # between two redraws of a map that is being refined; drawing each block would slow the next
@@ -74,11 +92,20 @@ class Choices:
 # --- one run -------------------------------------------------------------------------------------------------------
 
 
-def explain_on_page(picture: bytes, class_index: int | None, choices: Choices, request: gr.Request) -> Iterator[tuple]:
+def explain_on_page(
+    picture: bytes,
+    class_index: int | None,
+    choices: Choices,
+    request: gr.Request,
+    labels: Labels | None = None,
+) -> Iterator[tuple]:
     """Streams one explanation of a JPEG file's picture to the page; the outputs are those of `page_update`. The page
-    explains what it shows: the picture as that file holds it."""
+    explains what it shows: the picture as that file holds it. `labels` are those that the class was chosen from, None
+    for the model's own: a model with others explains its top class."""
     with VISITORS.page_run(request, long=False) as run:
         clf = classifier(choices.model)
+        if labels is not None and labels is not clf.labels:
+            class_index = None
         layer = choices.layer if choices.layer in clf.target_layers else clf.target_layers[-1]
         max_n = min(int(choices.max_n), clf.channels(layer))
         methods, busy = room_for(check_methods(choices.methods), run)
@@ -152,7 +179,9 @@ def on_picture(image, request: gr.Request, *choices):
 def on_settings(session, request: gr.Request, *choices):
     """Other settings, on the picture and the class that the page has."""
     memory = require_session(session).memory
-    yield from explain_on_page(memory.picture, memory.explanation.class_index, Choices(*choices), request)
+    shown = memory.explanation
+    labels = MODELS[shown.model].labels()
+    yield from explain_on_page(memory.picture, shown.class_index, Choices(*choices), request, labels)
 
 
 @in_words
@@ -166,9 +195,10 @@ def on_class(session, class_index, request: gr.Request, *choices):
 @in_words
 def on_prediction(session, request: gr.Request, event: gr.SelectData, *choices):
     """A bar of the prediction was clicked."""
-    index = find_class(str(event.value)).index
-    picture = require_session(session).memory.picture
-    yield from explain_on_page(picture, index, Choices(*choices), request)
+    memory = require_session(session).memory
+    labels = MODELS[memory.explanation.model].labels()
+    index = labels.find_class(str(event.value)).index
+    yield from explain_on_page(memory.picture, index, Choices(*choices), request, labels)
 
 
 @in_words
@@ -180,21 +210,27 @@ def on_example(event: gr.EventData, request: gr.Request, *choices):
 
 @in_words
 def on_open(request: gr.Request, *choices):
-    """The page was opened: the first example is explained, so that no visitor sees an empty page. By the model that is
-    the default by now, which the page's own settings may not know of yet."""
-    model = default_model()
-    layers = list(MODELS[model].target_layers)
-    chosen = replace(Choices(*choices), model=model, layer=layers[-1])
-    settings = [gr.update(value=model), gr.update(choices=layers, value=layers[-1])]
+    """The page was opened: the first example is explained, so that no visitor sees an empty page. The model may have
+    been loaded after the page was built: its layers and classes come with it."""
+    model = opening_model()
+    chosen = replace(Choices(*choices), model=model, layer=MODELS[model].target_layers[-1])
+    yield (
+        *[gr.skip()] * 5,
+        classes_of(model),
+        *[gr.skip()] * 2,
+        gr.Timer(active=downloading()),
+        model,
+        layers_of(model),
+    )
     for update in show_example(EXAMPLES[0], chosen, request):
-        yield (*update, *settings)
-        settings = [gr.skip(), gr.skip()]
+        yield (*update, *[gr.skip()] * 3)
 
 
 def show_example(example: Example, choices: Choices, request: gr.Request):
     waiting = panels_value(choices.methods, {})
     yield (waiting, *[gr.skip()] * 6, str(example.path))
-    for update in explain_on_page(example.path.read_bytes(), example.class_index, choices, request):
+    content = example.path.read_bytes()
+    for update in explain_on_page(content, example.class_index, choices, request, imagenet()):
         yield (*update, gr.skip())
 
 
@@ -209,9 +245,13 @@ def on_model(model) -> tuple:
     except InputError as error:
         gr.Warning(str(error))
         model = default_model()
-    spec = MODELS[model]
-    layers = gr.update(choices=list(spec.target_layers), value=spec.target_layers[-1])
-    return gr.update(value=model), layers, status_html(model), gr.Timer(active=downloading())
+    return gr.update(value=model), layers_of(model), status_html(model), gr.Timer(active=downloading())
+
+
+def layers_of(model: str) -> dict:
+    """The dropdown of layers: those of a model, its default chosen."""
+    layers = MODELS[model].target_layers
+    return gr.update(choices=list(layers), value=layers[-1])
 
 
 @in_words
@@ -266,10 +306,10 @@ def build(page: gr.Blocks) -> FirstScreen:
                 show_heading=False,
             )
             explained_line = gr.Markdown("", elem_id="explained")
-            class_box = class_dropdown("Explain any class (type to search 1000 names)", elem_id="class-box")
+            class_box = class_dropdown("Explain any class (type to search the names)", elem_id="class-box")
         with gr.Column(scale=3, min_width=320):
             stop = build_view(session, results)
-            panels = maps_component(panels_value(METHODS, {}), "maps")
+            panels = maps_component(panels_value(DEFAULT_METHODS, {}), "maps")
             settings = build_settings()
     methods, model, layer, max_n, full = settings
     outputs = [panels, prediction, explained_line, session, stop, class_box, status]
@@ -283,8 +323,9 @@ def build(page: gr.Blocks) -> FirstScreen:
         class_box.input(on_class, [session, class_box, *settings], outputs, **private),
         max_n.release(on_settings, current, outputs, **private),
         *[changed.input(on_settings, current, outputs, **private) for changed in (methods, layer, full)],
-        page.load(on_open, settings, [*outputs, image, model, layer], **private),
+        page.load(on_open, settings, [*outputs, image, timer, model, layer], **private),
     ]
+    model.change(classes_of, model, class_box, **quiet)
     layer.change(on_layer, [model, layer, max_n], max_n, **quiet)
     model_outputs = [model, layer, status, timer]
     chosen = model.input(on_model, model, model_outputs, **quiet)
@@ -336,10 +377,10 @@ def build_settings() -> list:
     layers = list(MODELS[default_model()].target_layers)
     with gr.Accordion("Settings: methods, model, layer, channels", open=False, elem_id="settings"):
         methods = gr.CheckboxGroup(
-            METHOD_CHOICES, value=list(METHODS), label="Methods (those not ticked are not computed)"
+            METHOD_CHOICES, value=list(DEFAULT_METHODS), label="Methods (those not ticked are not computed)"
         )
         with gr.Row():
-            model = gr.Dropdown(MODEL_CHOICES, value=default_model(), label="Model", elem_id="model")
+            model = gr.Dropdown(model_choices(), value=default_model(), label="Model", elem_id="model")
             layer = gr.Dropdown(layers, value=layers[-1], label="Target layer", elem_id="layer")
             max_n = gr.Slider(1, 1280, 10, step=1, label="Channels of Faster Score-CAM", elem_id="max-n")
             full = gr.Checkbox(True, label=f"Score-CAM in full (else {PREVIEW_CHANNELS} channels)", elem_id="full")

@@ -5,6 +5,7 @@ The page opens before TensorFlow is loaded: whatever needs it is imported when i
 
 from __future__ import annotations
 
+import html
 import os
 import re
 import sys
@@ -19,25 +20,31 @@ import numpy as np
 
 from ..errors import InputError, WeightsError
 from ..explain import explain, explain_stream
-from ..models import MODELS, check_model, is_loaded, load
+from ..models import MODELS, ModelSpec, check_model, is_loaded, load
 from .visitors import log
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
 
-MODEL_CHOICES = [(spec.name, key) for key, spec in MODELS.items()]
 WARMED_UP = threading.Event()
+LONGEST_LOADING = 30.0  # seconds that a visitor is kept waiting for a model that the operator named
+
+
+def model_choices() -> list[tuple[str, str]]:
+    return [(spec.name, key) for key, spec in MODELS.items()]
 
 
 def is_here(model: str) -> bool:
-    """True when the model can be loaded without a download."""
-    weights = MODELS[model].weights
-    return weights is None or weights.state.status == "ready"
+    """True when the model can be loaded without a download; of the operator's models, when it has been loaded."""
+    spec = MODELS[model]
+    if spec.own is not None:
+        return spec.own.status == "ready"
+    return spec.weights is None or spec.weights.state.status == "ready"
 
 
 def is_ready(model: str) -> bool:
     """True for a bundled model, and for another once it was loaded: a file by itself may turn out to be unusable."""
-    return MODELS[model].weights is None or (is_here(model) and is_loaded(model))
+    return is_here(model) and (MODELS[model].weights is None or is_loaded(model))
 
 
 def default_model() -> str:
@@ -47,8 +54,12 @@ def default_model() -> str:
 
 def classifier(model: str) -> Classifier:
     """The classifier, loaded once. A model whose weights are missing starts their download and is refused in words."""
-    model = default_model() if model == "auto" else model
+    model = opening_model() if model == "auto" else model
     spec = check_model(model)
+    if spec.own is not None and not is_ready(model):
+        wait_for(spec)
+        if not is_ready(model):
+            raise InputError(f"{own_in_words(spec)} Meanwhile use {MODELS[default_model()].name}.")
     if spec.weights is not None and not is_here(model):
         failed = spec.weights.state  # read before the new attempt replaces what the last one has to say
         spec.weights.download_in_background()
@@ -59,7 +70,54 @@ def classifier(model: str) -> Classifier:
     return load(model)
 
 
+def wait_for(spec: ModelSpec) -> None:
+    """Until an operator's model is loaded or failed, or LONGEST_LOADING is over: its download can take minutes."""
+    if spec.own is not None and not spec.own.settled.is_set():
+        load_in_background(spec.key)
+        spec.own.settled.wait(LONGEST_LOADING)
+
+
+def opening_model() -> str:
+    """What the page opens on and "auto" means: the operator's first model once it is loaded, else the default."""
+    wait_for(next(iter(MODELS.values())))
+    return default_model()
+
+
+_loading_own: set[str] = set()  # keys whose loading has begun
+_guard = threading.Lock()
+
+
+def load_in_background(model: str) -> None:
+    """Begins to load an operator's model, unless that has begun; its `own` says what became of it."""
+    with _guard:
+        if model in _loading_own:
+            return
+        _loading_own.add(model)
+
+    def work() -> None:
+        try:
+            load(model)
+        except InputError as error:
+            log.warning("%s", error)
+        else:
+            log.info("%s is loaded.", MODELS[model].name)
+
+    threading.Thread(target=work, name=f"{model}-loading", daemon=True).start()
+
+
+def own_in_words(spec: ModelSpec) -> str:
+    """The state of an operator's model in a sentence, without a path."""
+    if spec.own is None or spec.own.status == "ready":
+        return f"{spec.name} is ready."
+    if spec.own.status == "failed":
+        return f"{spec.name} cannot be used. {spec.own.message}"
+    return f"{spec.name} is being loaded."
+
+
 def downloading() -> bool:
+    """True while a model is on its way: weights that are downloaded, or an operator's model that is loaded."""
+    if any(spec.own and spec.own.status == "loading" for spec in MODELS.values()):
+        return True
     return any(spec.weights and spec.weights.state.status == "downloading" for spec in MODELS.values())
 
 
@@ -92,6 +150,10 @@ def warm_up() -> None:
     with without_remarks():
         from ..classifier import device_name
 
+    for spec in list(MODELS.values()):
+        if spec.own is not None:
+            load_in_background(spec.key)
+            spec.own.settled.wait()
     for spec in MODELS.values():
         if spec.weights is not None:
             try:
@@ -100,7 +162,7 @@ def warm_up() -> None:
                 log.warning("%s", error)  # the status line says so too; the bundled classifier goes on
             else:
                 log.info("%s", spec.weights.state.sentence)
-    bundled_first = sorted(filter(is_here, MODELS), key=lambda key: MODELS[key].weights is not None)
+    bundled_first = sorted(filter(is_here, list(MODELS)), key=lambda key: MODELS[key].weights is not None)
     for model in bundled_first:
         try:
             clf = load(model)
@@ -139,7 +201,11 @@ def status_html(model: str) -> str:
     """The line that says what runs here. The device is named once the background thread has loaded what can tell."""
     spec = MODELS[default_model() if model == "auto" else model]
     device = _device() if WARMED_UP.is_set() else "a machine that is just starting"
-    parts = [f"<b>{spec.name}</b>{' (bundled)' if spec.weights is None else ''} on {device}"]
+    bundled = " (bundled)" if spec.weights is None and spec.own is None else ""
+    parts = [f"<b>{html.escape(spec.name)}</b>{bundled} on {device}"]
+    parts += [
+        html.escape(own_in_words(other)) for other in MODELS.values() if other.own and other.own.status != "ready"
+    ]
     parts += [other.weights.state.sentence for other in MODELS.values() if other.weights is not None]
     return (
         f'<div class="headline"><h1>What did the classifier look at?</h1><p role="status">{" · ".join(parts)}</p></div>'

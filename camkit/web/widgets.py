@@ -12,9 +12,10 @@ from pathlib import Path
 import gradio as gr
 
 from ..explanation import Cam
-from ..labels import classes
+from ..labels import Labels, imagenet
 from ..maps import ALPHA, COLORMAPS, data_url, grey, tables
 from ..methods import METHODS
+from ..models import check_model
 
 METHOD_CHOICES = [(method.name, key) for key, method in METHODS.items()]
 THEME = gr.themes.Default(
@@ -94,5 +95,15 @@ def maps_component(value, elem_id: str, style: str = "") -> gr.HTML:
 
 
 def class_dropdown(label: str, **options) -> gr.Dropdown:
-    choices = [(f"{entry.name} · {entry.index}", entry.index) for entry in classes()]
-    return gr.Dropdown(choices, label=label, value=None, filterable=True, **options)
+    """Offers ImageNet's classes until `classes_of` puts a model's own in their place."""
+    return gr.Dropdown(_class_choices(imagenet()), label=label, value=None, filterable=True, **options)
+
+
+def classes_of(model: str) -> dict:
+    """A class dropdown's choices: the classes of a model."""
+    return gr.update(choices=_class_choices(check_model(model).labels()), value=None)
+
+
+def _class_choices(labels: Labels) -> list[tuple[str, int]]:
+    """Name and index for people, the index for handlers."""
+    return [(f"{entry.name} · {entry.index}", entry.index) for entry in labels]

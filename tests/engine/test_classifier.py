@@ -12,7 +12,7 @@ from PIL import Image
 from scipy.ndimage import zoom
 from test_picture import MODES, red_and_blue
 
-from camkit import WeightsError, models
+from camkit import InputError, WeightsError, models
 from camkit import classifier as classifier_module
 from camkit.classifier import Classifier, Meter
 from camkit.maps import corner_aligned, expand, softmax
@@ -359,8 +359,10 @@ def test_load_gives_one_object(lite0, tmp_path):
 
 
 def test_load_of_an_unknown_model():
-    with pytest.raises(ValueError, match=r"^Model 'resnet50' is unknown: use one of vgg16, efficientnet_lite0\.$"):
+    with pytest.raises(InputError, match=r"^Model 'resnet50' is unknown: give .* Did you mean ResNet50\?$"):
         load("resnet50")
+    with pytest.raises(InputError, match=r"^Model 'resnet50' is unknown: use one of vgg16, efficientnet_lite0\.$"):
+        models.check_model("resnet50")
 
 
 def test_load_of_vgg16_from_a_file_that_is_not_there(tmp_path):

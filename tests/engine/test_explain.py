@@ -36,7 +36,7 @@ def counted(fresh):
 
 def test_snapshots_come_in_order_and_only_get_better(fresh, noise):
     # `late` has 11 live channels; with blocks of 4 and Faster Score-CAM's stop at 6 they are taken as 4, 2, 4, 1.
-    found = list(explain_stream(fresh, noise, max_n=6))
+    found = list(explain_stream(fresh, noise, METHODS, max_n=6))
     first = len(GRADIENT) + 1  # the prediction, then one map after another
     assert [tuple(snapshot.cams) for snapshot in found[:first]] == [GRADIENT[:count] for count in range(first)]
     assert [set(snapshot.cams) for snapshot in found[first:]] == [set(METHODS)] * 4
@@ -88,7 +88,7 @@ def test_faster_scorecam_of_all_channels_is_scorecam(fresh, noise):
 
 def test_passes_are_counted_where_they_happen(counted, noise):
     classifier, sizes = counted
-    cams = explain(classifier, noise, max_n=6).cams
+    cams = explain(classifier, noise, METHODS, max_n=6).cams
     assert sizes == [4, 2, 4, 1]
     assert {key: (cam.forward_passes, cam.backward_passes) for key, cam in cams.items()} == {
         **dict.fromkeys(GRADIENT, (1, 1)),
@@ -133,12 +133,19 @@ def test_what_an_explanation_says(fresh, noise):
 
 def test_without_a_class_the_top_one_is_explained(fresh, noise):
     top = int(fresh.predict(noise).argmax())
-    result = explain(fresh, noise, max_n=3)
+    result = explain(fresh, noise, METHODS, max_n=3)
     assert result.class_index == top == result.predictions[0].class_index
     assert result.probability == result.predictions[0].probability
-    given = explain(fresh, noise, class_index=np.int64(top), max_n=3)
+    given = explain(fresh, noise, METHODS, class_index=np.int64(top), max_n=3)
     for key in METHODS:
         np.testing.assert_array_equal(result.cams[key].map, given.cams[key].map)
+
+
+def test_by_default_the_default_methods_are_computed_with_channels_that_the_layer_has(fresh, noise):
+    """`early` has 8 channels, fewer than the default of Faster Score-CAM."""
+    explanation = explain(fresh, noise, target_layer="early")
+    assert set(explanation.cams) == {key for key, method in METHODS.items() if method.default}
+    assert explanation.max_n == 8
 
 
 def test_top_predictions_are_the_ten_best_in_order():
@@ -174,7 +181,7 @@ def test_a_picture_changed_while_the_stream_waits_does_not_matter(fresh):
 @pytest.mark.parametrize("key", METHODS)
 def test_one_method_alone_is_the_one_among_all(fresh, noise, key):
     alone = explain(fresh, noise, (key,), max_n=6)
-    among = explain(fresh, noise, max_n=6)
+    among = explain(fresh, noise, METHODS, max_n=6)
     assert tuple(alone.cams) == (key,)
     np.testing.assert_allclose(alone.cams[key].map, among.cams[key].map, atol=1e-5)
 
@@ -227,12 +234,12 @@ def test_after_an_error_in_a_pass_the_next_call_works(fresh, noise):
 
 def test_two_explanations_at_once_are_those_of_each_alone(fresh):
     images = [np.random.default_rng(seed).integers(0, 256, (48, 40, 3), np.uint8) for seed in range(2)]
-    expected = [explain(fresh, image, class_index=7, max_n=6) for image in images]
+    expected = [explain(fresh, image, METHODS, class_index=7, max_n=6) for image in images]
     found, both = {}, threading.Barrier(2)
 
     def work(number):
         both.wait(LIMIT)
-        found[number] = [explain(fresh, images[number], class_index=7, max_n=6) for _ in range(3)]
+        found[number] = [explain(fresh, images[number], METHODS, class_index=7, max_n=6) for _ in range(3)]
 
     together(lambda: work(0), lambda: work(1))
     for number, alone in enumerate(expected):
@@ -245,7 +252,7 @@ def test_two_explanations_at_once_are_those_of_each_alone(fresh):
 def test_two_first_explanations_at_once(tiny, noise):
     """Nothing is compiled yet when both begin."""
     expected, classifier, both, found = (
-        explain(tiny, noise, max_n=6),
+        explain(tiny, noise, METHODS, max_n=6),
         Classifier(tiny.model, TINY),
         threading.Barrier(2),
         [],
@@ -253,7 +260,7 @@ def test_two_first_explanations_at_once(tiny, noise):
 
     def work():
         both.wait(LIMIT)
-        found.append(explain(classifier, noise, max_n=6))
+        found.append(explain(classifier, noise, METHODS, max_n=6))
 
     together(work, work)
     for result in found:

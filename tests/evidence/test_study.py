@@ -129,7 +129,7 @@ def test_a_difference_is_clear_only_when_its_interval_leaves_out_zero():
 
 def test_rows_hold_every_metric_of_every_method_and_control(everything):
     keys = [each["key"] for each in rows_of(everything) if each["picture"] == "0.png"]
-    assert keys == [*camkit.METHODS, *CONTROLS] and len(rows_of(everything)) == 3 * len(keys)
+    assert keys == [*camkit.DEFAULT_METHODS, *CONTROLS] and len(rows_of(everything)) == 3 * len(keys)
     for each in rows_of(everything):
         assert all(each[name] is not None for name in METRICS)
         assert (each["seconds"] is None) == (each["key"] in CONTROLS) == (each["beats_controls"] is None)
@@ -145,7 +145,7 @@ def test_metrics_equal_those_measured_by_themselves(tiny, everything):
     image = camkit.open_picture(PICTURES["0.png"])
     explanation = camkit.explain(tiny, image, max_n=3)
     inputs, found = tiny.preprocess(image)[0], [each for each in rows_of(everything) if each["picture"] == "0.png"]
-    for each in found[: len(camkit.METHODS)]:
+    for each in found[: len(camkit.DEFAULT_METHODS)]:
 
         def map_of(seen, key=each["key"]):
             *_, last = map_of_inputs(tiny, seen[None], key, explanation.class_index, "late", 3)
@@ -408,7 +408,7 @@ def test_the_boxes_of_the_examples_are_on_their_pictures():
         "[]",
         '{"a.jpg": []}',
         '{"pictures": {"a.jpg": [{"label": "x"}]}}',
-        '{"pictures": {"a.jpg": [{"label": "x", "class_index": 1000, "box": [0, 0, 1, 1]}]}}',
+        '{"pictures": {"a.jpg": [{"label": "x", "class_index": -1, "box": [0, 0, 1, 1]}]}}',
     ],
 )
 def test_a_file_that_holds_no_boxes_is_refused(tmp_path, text):
@@ -416,6 +416,23 @@ def test_a_file_that_holds_no_boxes_is_refused(tmp_path, text):
     with pytest.raises(ValueError, match=r"^boxes\.json does not hold boxes"):
         read_boxes(tmp_path / "boxes.json")
     assert read_boxes(tmp_path / "none.json") == {}
+
+
+def test_a_box_of_a_class_that_the_model_does_not_have_is_refused_at_the_call(tiny):
+    with pytest.raises(camkit.InputError, match=r"^Class index 1000 does not exist: .* from 0 to 999\.$"):
+        study_stream(tiny, PICTURES, FAST, {"1.png": (Box("x", 1000, (0.0, 0.0, 1.0, 1.0)),)})
+
+
+def test_names_and_preprocessing_are_part_of_what_a_checkpoint_is_of(tiny):
+    from camkit.evidence.study import fingerprint
+
+    same = camkit.Classifier(tiny.model, replace(tiny.spec))
+    named = camkit.Classifier(
+        tiny.model, replace(tiny.spec, labels=lambda: camkit.Labels.of(list(map(str, range(1000)))))
+    )
+    scaled = camkit.Classifier(tiny.model, replace(tiny.spec, preprocess=lambda image: image / 255))
+    assert fingerprint(same) == fingerprint(tiny)
+    assert len({fingerprint(each) for each in (tiny, named, scaled)}) == 3
 
 
 def zipped(path, files, compression=zipfile.ZIP_DEFLATED):
@@ -628,7 +645,7 @@ def drawn(table) -> str:
 
 def test_the_summary_is_a_piece_of_html(everything):
     piece = summary_html(everything)
-    assert piece.count("<tr>") == 1 + len(camkit.METHODS) + len(CONTROLS) and "Means over 3 pictures" in piece
+    assert piece.count("<tr>") == 1 + len(camkit.DEFAULT_METHODS) + len(CONTROLS) and "Means over 3 pictures" in piece
 
 
 def test_the_reports_say_how_it_was_measured_and_what_was_not(everything):
@@ -648,7 +665,9 @@ def test_the_page_stands_alone_and_is_small(everything):
     page = html_report(everything)
     assert not re.search(r'(src|href)="(?!data:image/jpeg;base64,)', page) and "<script" not in page
     assert (
-        page.count("<img") == 3 * (1 + len(camkit.METHODS)) and "no|picture&lt;b&gt;.png" in page and "**" not in page
+        page.count("<img") == 3 * (1 + len(camkit.DEFAULT_METHODS))
+        and "no|picture&lt;b&gt;.png" in page
+        and "**" not in page
     )
     assert len(page) < 2_000_000 / 50 * 3  # fifty pictures of which all were shown would still fit
 
@@ -663,7 +682,7 @@ def test_files_are_written_and_the_csv_has_a_row_a_picture_and_method(everything
     assert [path.name for path in paths] == ["results.csv", "report.md", "report.html"]
     rows = list(csv.DictReader(paths[0].read_text(encoding="utf-8").splitlines()))
     assert (
-        len(rows) == 3 * (len(camkit.METHODS) + len(CONTROLS))
+        len(rows) == 3 * (len(camkit.DEFAULT_METHODS) + len(CONTROLS))
         and float(rows[0]["insertion"]) == rows_of(everything)[0]["insertion"]
     )
     assert rows[-1]["seconds"] == "" and set(METRICS) < set(rows[0])
@@ -681,7 +700,7 @@ def test_vgg16_stands_beside_the_published_figures(everything):
     by_source = printed["Average Drop", "Grad-CAM++ (Chattopadhay et al. 2018) table 1"]
     assert dict(zip(everything.settings.methods, by_source, strict=True)) == {
         key: {"gradcam": "46.6%", "gradcam_plus_plus": "36.8%"}.get(key, "–")  # noqa: RUF001
-        for key in camkit.METHODS
+        for key in camkit.DEFAULT_METHODS
     }
     assert len(table.rows) == 2 * len(PUBLISHED) and "mask differently" in table.note
     assert {entry.metric for entry in PUBLISHED} <= set(results.COLUMNS)

@@ -34,7 +34,7 @@ def test_the_example_calls_every_endpoint_and_saves_what_it_got(server_url, tmp_
         assert set(maps) == {"raw_gradcam", "map_gradcam"}
     held = camkit.load_bundle(tmp_path / "results" / "bundle.zip")
     assert held.complete
-    assert set(held.cams) == set(camkit.METHODS)
+    assert set(held.cams) == set(camkit.DEFAULT_METHODS)
     assert held.class_name == "space shuttle"
 
 

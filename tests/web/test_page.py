@@ -111,7 +111,7 @@ def canvas_pixels(page, key: str) -> np.ndarray:
 def test_the_page_opens_on_a_picture_and_every_panel_fills(visit, tmp_path):
     page = visit()
     explaining(page, "space shuttle")
-    for key in camkit.METHODS:
+    for key in camkit.DEFAULT_METHODS:
         panel(page, key, COMPLETE).wait_for(timeout=4 * PATIENCE)
         assert "forward" in panel(page, key).locator(".facts").inner_text()
     assert page.locator("#stop").is_disabled()
@@ -127,7 +127,7 @@ def test_the_page_opens_on_a_picture_and_every_panel_fills(visit, tmp_path):
     # Then the page measures its own maps, controls beside them.
     page.locator("#evidence table").wait_for()
     page.locator("#curves .js-plotly-plot").wait_for(timeout=2 * PATIENCE)
-    assert page.locator("#evidence tbody tr").count() == len(camkit.METHODS) + len(camkit.CONTROLS)
+    assert page.locator("#evidence tbody tr").count() == len(camkit.DEFAULT_METHODS) + len(camkit.CONTROLS)
     assert page.locator("#evidence .best").count() >= len(camkit.METRICS)
     assert page.evaluate("document.documentElement.scrollWidth") <= 1440
 
@@ -148,7 +148,7 @@ def test_everything_fits_on_one_screen(visit):
         "#picture",
         "#prediction",
         "#examples",
-        *(f"#maps figure[data-key={key}]" for key in camkit.METHODS),
+        *(f"#maps figure[data-key={key}]" for key in camkit.DEFAULT_METHODS),
     ):
         box = page.locator(selector).bounding_box()
         assert box["y"] >= 0 and box["y"] + box["height"] <= 900, selector
@@ -254,7 +254,7 @@ def test_methods_that_are_not_ticked_are_not_computed(visit):
     page.get_by_role("checkbox", name="Score-CAM", exact=True).uncheck()
     page.wait_for_function(
         "document.querySelector('#maps .cam-host').shadowRoot.querySelectorAll('figure').length === "
-        f"{len(camkit.METHODS) - 1}"
+        f"{len(camkit.DEFAULT_METHODS) - 1}"
     )
     panel(page, "faster_scorecam", COMPLETE).wait_for()
     assert panel(page, "scorecam").count() == 0
@@ -270,7 +270,7 @@ def test_download_holds_what_the_page_shows(visit, tmp_path):
     download.value.save_as(path)
     bundle = camkit.load_bundle(path)
     assert (bundle.class_index, bundle.model) == (812, "efficientnet_lite0")
-    assert set(bundle.cams) == set(camkit.METHODS) and not bundle.cams["scorecam"].complete
+    assert set(bundle.cams) == set(camkit.DEFAULT_METHODS) and not bundle.cams["scorecam"].complete
     with zipfile.ZipFile(path) as archive:
         assert json.loads(archive.read("explanation.json"))["versions"]["camkit"] == camkit.__version__
         assert Image.open(archive.open("overlay_gradcam.png")).size == (512, 512)
@@ -341,7 +341,7 @@ def test_many_pictures_from_a_zip(visit, tmp_path):
     page.locator("#zip", has_text="pictures.zip").wait_for()
     page.locator("#set-go").click()
     page.locator("#set-table table").wait_for(timeout=2 * PATIENCE)
-    rows = len(camkit.METHODS) - 1 + len(camkit.CONTROLS)  # all but the full Score-CAM
+    rows = len(camkit.DEFAULT_METHODS) - 1 + len(camkit.CONTROLS)  # all but the full Score-CAM
     assert page.locator("#set-table tbody tr").count() == rows
     assert "Skipped broken.png: The picture cannot be read" in page.locator("#set-note").inner_text()
     with page.expect_download() as download:

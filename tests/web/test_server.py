@@ -18,11 +18,13 @@ READY = "Running on local URL:"
 
 
 @contextmanager
-def started(port: int, uploads):
-    """The process, its output in one pipe; killed when a test leaves it running."""
+def started(port: int, uploads, variables=()):
+    """The process, with these environment variables too, its output in one pipe; killed when a test leaves it
+    running."""
     ours = ("CAMKIT_", "GRADIO_", "TF_CPP_")  # the tests' own, which a newcomer has not set
     settings = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     settings |= {"GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(uploads), "PYTHONUNBUFFERED": "1"}
+    settings |= dict(variables)
     process = subprocess.Popen(
         [sys.executable, "app.py"], cwd=ROOT, env=settings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

@@ -1,0 +1,173 @@
+"""A server on models that its operator names: what the page opens on, what the API answers, and what is refused."""
+
+import json
+
+import httpx
+import keras
+import numpy as np
+import pytest
+from conftest import EXAMPLES, free_port, save
+from gradio_client import Client, handle_file
+from keras import layers
+from plain_http import assert_clean
+from test_server import READY, lines_until, started
+
+import camkit
+from camkit.web.command_line import Named, from_environment, parse
+
+LABELS = ["cat", "dog", "sea horse"]
+
+
+def grey_model():
+    """A Sequential around a nested model, for grey pictures of 28 x 24 pixels."""
+    keras.utils.set_random_seed(4)
+    inputs = keras.Input((28, 24, 1))
+    base = keras.Model(inputs, layers.Conv2D(6, 3, activation="relu", name="only")(inputs), name="base")
+    head = [layers.GlobalAveragePooling2D(), layers.Dense(3, activation="softmax")]
+    return keras.Sequential([keras.Input((28, 24, 1)), layers.Rescaling(1 / 255), base, *head])
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """The address and the first lines of a Space-like start: two models by the environment, the second not there."""
+    folder = tmp_path_factory.mktemp("operator")
+    save(grey_model(), folder / "grey.keras")
+    (folder / "labels.json").write_text(json.dumps(LABELS))
+    port = free_port()
+    settings = {
+        "CAMKIT_MODEL": str(folder / "grey.keras"),
+        "CAMKIT_LABELS": str(folder / "labels.json"),
+        "CAMKIT_MODEL_2": str(folder / "gone.keras"),
+        "CAMKIT_PREPROCESS_2": "unit",
+    }
+    with started(port, folder / "uploads", settings) as process:
+        log = lines_until(process, "EfficientNet-Lite0 is ready on")
+        yield f"http://127.0.0.1:{port}", log, folder
+
+
+@pytest.fixture
+def client(server, tmp_path):
+    made = Client(server[0], verbose=False, download_files=str(tmp_path), analytics_enabled=False)
+    yield made
+    made.close()
+
+
+PICTURE = handle_file(str(EXAMPLES / "chelsea.jpg"))
+
+
+def test_the_log_says_what_became_of_each_model_and_no_path(server):
+    url, log, folder = server
+    assert READY in log
+    assert "grey is loaded." in log
+    assert "grey is ready on CPU" in log
+    assert "gone cannot be used. There is no model file of this name: " in log
+    assert str(folder) not in log
+    assert "Traceback" not in log
+
+
+def test_info_names_the_operators_models_first(client, server):
+    info = client.predict(api_name="/info")
+    assert list(info["models"]) == ["grey", "gone", "vgg16", "efficientnet_lite0"]
+    assert info["default_model"] == "grey"
+    grey, gone = info["models"]["grey"], info["models"]["gone"]
+    assert (grey["state"], grey["target_layers"], grey["default_target_layer"]) == ("ready", ["base.only"], "base.only")
+    assert (gone["state"], gone["target_layers"], gone["default_target_layer"]) == ("failed", [], "")
+    assert_clean(gone["message"])
+    assert str(server[2]) not in json.dumps(info)
+
+
+def test_classify_and_explain_are_camkits_on_the_same_file(client, server, tmp_path):
+    classifier = camkit.load(server[2] / "grey.keras", LABELS)
+    image = camkit.open_picture(EXAMPLES / "chelsea.jpg")
+    answer = client.predict(PICTURE, top_k=3, api_name="/classify")
+    probabilities = classifier.predict(image)
+    assert answer["model"] == "grey"
+    assert [row["name"] for row in answer["predictions"]] == [LABELS[i] for i in np.argsort(-probabilities)]
+    assert {row["wordnet_id"] for row in answer["predictions"]} == {""}
+    for method in camkit.METHODS:
+        overlay, facts, maps = client.predict(PICTURE, method, "sea horse", "grey", max_n=3, api_name="/explain")
+        expected = camkit.explain(classifier, image, [method], 2, max_n=3).cams[method]
+        assert (facts["class_name"], facts["class_index"], facts["target_layer"]) == ("sea horse", 2, "base.only")
+        with np.load(maps) as held:
+            np.testing.assert_allclose(held[f"map_{method}"], expected.map, atol=1e-4)
+
+
+def test_compare_and_evaluate_work_on_a_grey_model_and_its_zip_shows_the_picture_in_colour(client):
+    overlays, facts, bundle = client.predict(PICTURE, class_name="1", faithfulness=True, api_name="/compare")
+    held = camkit.load_bundle(bundle)
+    assert (held.class_name, held.model, set(held.cams)) == ("dog", "grey", set(camkit.DEFAULT_METHODS))
+    assert np.ptp(held.image.astype(int), axis=-1).max() > 50
+    assert set(facts["faithfulness"]) == {*camkit.DEFAULT_METHODS, *camkit.CONTROLS}
+    figures = client.predict(PICTURE, methods=["layercam"], api_name="/evaluate")
+    assert "layercam" in figures["faithfulness"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"class_name": "tabby"},
+            r"^'tabby' is none of this model's 3 classes\. Give a name such as 'cat', or an index ",
+        ),
+        ({"class_name": "3"}, r"^Class index 3 does not exist: it must be a whole number from 0 to 2\.$"),
+        ({"model": "gone"}, r"^gone cannot be used\. There is no model file of this name: .* use grey\.$"),
+        (
+            {"model": "/etc/passwd"},
+            r"^Model '/etc/passwd' is unknown: use one of grey, gone, vgg16, efficientnet_lite0\.$",
+        ),
+        ({"model": "hf://owner/name"}, r"^Model 'hf://owner/name' is unknown: use one of grey, "),
+        ({"model": "ResNet50"}, r"^Model 'ResNet50' is unknown: use one of grey, "),
+    ],
+)
+def test_a_visitor_can_name_neither_a_file_nor_another_class(client, arguments, message):
+    with pytest.raises(Exception, match=message):
+        client.predict(PICTURE, **arguments, api_name="/explain")
+
+
+def test_top_k_ends_with_the_models_classes(client):
+    with pytest.raises(Exception, match=r"^top_k is 4: it must be a whole number from 1 to 3\.$"):
+        client.predict(PICTURE, top_k=4, api_name="/classify")
+    answer = client.predict(PICTURE, "efficientnet_lite0", 1000, api_name="/classify")
+    assert len(answer["predictions"]) == 1000
+
+
+def test_the_page_shows_no_path(server):
+    url, _, folder = server
+    assert str(folder) not in httpx.get(f"{url}/config", timeout=60).text
+    assert str(folder) not in httpx.get(url, timeout=60).text
+
+
+# The command line and the environment
+
+
+def test_options_belong_to_the_model_before_them():
+    found = parse(
+        ["--model", "a.keras", "--preprocess", "unit", "--model", "vgg16", "--model", "hf://o/n", "--labels", "n.txt"]
+    ).models
+    assert found == [Named("a.keras", None, "unit"), Named("vgg16"), Named("hf://o/n", "n.txt")]
+    assert parse([]).models == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--labels n.txt --model a.keras", "--labels belongs to the --model before it: give a --model first"),
+        ("--model a.keras --labels n.txt --labels m.txt", "--labels is given twice for the model a.keras"),
+    ],
+)
+def test_options_without_a_model_are_refused(capsys, arguments, message):
+    with pytest.raises(SystemExit):
+        parse(arguments.split())
+    assert capsys.readouterr().err.splitlines()[-1].endswith(f"error: {message}")
+
+
+def test_the_environment_says_the_same():
+    assert from_environment({}) == []
+    named = {
+        "CAMKIT_MODEL": "a.keras",
+        "CAMKIT_PREPROCESS": "unit",
+        "CAMKIT_MODEL_2": "ResNet50",
+        "CAMKIT_LABELS_3": "of no model",
+        "CAMKIT_MODEL_4": "after a gap",
+    }
+    assert from_environment(named) == [Named("a.keras", None, "unit"), Named("ResNet50")]
