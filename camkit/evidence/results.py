@@ -24,6 +24,7 @@ from ..errors import InputError
 from ..labels import class_at
 from ..methods import METHODS, check_methods
 from .metrics import BASELINES, CONTROLS, METRICS
+from .tables import NOTHING
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
@@ -94,7 +95,6 @@ def earlier_layers(classifier: Classifier) -> tuple[str, ...]:
     return tuple(reversed(list(last.values())[:-1]))[:2]
 
 
-NOTHING = "–"  # noqa: RUF001 - the dash of an empty cell
 NAMES = {key: entry.name for key, entry in (METHODS | CONTROLS).items()}
 
 
@@ -194,28 +194,6 @@ def share(values: Iterable[float]) -> Interval | None:
 
 def _over(name: str, values: Iterable[float]) -> Interval | None:
     return share(values) if name in _ZERO_OR_ONE else interval(values)
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of strings and the sentences that belong under it."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
-
-    def markdown(self) -> str:
-        if not self.rows:
-            return f"{self.note}\n"
-        lines = [self.header, ("---",) * len(self.header), *self.rows]
-        drawn = "\n".join("| " + " | ".join(escaped(cell) for cell in line) + " |" for line in lines)
-        return f"{drawn}\n\n{self.note}\n" if self.note else f"{drawn}\n"
-
-
-def escaped(cell: str) -> str:
-    """Text that cannot end a cell, a row or a line of Markdown."""
-    return " ".join(cell.split()).replace("|", "\\|")
 
 
 # --- a study's results ---------------------------------------------------------------------------------------------

@@ -9,11 +9,12 @@ import numpy as np
 
 from ..errors import InputError
 from ..explain import contrast, explain_stream
+from ..figure import percent
 from ..maps import data_url, grey
 from ..methods import METHODS
 from .readiness import classifier
 from .visitors import VISITORS, in_words, require_explanation, visitor_of
-from .widgets import METHOD_CHOICES, FirstScreen, class_dropdown, maps_component, percent
+from .widgets import METHOD_CHOICES, FirstScreen, class_dropdown, maps_component
 
 
 @in_words

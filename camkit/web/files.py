@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import io
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from gradio.utils import get_upload_folder
 
 from ..bundle import write_bundle
 from ..explanation import Explanation
+from ..figure import figure_files
 from ..maps import ALPHA
 from ..version import __version__
 
@@ -36,9 +38,23 @@ def write_file(name: str, content: bytes) -> str:
 
 
 def write_zip(
-    explanation: Explanation, alpha: float = ALPHA, colormap: str = "viridis", extra: Mapping[str, bytes] | None = None
+    explanation: Explanation,
+    alpha: float = ALPHA,
+    colormap: str = "viridis",
+    opacity: str = "even",
+    extra: Mapping[str, bytes] | None = None,
 ) -> str:
     """The path of a zip with everything in the explanation, and `extra` files by name."""
     buffer = io.BytesIO()
-    write_bundle(buffer, explanation, alpha, colormap, versions(), extra)
-    return write_file(f"cam-{explanation.class_name.replace(' ', '-')}.zip", buffer.getvalue())
+    write_bundle(buffer, explanation, alpha, colormap, versions(), extra, opacity)
+    return write_file(f"{stem(explanation)}.zip", buffer.getvalue())
+
+
+def write_figure(explanation: Explanation, alpha: float, colormap: str, opacity: str) -> str:
+    """The path of the figure as a PNG."""
+    return write_file(f"{stem(explanation)}.png", figure_files(explanation, alpha, colormap, opacity)["figure.png"])
+
+
+def stem(explanation: Explanation) -> str:
+    """A file's name for an explanation, such as "cam-Egyptian-cat"; letters and digits of the class alone."""
+    return "cam-" + re.sub(r"\W+", "-", explanation.class_name)[:60].strip("-")

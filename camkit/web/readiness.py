@@ -1,4 +1,4 @@
-"""Which models can answer now, the status line that says so, and the background work that makes them ready.
+"""Which models can answer now, and the background work that makes them ready.
 
 The page opens before TensorFlow is loaded: whatever needs it is imported when it is first used.
 """
@@ -121,19 +121,13 @@ def start_warming() -> threading.Thread:
     return thread
 
 
+def device_in_words() -> str:
+    """Named once the background thread has loaded what can tell."""
+    return _device() if WARMED_UP.is_set() else "a machine that is just starting"
+
+
 @cache
 def _device() -> str:
     from ..classifier import device_name
 
     return device_name()
-
-
-def status_html(model: str) -> str:
-    """The line that says what runs here. The device is named once the background thread has loaded what can tell."""
-    spec = MODELS[default_model() if model == "auto" else model]
-    device = _device() if WARMED_UP.is_set() else "a machine that is just starting"
-    parts = [f"<b>{spec.name}</b>{' (bundled)' if spec.weights is None else ''} on {device}"]
-    parts += [other.weights.state.sentence for other in MODELS.values() if other.weights is not None]
-    return (
-        f'<div class="headline"><h1>What did the classifier look at?</h1><p role="status">{" · ".join(parts)}</p></div>'
-    )
