@@ -10,6 +10,7 @@ from .bundle import load_bundle, write_bundle
 from .errors import InputError, WeightsError
 from .explain import explain, explain_stream, top_predictions
 from .explanation import Cam, Explanation, Prediction
+from .figure import draw_figure
 from .labels import ImageNetClass, find_class
 from .maps import COLORMAPS, heatmap, overlay
 from .methods import METHODS, Method
@@ -32,6 +33,7 @@ __all__ = [
     "Method",
     "Prediction",
     "WeightsError",
+    "draw_figure",
     "explain",
     "explain_stream",
     "find_class",

@@ -1,4 +1,4 @@
-"""The zip with everything in an explanation, out and in: picture, overlays, figure, maps, and the rest as JSON."""
+"""The zip with everything in an explanation, out and in: picture, overlays, maps, and the rest as JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from PIL import Image
 
 from .errors import InputError
 from .explanation import Cam, Explanation, Prediction
-from .figure import figure_files
 from .maps import ALPHA, encode, overlay
 
 
@@ -35,9 +34,9 @@ def write_bundle(
     extra: Mapping[str, bytes] | None = None,
     opacity: str = "even",
 ) -> None:
-    """Writes one zip to a path or binary file: picture and overlays (PNG), all of them side by side with captions (PNG
-    and PDF), raw and expanded maps (NPZ), settings, class, probabilities, costs and library `versions` (JSON), and any
-    `extra` files by name. `alpha`, `colormap` and `opacity` are those of `overlay`. `load_bundle` reads it back."""
+    """Writes one zip to a path or binary file: picture and overlays (PNG), raw and expanded maps (NPZ), settings,
+    class, probabilities, costs and library `versions` (JSON), and any `extra` files by name, such as `figure_files`.
+    `alpha`, `colormap` and `opacity` are those of `overlay`. `load_bundle` reads it back."""
     settings = explanation.to_json() | {"alpha": alpha, "colormap": colormap, "opacity": opacity}
     settings |= {"versions": dict(versions or {})}
     files = {
@@ -47,7 +46,6 @@ def write_bundle(
     }
     for key, cam in explanation.cams.items():
         files[f"overlay_{key}.png"] = encode(overlay(explanation.image, cam.map, alpha, colormap, opacity))
-    files |= figure_files(explanation, alpha, colormap, opacity)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:  # PNG and NPZ are compressed already
         for name, data in {**files, **(extra or {})}.items():
             archive.writestr(name, data)

@@ -352,13 +352,11 @@ class WeightsFile:
     def _report(self, bytes_done: int) -> None:
         """Progress never runs backwards: libraries count in whole chunks, with two bars, and again after a retry."""
         self._check_cancelled()
-        with self._guard:
-            last = self._last
-            if last is None or last.status != "downloading" or self._stop.is_set():
-                return
+        last = self._last
+        if last is not None and last.status == "downloading":
             done = max(last.bytes_done, min(bytes_done, last.bytes_total))
             left = (time.monotonic() - self._begun) * (last.bytes_total - done) / done if done else None
-            self._last = replace(last, bytes_done=done, seconds_left=left)
+            self._note(replace(last, bytes_done=done, seconds_left=left))
 
 
 def _fingerprint(path: Path) -> tuple[int, int]:

@@ -9,10 +9,8 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-import pandas as pd
-
 from ..errors import InputError
-from ..explanation import Cam, Explanation
+from ..explanation import Explanation
 from ..figure import seconds_in_words
 from ..labels import class_at
 from ..version import __version__
@@ -39,7 +37,7 @@ def measurement_table(
     not measured yet are there and empty; words come once it is `complete`."""
     keys = [key for key, cam in explanation.cams.items() if cam.complete] + list(CONTROLS)
     methods = [key for key in keys if key not in CONTROLS]
-    rows = []
+    rows: list[tuple[str | Cell, ...]] = []
     for name, metric in METRICS.items():
         values = {key: measurements[key].metrics[name] for key in keys if key in measurements}
         known = [value for key, value in values.items() if key not in CONTROLS and value is not None]
@@ -74,13 +72,13 @@ def summary_table(results: Results) -> Table:
         for key, column in COLUMNS.items()
         if key != "energy_inside" and any(row[key] for row in summary.values())  # boxes have a table of their own
     ]
-    rows = (
+    rows: list[tuple[str | Cell, ...]] = [
         (
             column.name + _ARROWS[column.better],
             *(Cell(cell(row[column.key], column.format), faint=key in CONTROLS) for key, row in summary.items()),
         )
         for column in shown
-    )
+    ]
     return Table(
         f"Means over {results.pictures} pictures",
         ("Figure", *(Cell(NAMES[key], faint=key in CONTROLS) for key in summary)),
@@ -197,17 +195,6 @@ def write_reports(folder: Path, results: Results) -> list[Path]:
     markdown.write_text(markdown_report(results), encoding="utf-8")
     page.write_text(html_report(results), encoding="utf-8")
     return [rows, markdown, page]
-
-
-def metrics_csv(measurements: Mapping[str, Measurement], cams: Mapping[str, Cam]) -> bytes:
-    """A row for each method and control of one picture: every metric, and the costs where there are any."""
-    costs = ("seconds", "forward_passes", "backward_passes")
-    rows = [
-        {"key": key, **each.metrics} | ({name: getattr(cams[key], name) for name in costs} if key in cams else {})
-        for key, each in measurements.items()
-    ]
-    columns = ["key", *METRICS, *costs]
-    return pd.DataFrame(rows, columns=columns, dtype=object).to_csv(index=False, lineterminator="\r\n").encode()
 
 
 def conditions(results: Results) -> list[str]:

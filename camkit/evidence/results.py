@@ -21,9 +21,10 @@ from scipy.stats import binomtest
 from scipy.stats import t as student
 
 from ..errors import InputError
+from ..explanation import Cam
 from ..labels import class_at
 from ..methods import METHODS, check_methods
-from .metrics import BASELINES, CONTROLS, METRICS
+from .metrics import BASELINES, CONTROLS, METRICS, Measurement
 from .tables import NOTHING
 
 if TYPE_CHECKING:
@@ -194,6 +195,17 @@ def share(values: Iterable[float]) -> Interval | None:
 
 def _over(name: str, values: Iterable[float]) -> Interval | None:
     return share(values) if name in _ZERO_OR_ONE else interval(values)
+
+
+def metrics_csv(measurements: Mapping[str, Measurement], cams: Mapping[str, Cam]) -> bytes:
+    """A row for each method and control of one picture: every metric, and the costs where there are any."""
+    costs = ("seconds", "forward_passes", "backward_passes")
+    rows = [
+        {"key": key, **each.metrics} | ({name: getattr(cams[key], name) for name in costs} if key in cams else {})
+        for key, each in measurements.items()
+    ]
+    columns = ["key", *METRICS, *costs]
+    return pd.DataFrame(rows, columns=columns, dtype=object).to_csv(index=False, lineterminator="\r\n").encode()
 
 
 # --- a study's results ---------------------------------------------------------------------------------------------

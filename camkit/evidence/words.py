@@ -54,7 +54,8 @@ def _maps(keys: list[str]) -> str:
 def set_verdict(results: Results) -> str:
     """Of a set of pictures: whose maps are worth most on average, how clearly, and who fails against the controls."""
     summary, name = results.summary(), "insertion_minus_deletion"
-    means = {key: row[name].mean for key, row in summary.items() if key not in CONTROLS and row[name] is not None}
+    worth = {key: row[name] for key, row in summary.items() if key not in CONTROLS}
+    means = {key: each.mean for key, each in worth.items() if each is not None}
     if not means:
         return ""
     best = max(means, key=means.__getitem__)
@@ -65,7 +66,7 @@ def set_verdict(results: Results) -> str:
     alike = [
         second if first == best else first
         for (first, second), row in results.differences().items()
-        if best in (first, second) and row[name] is not None and not row[name].clear
+        if best in (first, second) and (difference := row[name]) is not None and not difference.clear
     ]
     words += f", not clearly more than those of {listed(NAMES[key] for key in alike)}." if alike else "."
     lost = {key: results.figures("metrics", key, "beats_controls") for key in means}

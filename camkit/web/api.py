@@ -13,12 +13,12 @@ import numpy as np
 
 from ..bundle import maps_npz
 from ..errors import InputError
-from ..evidence.report import metrics_csv
+from ..evidence.results import metrics_csv
 from ..evidence.study import measure_all, to_json
 from ..explain import explain, explain_stream, top_predictions
 from ..explanation import Explanation
 from ..labels import classes, find_class
-from ..maps import ALPHA, COLORMAPS, encode, overlay
+from ..maps import ALPHA, COLORMAPS, OPACITIES, encode, overlay
 from ..methods import METHODS, check_methods
 from ..models import MODELS, ModelSpec
 from ..version import __version__
@@ -42,6 +42,8 @@ PARAMETERS = {
     "max_n": "How many channels Faster Score-CAM takes, from 1 to the layer's number; the others ignore it.",
     "alpha": "The weight of the heatmap in the overlay, 0 (picture only) to 1 (heatmap only).",
     "colormap": "The colours of the heatmap.",
+    "opacity": "'even' gives every pixel of the heatmap the weight alpha; 'map' gives it alpha times the map, so that "
+    "the picture keeps its colours where the map is low.",
     "faithfulness": "Whether to measure the maps as /evaluate does; takes about ten seconds more on a CPU.",
 }
 
@@ -93,12 +95,12 @@ def api_classify(image, model, top_k) -> dict:
 
 
 @in_words
-def api_explain(image, method, class_name, model, target_layer, max_n, alpha, colormap, request: gr.Request):
+def api_explain(image, method, class_name, model, target_layer, max_n, alpha, colormap, opacity, request: gr.Request):
     """Explains one class of one picture by one method: the overlay, the facts with the raw map, and the maps as NPZ."""
     if isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
         raise InputError(f"alpha is {alpha!r}: it must be a number from 0 (picture only) to 1 (heatmap only).")
     # Refuses at once what `overlay` would refuse when the work is done.
-    overlay(np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.float32), alpha, colormap)
+    overlay(np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.float32), alpha, colormap, opacity)
     (method,) = check_methods([method])
     arguments = (classifier(model), required(image), [method], class_index_of(class_name), target_layer, max_n)
     if METHODS[method].uses_gradient:
@@ -107,28 +109,29 @@ def api_explain(image, method, class_name, model, target_layer, max_n, alpha, co
         with VISITORS.api_run(visitor_of(request)):
             explanation = explain(*arguments)
     cam = explanation.cams[method]
-    picture = write_file("overlay.png", encode(overlay(explanation.image, cam.map, alpha, colormap)))
+    picture = write_file("overlay.png", encode(overlay(explanation.image, cam.map, alpha, colormap, opacity)))
     facts = prediction_json(explanation) | cam.to_json() | {"raw": cam.raw.tolist()}
     return picture, facts, write_file("maps.npz", maps_npz(explanation))
 
 
 @in_words
-def api_compare(image, methods, class_name, model, target_layer, max_n, faithfulness, request: gr.Request):
+def api_compare(image, methods, class_name, model, target_layer, max_n, faithfulness, opacity, request: gr.Request):
     """Explains one class of one picture by several methods. Streams: each answer has the maps so far, the last one is
     complete and brings the zip. With `faithfulness` every map and the controls are measured as in /evaluate."""
+    overlay(np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.float32), opacity=opacity)  # refuses, as above
     clf = classifier(model)
     stream = explain_stream(clf, required(image), methods, class_index_of(class_name), target_layer, max_n)
     final: dict[str, str] = {}
     with VISITORS.api_run(visitor_of(request)):
         for snapshot in stream:
             if not snapshot.complete:
-                yield overlays(snapshot, final), comparison_json(snapshot), None
+                yield overlays(snapshot, final, opacity), comparison_json(snapshot), None
         measurements = measure_all(clf, snapshot) if faithfulness else {}
     facts, extra = comparison_json(snapshot), {}
     if measurements:
         facts["faithfulness"] = to_json(measurements)
         extra["faithfulness.csv"] = metrics_csv(measurements, snapshot.cams)
-    yield overlays(snapshot, final), facts, write_zip(snapshot, extra=extra)
+    yield overlays(snapshot, final, opacity), facts, write_zip(snapshot, opacity=opacity, extra=extra)
 
 
 @in_words
@@ -156,11 +159,11 @@ def class_index_of(text: str) -> int | None:
     return find_class(text).index if text and text.strip() else None
 
 
-def overlays(snapshot: Explanation, final: dict[str, str]) -> list[tuple[str, str]]:
+def overlays(snapshot: Explanation, final: dict[str, str], opacity: str) -> list[tuple[str, str]]:
     """The overlays as files with their captions; `final` keeps those of maps that will not change any more."""
     shown = []
     for key, cam in snapshot.cams.items():
-        path = final.get(key) or write_file("overlay.png", encode(overlay(snapshot.image, cam.map)))
+        path = final.get(key) or write_file("overlay.png", encode(overlay(snapshot.image, cam.map, opacity=opacity)))
         if cam.complete:
             final[key] = path
         shown.append((path, METHODS[key].name))
@@ -245,6 +248,7 @@ def build() -> None:
         max_n = Value(10, precision=0, label="max_n")
         alpha = Value(ALPHA, label="alpha")
         colormap = Choice(list(COLORMAPS), value="viridis", label="colormap")
+        opacity = Choice(list(OPACITIES), value="even", label="opacity")
         faithfulness = Switch(False, label="faithfulness")
         picture, several = gr.Image(format="png", label="overlay"), gr.Gallery(format="png", label="overlays")
         facts, archive = gr.JSON(label="facts"), gr.File(label="maps.npz")
@@ -253,6 +257,13 @@ def build() -> None:
         on.click(api_info, None, gr.JSON(label="info"), api_name="info", queue=False)
         on.click(api_classify, [image, model, top_k], gr.JSON(label="predictions"), api_name="classify")
         shared = [class_name, model, target_layer, max_n]
-        on.click(api_explain, [image, method, *shared, alpha, colormap], [picture, facts, archive], api_name="explain")
-        on.click(api_compare, [image, methods, *shared, faithfulness], [several, facts, bundle], api_name="compare")
+        on.click(
+            api_explain,
+            [image, method, *shared, alpha, colormap, opacity],
+            [picture, facts, archive],
+            api_name="explain",
+        )
+        on.click(
+            api_compare, [image, methods, *shared, faithfulness, opacity], [several, facts, bundle], api_name="compare"
+        )
         on.click(api_evaluate, [image, methods, class_name, model], gr.JSON(label="figures"), api_name="evaluate")

@@ -8,7 +8,7 @@ import time
 import gradio as gr
 
 from ..evidence.figures import cost_figure, curves_figure, sweep_figure
-from ..evidence.metrics import CONTROLS
+from ..evidence.metrics import CONTROLS, Measurement
 from ..evidence.report import measurement_table
 from ..evidence.results import NAMES
 from ..evidence.study import measure
@@ -28,7 +28,8 @@ SCORED = 57  # pictures to score for each map: two curves of 28 steps and the ma
 def on_measure(session, request: gr.Request):
     """Measures what the page shows; each column fills when it is known."""
     explanation = require_explanation(session)
-    clf, measurements, same = classifier(explanation.model), {}, [gr.skip()] * 3
+    clf, same = classifier(explanation.model), [gr.skip()] * 3
+    measurements: dict[str, Measurement] = {}
     maps = sum(cam.complete for cam in explanation.cams.values()) + len(CONTROLS)
     blocks, seen = maps * -(-SCORED // clf.block_size), 0
     begin, drawn = time.monotonic(), 0.0
@@ -122,8 +123,6 @@ def build(screen: FirstScreen) -> None:
         curves = gr.Plot(label="Insertion and deletion", elem_id="curves", visible=False)
         with gr.Row():
             with gr.Column(min_width=320):
-                cost = gr.Plot(label="Cost against faithfulness", elem_id="cost", visible=False)
-            with gr.Column(min_width=320):
                 gr.Markdown(
                     "**The sweep of Faster Score-CAM.** How many channels until it equals the full Score-CAM? One "
                     "streamed run tells."
@@ -133,6 +132,8 @@ def build(screen: FirstScreen) -> None:
                     sweep_stop = stop_button("sweep-stop")
                     sweep_far = gr.HTML("", elem_id="sweep-far")
                 sweep_plot = gr.Plot(show_label=False, elem_id="sweep", visible=False)
+            with gr.Column(min_width=320):
+                cost = gr.Plot(label="Cost against faithfulness", elem_id="cost", visible=False)
     outputs = [far, stop, table, curves, cost, screen.results]
     quiet = {"api_visibility": "private", "show_progress": "hidden"}
     for explanation in screen.explanations:

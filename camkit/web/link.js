@@ -9,6 +9,7 @@ async () => {
     document.execCommand("copy");
     box.remove();
   }
-  return window.camExample ? "Link copied: it opens on what you see." :
+  const words = window.camExample ? "Link copied: it opens on what you see." :
     "Link copied: it carries your settings, not your own picture, and opens on the first example.";
+  return `<p role="status">${words}</p>`;
 }

@@ -89,12 +89,12 @@ def panels_value(keys, cams: Mapping, run: int = 0, stopped: bool = False, told:
 
 
 def prediction_html(snapshot: Explanation | None) -> str:
-    """The most probable classes as buttons, and the class explained when it is none of them."""
+    """The most probable classes as buttons; the last gives way to the class explained when that is none of them."""
     if snapshot is None:
         return '<div class="prediction"></div>'
     rows = [(each.class_index, each.name, each.probability) for each in snapshot.predictions[:SHOWN]]
     if snapshot.class_index not in [index for index, _, _ in rows]:
-        rows.append((snapshot.class_index, snapshot.class_name, snapshot.probability))
+        rows[-1] = (snapshot.class_index, snapshot.class_name, snapshot.probability)
     buttons = "".join(
         f'<li><button type="button" data-index="{index}" aria-pressed="{str(index == snapshot.class_index).lower()}" '
         f'style="--share: {100 * probability:.1f}%"><span>{html.escape(name)}</span>'

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gradio as gr
 
-from ..evidence.report import metrics_csv
+from ..evidence.results import metrics_csv
+from ..figure import figure_files
 from ..maps import ALPHA, COLORMAPS
 from .files import write_figure, write_zip
 from .visitors import in_words, require_explanation
@@ -22,13 +23,14 @@ def look(alpha: float, colormap: str, mode: str) -> dict:
 
 @in_words
 def on_download(session, results, alpha, colormap, mode) -> str:
-    """The zip of what the page shows now, with the measurements when they are of it."""
+    """The zip of what the page shows now, with the figure, and with the measurements when they are of it."""
     explanation = require_explanation(session)
     run, measurements = results or (0, {})
-    extra = {}
+    drawn = look(alpha, colormap, mode)
+    extra = figure_files(explanation, **drawn)
     if measurements and run == session.run:
         extra["faithfulness.csv"] = metrics_csv(measurements, explanation.cams)
-    return write_zip(explanation, **look(alpha, colormap, mode), extra=extra)
+    return write_zip(explanation, **drawn, extra=extra)
 
 
 @in_words
@@ -55,8 +57,8 @@ def build(session: gr.State, results: gr.State) -> None:
             figure = gr.Button("Save figure", elem_id="figure", **small)
             download = gr.Button("Save all (zip)", elem_id="download", **small)
             link = gr.Button("Copy link", elem_id="link", **small)
-            files = [gr.DownloadButton(visible="hidden", elem_id=name) for name in ("figure-file", "bundle")]
-    note = gr.Markdown("", elem_id="link-note")
+    note = gr.HTML("", elem_id="link-note")
+    files = [gr.DownloadButton(visible="hidden", elem_id=name) for name in ("figure-file", "bundle")]
     private = {"api_visibility": "private"}
     quiet = private | {"show_progress": "hidden"}
     shown = [alpha, colormap, mode]

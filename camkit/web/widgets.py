@@ -74,7 +74,7 @@ STOP, NO_STOP = {"visible": True, "__type__": "update"}, {"visible": False, "__t
 
 def stop_button(elem_id: str) -> gr.Button:
     """Shown while there is something to stop; the handler that works shows and hides it."""
-    return gr.Button("Stop", size="sm", visible=False, scale=0, min_width=90, elem_id=elem_id, elem_classes="stop")
+    return gr.Button("Stop", size="sm", visible=False, scale=0, min_width=90, elem_id=elem_id, elem_classes="halt")
 
 
 @cache

@@ -6,6 +6,7 @@ Order, never time, decides what waited for what: the classifier's passes are rec
 import json
 import os
 import threading
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -32,6 +33,7 @@ IMAGE = ("image", "filepath", REQUIRED)
 CLASS_NAME = ("class_name", "str", "")
 MODEL = ("model", "Literal['auto', 'vgg16', 'efficientnet_lite0']", "auto")
 LAYER_AND_CHANNELS = (("target_layer", "str", ""), ("max_n", "int", 10))
+OPACITY = ("opacity", "Literal['even', 'map']", "even")
 METHOD = f"Literal[{', '.join(map(repr, METHODS))}]"
 SEVERAL = ("methods", f"list[{METHOD}]", list(METHODS))
 ENDPOINTS = {
@@ -46,11 +48,12 @@ ENDPOINTS = {
             *LAYER_AND_CHANNELS,
             ("alpha", "float", 0.55),
             ("colormap", "Literal['viridis', 'turbo', 'cividis', 'inferno', 'jet']", "viridis"),
+            OPACITY,
         ),
         (("overlay", "Image"), ("facts", "Json"), ("maps.npz", "File")),
     ),
     "/compare": (
-        (IMAGE, SEVERAL, CLASS_NAME, MODEL, *LAYER_AND_CHANNELS, ("faithfulness", "bool", False)),
+        (IMAGE, SEVERAL, CLASS_NAME, MODEL, *LAYER_AND_CHANNELS, ("faithfulness", "bool", False), OPACITY),
         (("overlays", "Gallery"), ("facts", "Json"), ("bundle.zip", "File")),
     ),
     "/evaluate": ((IMAGE, SEVERAL, CLASS_NAME, MODEL), (("figures", "Json"),)),
@@ -180,6 +183,17 @@ def test_explain_by_every_method_equals_camkit(client, lite0, astronaut, method)
     np.testing.assert_array_equal(picture(overlay), camkit.overlay(astronaut, held[f"map_{method}"], 0.25, "turbo"))
 
 
+def test_overlays_whose_opacity_follows_the_map(client, chelsea):
+    overlay, _, maps = client.predict(file("chelsea"), alpha=0.8, colormap="turbo", opacity="map", api_name="/explain")
+    cam_map = arrays(maps)["map_gradcam"]
+    np.testing.assert_array_equal(picture(overlay), camkit.overlay(chelsea, cam_map, 0.8, "turbo", "map"))
+    overlays, _, bundle = client.predict(file("chelsea"), ["gradcam"], opacity="map", api_name="/compare")
+    wanted = camkit.overlay(chelsea, cam_map, opacity="map")
+    np.testing.assert_array_equal(picture(overlays[0]["image"]), wanted)
+    with zipfile.ZipFile(bundle) as archive:
+        np.testing.assert_array_equal(picture(archive.open("overlay_gradcam.png")), wanted)
+
+
 @pytest.mark.parametrize("class_name", ["space shuttle", "812", "n04266014"])
 def test_a_class_by_name_by_index_as_text_and_by_wordnet_id(client, class_name):
     _, facts, _ = client.predict(file("astronaut"), class_name=class_name, api_name="/explain")
@@ -268,6 +282,8 @@ def test_plain_http_in_three_requests(server_url, lite0, chelsea):
         ),
         ("/explain", {"alpha": "much"}, r"alpha is 'much': it must be a number from 0 .*\."),
         ("/explain", {"colormap": "rainbow"}, r"Colour map 'rainbow' is unknown: use one of viridis, .*\."),
+        ("/explain", {"opacity": "none"}, r"Opacity 'none' is unknown: use one of even, map\."),
+        ("/compare", {"opacity": "none"}, r"Opacity 'none' is unknown: use one of even, map\."),
         ("/explain", {"image": None}, r"There is no picture: send a PNG, JPEG, WebP, GIF or TIFF file as 'image'\."),
         ("/classify", {"image": None}, r"There is no picture: .*\."),
         ("/classify", {"top_k": 0}, r"top_k is 0: it must be a whole number from 1 to 1000\."),
@@ -324,14 +340,14 @@ def test_vgg16_without_weights_says_what_to_do(client, weightless_vgg16):
 
 
 def test_the_path_of_missing_weights_is_not_shown(client, weightless_vgg16, monkeypatch, tmp_path):
-    from camkit.web import readiness
+    from camkit.web import headline
 
     monkeypatch.setenv("CAMKIT_VGG16_WEIGHTS", str(tmp_path / "secret" / "mine.h5"))
     message = client.predict(api_name="/info")["models"]["vgg16"]["message"]
     assert message == (
         "There is no weights file at mine.h5 (from CAMKIT_VGG16_WEIGHTS): name an existing file, or none at all."
     )
-    assert str(tmp_path) not in readiness.status_html("auto")
+    assert str(tmp_path) not in json.dumps(headline.headline("auto"))
     with pytest.raises(Exception, match=r"mine\.h5") as caught:
         client.predict(file("chelsea"), model="vgg16", api_name="/classify")
     plain_http.assert_clean(str(caught.value))
