@@ -21,9 +21,9 @@ import gradio as gr
 
 from camkit.picture import MAX_BYTES
 from camkit.web import about_tab, api, contrast_tab, cover_tab, evidence_tab, many_tab, maps_tab
-from camkit.web.readiness import start_warming
 from camkit.web.uploads import Page
 from camkit.web.visitors import FILES_LIVE, on_leave
+from camkit.web.warming import start_warming
 from camkit.web.widgets import THEME
 
 LAUNCH = {

@@ -15,7 +15,6 @@ from PIL import Image, ImageDraw, ImageFont
 from .explanation import Cam, Explanation
 from .maps import ALPHA, colors, overlay
 from .methods import METHODS
-from .models import MODELS
 
 WIDTH = 2400  # pixels at least: 8 inches at DPI
 PANEL = 600  # pixels at least, the width of one picture
@@ -48,12 +47,16 @@ class _Panel:
 
 
 def draw_figure(
-    explanation: Explanation, alpha: float = ALPHA, colormap: str = "viridis", opacity: str = "even"
+    explanation: Explanation,
+    alpha: float = ALPHA,
+    colormap: str = "viridis",
+    opacity: str = "even",
+    model_name: str = "",
 ) -> Image.Image:
     """The picture and every map of the explanation in one row, RGB, at least WIDTH pixels wide; `alpha`, `colormap` and
-    `opacity` are those of `overlay`."""
+    `opacity` are those of `overlay`; `model_name` stands in the caption, else the model's key."""
     size = explanation.image.shape[1], explanation.image.shape[0]
-    panels = [_Panel(explanation.image, "Picture", _about_the_picture(explanation))]
+    panels = [_Panel(explanation.image, "Picture", _about_the_picture(explanation, model_name))]
     for key, cam in explanation.cams.items():
         drawn = overlay(explanation.image, cam.map, alpha, colormap, opacity)
         lines = [cost_in_words(cam)]
@@ -79,11 +82,10 @@ def draw_figure(
     return sheet
 
 
-def figure_files(
-    explanation: Explanation, alpha: float = ALPHA, colormap: str = "viridis", opacity: str = "even"
-) -> dict[str, bytes]:
-    """The figure as files by name: a PNG for slides and a PDF of the same pixels for papers."""
-    figure, files = draw_figure(explanation, alpha, colormap, opacity), {}
+def figure_files(explanation: Explanation, **look) -> dict[str, bytes]:
+    """The figure, drawn with the arguments of `draw_figure`, as files by name: a PNG for slides and a PDF of the same
+    pixels for papers."""
+    figure, files = draw_figure(explanation, **look), {}
     for name, options in {"figure.png": {"compress_level": 3}, "figure.pdf": {"quality": 92}}.items():
         buffer = io.BytesIO()
         figure.save(buffer, name.rsplit(".")[-1].upper(), dpi=(DPI, DPI), resolution=DPI, **options)
@@ -91,10 +93,9 @@ def figure_files(
     return files
 
 
-def _about_the_picture(explanation: Explanation) -> tuple[str, ...]:
-    known = MODELS.get(explanation.model)
+def _about_the_picture(explanation: Explanation, model_name: str) -> tuple[str, ...]:
     top = explanation.predictions[0]
-    lines = [f"{known.name if known else explanation.model}, layer {explanation.target_layer}"]
+    lines = [f"{model_name or explanation.model}, layer {explanation.target_layer}"]
     if top.class_index != explanation.class_index:
         lines.append(f"top class: {top.name}, {percent(top.probability)}")
     return tuple(lines)

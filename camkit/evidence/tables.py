@@ -46,15 +46,13 @@ class Table:
 
     def html(self) -> str:
         """Without its title: words, the table in a frame that scrolls by itself, note."""
-        lines = [[cell if isinstance(cell, Cell) else _cell_of(cell) for cell in line] for line in self.rows]
+        # Markdown's ** are for a table without cells of its own.
+        lines = [
+            [cell if isinstance(cell, Cell) else Cell(cell.replace("**", "")) for cell in line] for line in self.rows
+        ]
         header = [cell if isinstance(cell, Cell) else Cell(cell) for cell in self.header]
         macros = TEMPLATES.get_template("table.html.j2").module
         return macros.table(self, header, lines)  # type: ignore[attr-defined]  # safe as it is: jinja2's Markup
-
-
-def _cell_of(text: str) -> Cell:
-    """Markdown's ** is this cell's `best`."""
-    return Cell(text.removeprefix("**").removesuffix("**"), best=text.startswith("**"))
 
 
 def escaped(cell: str) -> str:

@@ -50,9 +50,9 @@ def write_zip(
     return write_file(f"{stem(explanation)}.zip", buffer.getvalue())
 
 
-def write_figure(explanation: Explanation, alpha: float, colormap: str, opacity: str) -> str:
-    """The path of the figure as a PNG."""
-    return write_file(f"{stem(explanation)}.png", figure_files(explanation, alpha, colormap, opacity)["figure.png"])
+def write_figure(explanation: Explanation, **look) -> str:
+    """The path of the figure as a PNG; `look`: the arguments of `draw_figure`."""
+    return write_file(f"{stem(explanation)}.png", figure_files(explanation, **look)["figure.png"])
 
 
 def stem(explanation: Explanation) -> str:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import cast
 
 import gradio as gr
 
 from ..figure import seconds_in_words
 from ..models import MODELS
-from ..weights import MEGABYTE, WeightsFile, WeightsState
-from .readiness import default_model, device_in_words, downloading, is_ready
+from ..weights import MEGABYTE, WeightsState
+from .readiness import default_model, device_in_words, downloading
 from .visitors import in_words, visitor_of
 from .widgets import browser_code
 
@@ -82,16 +81,24 @@ class Waiting:
 WAITING = Waiting()
 
 
+def state_of(model: str) -> WeightsState | None:
+    """Of the model's weights; None for a bundled model."""
+    weights = MODELS[model].weights
+    return weights.state if weights else None
+
+
 def missing(model: str) -> str | None:
     """The model to offer on a page that shows `model`: one on its way, else the first whose weights are not here."""
-    candidates = [key for key in dict.fromkeys([model, *MODELS]) if key in MODELS and not is_ready(key)]
-    arriving = [key for key in candidates if _state(key).status == "downloading"]
-    return next(iter(arriving + candidates), None)
+    candidates = [key for key in dict.fromkeys([model, *MODELS]) if key in MODELS]
+    by_status = {key: state.status for key in candidates if (state := state_of(key)) and state.status != "ready"}
+    arriving = [key for key, status in by_status.items() if status == "downloading"]
+    return next(iter([*arriving, *by_status]), None)
 
 
-def _state(model: str) -> WeightsState:
-    weights = cast(WeightsFile, MODELS[model].weights)  # a model that is not ready has one
-    return weights.state
+def better(model: str) -> str | None:
+    """A model of the registry that stands before `model` and whose weights are here."""
+    before = list(MODELS)[: list(MODELS).index(model)] if model in MODELS else []
+    return next((key for key in before if (state := state_of(key)) is None or state.status == "ready"), None)
 
 
 def headline(model: str) -> dict:
@@ -105,41 +112,39 @@ def headline(model: str) -> dict:
         "spoken": "",
         "progress": None,
     }
-    key = missing(model)
-    if key is None:
-        better = default_model()
-        return told | ({"spoken": f"{MODELS[better].name} is ready."} if better != running.key else {})
-    state = _state(key)
-    if state.status == "downloading":
+    arrived, key = better(running.key), missing(running.key)
+    state = state_of(key) if key else None
+    if state is not None and state.status == "downloading":
         done, total = (round(count / MEGABYTE) for count in (state.bytes_done, state.bytes_total))
         left = "" if state.seconds_left is None else f", about {seconds_in_words(state.seconds_left)} left"
         words = f"{state.short}: {done} of {total} MB{left}"
         return told | {"sentence": words, "spoken": f"{state.short}.", "progress": state.percent / 100}
-    if state.status == "failed":
+    if state is not None and state.status == "failed":
         return told | {"sentence": state.short, "spoken": state.short}
-    return told
+    return told | {"spoken": f"{MODELS[arrived].name} is here." if arrived else ""}
 
 
 def shown(model: str, visitor: str) -> tuple:
     """Values for `Headline.parts`, for a page that shows `model`."""
-    key, better = missing(model), default_model()
-    state = _state(key) if key else None
-    offered = state is not None and state.status != "downloading"
+    key, arrived = missing(model), better(model)
+    state = state_of(key) if key else None
+    arriving = state is not None and state.status == "downloading"
     return (
         headline(model),
-        gr.update(visible=offered, value=_offer(key)),
-        gr.update(visible=key is not None and not offered and WAITING.waits(key, visitor)),
-        gr.update(visible=better != model and model in MODELS, value=f"Use {MODELS[better].name}"),
+        gr.update(visible=state is not None and not arriving, value=offer(key)),
+        gr.update(visible=arriving and WAITING.waits(str(key), visitor)),
+        gr.update(visible=arrived is not None, value=f"Use {MODELS[arrived].name}" if arrived else ""),
         gr.Timer(active=downloading()),
     )
 
 
-def _offer(key: str | None) -> str:
+def offer(key: str | None) -> str:
     """What the button says that begins the download."""
-    if key is None:
+    state = state_of(key) if key else None
+    if key is None or state is None:
         return ""
-    verb = "Try again: get" if _state(key).status == "failed" else "Get"
-    return f"{verb} {MODELS[key].name} ({round(_state(key).bytes_total / MEGABYTE)} MB)"
+    verb = "Try again: get" if state.status == "failed" else "Get"
+    return f"{verb} {MODELS[key].name} ({round(state.bytes_total / MEGABYTE)} MB)"
 
 
 @in_words
@@ -177,7 +182,7 @@ def build(model: str) -> Headline:
         )
         key = missing(model)
         small = {"size": "sm", "scale": 0, "min_width": 90}
-        get = gr.Button(_offer(key), visible=bool(key), variant="primary", elem_id="get", **small)
+        get = gr.Button(offer(key), visible=bool(key), variant="primary", elem_id="get", **small)
         cancel = gr.Button("Cancel", visible=False, elem_id="cancel", **small)
         use = gr.Button("Use", visible=False, variant="primary", elem_id="use", **small)
     return Headline(status, get, cancel, use, gr.Timer(1, active=False))

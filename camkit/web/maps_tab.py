@@ -212,9 +212,9 @@ def on_layer(model, layer, max_n):
     return gr.update(maximum=count, value=min(int(max_n), count))
 
 
-def on_use() -> str:
+def on_use(model) -> str:
     """The button "Use": the better model that has arrived."""
-    return default_model()
+    return headline.better(model) or model
 
 
 # --- the layout and its listeners ----------------------------------------------------------------------------------
@@ -254,7 +254,7 @@ def build(page: gr.Blocks) -> FirstScreen:
     model_outputs = [model, layer, *line.parts]
     for changed in (
         model.input(on_model, model, model_outputs, **quiet),
-        line.use.click(on_use, None, model, **quiet).then(on_model, model, model_outputs, **quiet),
+        line.use.click(on_use, model, model, **quiet).then(on_model, model, model_outputs, **quiet),
     ):
         explanations.append(changed.then(on_settings, current, outputs, **private))
     headline.listen(line, model, page)

@@ -7,6 +7,7 @@ import gradio as gr
 from ..evidence.results import metrics_csv
 from ..figure import figure_files
 from ..maps import ALPHA, COLORMAPS
+from ..models import MODELS
 from .files import write_figure, write_zip
 from .visitors import in_words, require_explanation
 from .widgets import COLORMAP, OPACITY, browser_code
@@ -27,7 +28,7 @@ def on_download(session, results, alpha, colormap, mode) -> str:
     explanation = require_explanation(session)
     run, measurements = results or (0, {})
     drawn = look(alpha, colormap, mode)
-    extra = figure_files(explanation, **drawn)
+    extra = figure_files(explanation, **drawn, model_name=MODELS[explanation.model].name)
     if measurements and run == session.run:
         extra["faithfulness.csv"] = metrics_csv(measurements, explanation.cams)
     return write_zip(explanation, **drawn, extra=extra)
@@ -36,7 +37,8 @@ def on_download(session, results, alpha, colormap, mode) -> str:
 @in_words
 def on_figure(session, alpha, colormap, mode) -> str:
     """The picture and all maps side by side, as one PNG."""
-    return write_figure(require_explanation(session), **look(alpha, colormap, mode))
+    explanation = require_explanation(session)
+    return write_figure(explanation, **look(alpha, colormap, mode), model_name=MODELS[explanation.model].name)
 
 
 def build(session: gr.State, results: gr.State) -> None:
