@@ -16,11 +16,11 @@ import gradio as gr
 from camkit.errors import InputError
 from camkit.web import about_tab, api, contrast_tab, cover_tab, evidence_tab, many_tab, maps_tab
 from camkit.web.command_line import from_environment, parse, register_all
-from camkit.web.files import claim_folder, start_tidying
+from camkit.web.folder import claim_folder, start_tidying
 from camkit.web.limits import limits
-from camkit.web.readiness import start_warming
 from camkit.web.uploads import Page
 from camkit.web.visitors import FILES_LIVE, on_leave
+from camkit.web.warming import start_warming
 
 
 def build() -> gr.Blocks:

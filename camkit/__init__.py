@@ -11,6 +11,7 @@ from .bundle import load_bundle, write_bundle
 from .errors import InputError, WeightsError
 from .explain import explain, explain_stream
 from .explanation import Cam, Explanation, Prediction
+from .figure import draw_figure
 from .labels import ClassLabel, Labels, find_class, top_predictions
 from .maps import COLORMAPS, heatmap, overlay
 from .methods import DEFAULT_METHODS, METHODS, Method
@@ -35,6 +36,7 @@ __all__ = [
     "Method",
     "Prediction",
     "WeightsError",
+    "draw_figure",
     "explain",
     "explain_stream",
     "find_class",

@@ -19,6 +19,8 @@ from .errors import InputError, shown
 COLORMAPS = {"viridis": "Viridis", "turbo": "Turbo", "cividis": "Cividis", "inferno": "Inferno", "jet": "Jet"}
 DIFFERENCE = "PuOr_r"  # from one hue to another through white; told apart without colour vision
 ALPHA = 0.55
+# How much of the heatmap a pixel of the overlay gets, by our key.
+OPACITIES = {"even": "alpha everywhere", "map": "alpha times the map"}
 
 
 def colors(colormap: str) -> np.ndarray:
@@ -55,12 +57,19 @@ def heatmap(cam_map: np.ndarray, colormap: str = "viridis") -> np.ndarray:
     return colors(colormap)[grey(cam_map)]
 
 
-def overlay(image: np.ndarray, cam_map: np.ndarray, alpha: float = ALPHA, colormap: str = "viridis") -> np.ndarray:
-    """The heatmap over the picture, (H, W, 3) uint8: `alpha` in [0, 1] is the heatmap's weight. InputError outside."""
+def overlay(
+    image: np.ndarray, cam_map: np.ndarray, alpha: float = ALPHA, colormap: str = "viridis", opacity: str = "even"
+) -> np.ndarray:
+    """The heatmap over the picture, (H, W, 3) uint8: `alpha` in [0, 1] is the heatmap's weight. `opacity` "even" gives
+    every pixel that weight; "map" gives it times the map, so that the picture keeps its colours where the map is low.
+    InputError outside."""
     if not 0 <= alpha <= 1:
         raise InputError(f"alpha is {shown(alpha)}: it must be a number from 0 (picture only) to 1 (heatmap only).")
-    colored = heatmap(fit(cam_map, image), colormap)
-    return np.rint(image * (1.0 - alpha) + colored * float(alpha)).astype(np.uint8)
+    if opacity not in OPACITIES:
+        raise InputError(f"Opacity '{shown(opacity)}' is unknown: use one of {', '.join(OPACITIES)}.")
+    fitted = fit(cam_map, image)
+    weight = float(alpha) * fitted[..., None] if opacity == "map" else float(alpha)
+    return np.rint(image * (1.0 - weight) + heatmap(fitted, colormap) * weight).astype(np.uint8)
 
 
 def encode(image: np.ndarray, kind: str = "PNG", **options) -> bytes:

@@ -6,17 +6,17 @@ download. Refuses to import TensorFlow, Keras or Gradio, to touch the network un
 The environment is read at each call, never at import.
 """
 
-import errno
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
+from .downloads import PoochBar, hub_bar, hub_reason, remove_parts, url_reason
 from .errors import WeightsError
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,10 @@ class _SourceError(Exception):
     """One source failed, for the reason in its text; the next source may still do."""
 
 
+class _Cancelled(BaseException):
+    """`cancel` was called. Not an Exception: libraries on the way must neither retry nor swallow it."""
+
+
 @dataclass(frozen=True)
 class WeightsState:
     """What can be said of a weights file at one moment.
@@ -40,6 +44,8 @@ class WeightsState:
         bytes_done: bytes on this machine so far.
         bytes_total: bytes of the whole file.
         message: plain words; for "failed", why and what to do.
+        short: for "downloading" and "failed", the same for a visitor, who cannot do anything about it.
+        seconds_left: while "downloading", at the speed so far; None until there is one.
     """
 
     status: str
@@ -47,6 +53,8 @@ class WeightsState:
     bytes_done: int
     bytes_total: int
     message: str
+    short: str = ""
+    seconds_left: float | None = None
 
     @property
     def percent(self) -> int:
@@ -87,6 +95,8 @@ class WeightsFile:
         self._refused: dict[Path, tuple[tuple[int, int], str]] = {}  # path -> (size, time of change), why
         self._thread: threading.Thread | None = None
         self._one_download = threading.Lock()
+        self._stop = threading.Event()  # ends the transfer under way
+        self._begun = 0.0
 
     @property
     def state(self) -> WeightsState:
@@ -105,7 +115,7 @@ class WeightsFile:
                     "absent", f"A copy of {self.name}'s weights is in Keras's cache; it is checked before it is used."
                 )
         except WeightsError as error:
-            return self._state("failed", str(error))
+            return self._failed(str(error))
         size = round(self.size / MEGABYTE)
         return self._state("absent", f"{self.name}'s weights are not on this machine: {size} MB to download.")
 
@@ -139,12 +149,20 @@ class WeightsFile:
         with self._one_download:  # a second caller waits, then finds what the first has brought
             try:
                 brought = self.find() or self._download()
+            except _Cancelled:
+                self._note(None)
+                raise WeightsError(
+                    f"The download of {self.name}'s weights was cancelled: nothing is kept, it can be started anew."
+                ) from None
             except WeightsError as error:
-                self._note(self._state("failed", str(error)))
+                if self._last is None or self._last.status != "failed":
+                    self._note(self._failed(str(error)))
                 raise
             except BaseException:  # Ctrl-C among them: a state must not go on "downloading" with nobody at it
-                self._note(self._state("failed", f"The download of {self.name}'s weights was stopped: start it again."))
+                self._note(self._failed(f"The download of {self.name}'s weights was stopped: start it again."))
                 raise
+            finally:
+                self._stop.clear()
             self._note(None)
             return brought
 
@@ -152,22 +170,35 @@ class WeightsFile:
         """Start `obtain` in a daemon thread, or return the thread that is at it; a failure ends in `state`."""
         with self._guard:
             if self._thread is None or not self._thread.is_alive():
+                self._stop.clear()
                 if self._last is None or self._last.status != "downloading":
-                    self._last = self._state("downloading", f"Looking for {self.name}'s weights")
+                    looking = f"Looking for {self.name}'s weights"
+                    self._last = replace(self._state("downloading", looking), short=looking)
                 self._thread = threading.Thread(target=self._obtain_in_thread, name=f"{self.name}-weights", daemon=True)
                 self._thread.start()
             return self._thread
+
+    def cancel(self) -> None:
+        """Ends the download under way: no byte is asked for any more and none is kept. The state is "absent" again as
+        soon as the library that transfers has noticed, at its next bytes. Nothing happens when there is no download."""
+        with self._guard:
+            if self._last is not None and self._last.status == "downloading":
+                stopping = f"Stopping the download of {self.name}'s weights"
+                self._last = replace(self._last, message=stopping, short=stopping, seconds_left=None)
+                self._stop.set()
 
     def _obtain_in_thread(self) -> None:
         try:
             self.obtain()
             self._note(None)  # it may have been on this machine all the time
         except WeightsError as error:
-            self._note(self._state("failed", str(error)))
-            logger.warning("%s", error)
+            if self._last is not None:  # else it was cancelled
+                if self._last.status != "failed":
+                    self._note(self._failed(str(error)))
+                logger.warning("%s", error)
         except Exception as error:  # the edge of the thread: nobody above could report it, so the state and the log do
             message = f"{self.name}'s weights could not be had ({type(error).__name__}): see the log."
-            self._note(self._state("failed", message))
+            self._note(self._failed(message))
             logger.warning("%s %r", message, error)
 
     # On disk
@@ -260,11 +291,14 @@ class WeightsFile:
             except _SourceError as error:
                 logger.warning("%s's weights: %s.", self.name, error)
                 reasons.append(str(error))
-        raise WeightsError(
-            f"{self.name}'s weights are not on this machine and could not be downloaded ({'; '.join(reasons)}):"
+        why = "; ".join(reasons)
+        message = (
+            f"{self.name}'s weights are not on this machine and could not be downloaded ({why}):"
             f" connect to the internet and try again, or set {self.path_variable} to the path of a copy of {self.url},"
             f" or set {self.repo_variable} to a Hugging Face repository (owner/name) that holds {self.filename}."
         )
+        self._note(self._failed(message, f"{self.name} could not be downloaded: {why}."))
+        raise WeightsError(message)
 
     def _from_hub(self, repo: str, revision: str | None) -> Path:
         from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
@@ -275,9 +309,12 @@ class WeightsFile:
             # Asked first because hf_hub_download alone retries for minutes before it gives up on a Hub that is down.
             found = get_hf_file_metadata(hf_hub_url(repo, self.filename, revision=revision), timeout=TIMEOUTS[0])
             self._begin(message, found.size or self.size)
-            return Path(hf_hub_download(repo, self.filename, revision=revision, tqdm_class=_hub_bar(self._report)))
+            return Path(hf_hub_download(repo, self.filename, revision=revision, tqdm_class=hub_bar(self._report)))
+        except _Cancelled:
+            remove_parts(repo)
+            raise
         except Exception as error:  # httpx2's, OSError's and hf_xet's families: all mean "the Hub did not supply it"
-            raise _SourceError(_hub_reason(error, repo, self.filename)) from error
+            raise _SourceError(hub_reason(error, repo, self.filename)) from error
 
     def _from_url(self) -> Path:
         import pooch
@@ -285,7 +322,7 @@ class WeightsFile:
 
         final, host = self._keras_path(), urlsplit(self.url).netloc
         self._begin(f"Downloading {self.name}'s weights from {host}", self.size)
-        downloader = pooch.HTTPDownloader(progressbar=_PoochBar(self._report), chunk_size=CHUNK, timeout=TIMEOUTS)
+        downloader = pooch.HTTPDownloader(progressbar=PoochBar(self._report), chunk_size=CHUNK, timeout=TIMEOUTS)
         folder = final.parent / f".{final.name}.download"  # beside `final`: one disk, so the move is one step
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -303,7 +340,7 @@ class WeightsFile:
                     with self._guard:
                         self._checked[final] = (fingerprint, True)
         except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong md5 is pooch's ValueError
-            raise _SourceError(_url_reason(error, host)) from error
+            raise _SourceError(url_reason(error, host)) from error
         return final
 
     # The state
@@ -311,92 +348,30 @@ class WeightsFile:
     def _state(self, status: str, message: str, path: Path | None = None, bytes_done: int = 0) -> WeightsState:
         return WeightsState(status, path, bytes_done, self.size, message)
 
+    def _failed(self, message: str, short: str = "") -> WeightsState:
+        return replace(self._state("failed", message), short=short or message)
+
     def _note(self, state: WeightsState | None) -> None:
         with self._guard:
             self._last = state
 
     def _begin(self, message: str, size: int) -> None:
-        self._note(WeightsState("downloading", None, 0, size, message))
+        self._check_cancelled()
+        self._begun = time.monotonic()
+        self._note(WeightsState("downloading", None, 0, size, message, f"Downloading {self.name}"))
+
+    def _check_cancelled(self) -> None:
+        if self._stop.is_set():
+            raise _Cancelled
 
     def _report(self, bytes_done: int) -> None:
         """Progress never runs backwards: libraries count in whole chunks, with two bars, and again after a retry."""
+        self._check_cancelled()
         last = self._last
         if last is not None and last.status == "downloading":
-            self._note(replace(last, bytes_done=max(last.bytes_done, min(bytes_done, last.bytes_total))))
-
-
-class _PoochBar:
-    """What pooch asks of a progress bar: https://www.fatiando.org/pooch/latest/progressbars.html."""
-
-    def __init__(self, report: Callable[[int], None]) -> None:
-        self.total = 0
-        self._done, self._report = 0, report
-
-    def update(self, count: int) -> None:
-        self._done += count
-        self._report(self._done)
-
-    def reset(self) -> None:
-        self._done = 0
-
-    def close(self) -> None:
-        """Nothing is drawn, so there is nothing to close."""
-
-
-def _hub_bar(report: Callable[[int], None]) -> type:
-    """A tqdm class for hf_hub_download that draws nothing and reports bytes.
-
-    An Xet download has two such bars, bytes received and bytes written; each reports its own count.
-    """
-    from huggingface_hub.utils import tqdm
-
-    class Bar(tqdm):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **{**kwargs, "disable": True})
-
-        def update(self, n: float | None = 1) -> None:
-            self.n += n or 0
-            report(int(self.n))
-
-    return Bar
-
-
-def _hub_reason(error: Exception, repo: str, filename: str) -> str:
-    """Why the Hub did not supply the file, in plain words."""
-    from huggingface_hub import errors
-
-    reasons = {  # the first class that fits: later ones are wider
-        errors.GatedRepoError: f"the Hugging Face repository {repo} asks for its conditions to be accepted first",
-        errors.RepositoryNotFoundError: f"there is no Hugging Face repository {repo}, or it needs a token",
-        errors.RevisionNotFoundError: f"the Hugging Face repository {repo} has no such revision",
-        errors.EntryNotFoundError: f"the Hugging Face repository {repo} does not hold {filename}",
-        errors.OfflineModeIsEnabled: "HF_HUB_OFFLINE forbids asking Hugging Face",
-    }
-    for kind, reason in reasons.items():
-        if isinstance(error, kind):
-            return reason
-    if isinstance(error, errors.HfHubHTTPError) and error.response is not None:
-        return f"Hugging Face answered {error.response.status_code} for {repo}"
-    return f"Hugging Face could not be reached for {repo} or broke off ({type(error).__name__})"
-
-
-def _url_reason(error: OSError | ValueError, host: str) -> str:
-    """Why the download from Keras's storage failed, in plain words."""
-    from requests import exceptions
-
-    if isinstance(error, exceptions.HTTPError) and error.response is not None:
-        return f"{host} answered {error.response.status_code}"
-    if isinstance(error, exceptions.Timeout):
-        return f"{host} did not answer in time"
-    if isinstance(error, exceptions.ChunkedEncodingError):
-        return f"the connection to {host} was cut"
-    if isinstance(error, exceptions.RequestException):
-        return f"the connection to {host} failed"
-    if isinstance(error, ValueError):
-        return f"what {host} sent is not the expected file, its md5 is wrong"
-    if error.errno == errno.ENOSPC:
-        return "the disk is full"
-    return f"Keras's cache cannot be written to ({error.strerror}), KERAS_HOME can name another folder"
+            done = max(last.bytes_done, min(bytes_done, last.bytes_total))
+            left = (time.monotonic() - self._begun) * (last.bytes_total - done) / done if done else None
+            self._note(replace(last, bytes_done=done, seconds_left=left))
 
 
 def _fingerprint(path: Path) -> tuple[int, int]:

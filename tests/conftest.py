@@ -88,7 +88,7 @@ def server_url(tmp_path_factory):
         session.setenv("KERAS_HOME", str(tmp_path_factory.getbasetemp() / "keras"))
         session.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))  # read when components are made
         import app
-        from camkit.web.readiness import start_warming
+        from camkit.web.warming import start_warming
 
         demo = app.build()
         start_warming().join()

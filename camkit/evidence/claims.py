@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
-from .results import COLUMNS, NAMES, NOISE, NOTHING, TUNING, Results, Table, cell, mean
+from .results import COLUMNS, NAMES, NOISE, TUNING, Results, cell, mean
+from .tables import NOTHING, Table
 
 BEGIN, END = "<!-- comparison:begin -->", "<!-- comparison:end -->"
 
@@ -187,4 +188,4 @@ def published_table(results: Results) -> Table:
         column = COLUMNS[entry.metric]
         here = (cell(summary[key][column.key], column.format) for key in results.settings.methods)
         rows.append((column.name, "here", *here))
-    return Table(title, ("", "Source", *results.names), tuple(rows), _NOT_ONE_EXPERIMENT)
+    return Table(title, ("Figure", "Source", *results.names), tuple(rows), _NOT_ONE_EXPERIMENT)

@@ -63,7 +63,7 @@ def cost_figure(
             name=names[key],
             text=[names[key]],
             mode="markers+text",
-            textposition="top center",
+            textposition=("top center", "bottom center")[position % 2],
             marker={"size": 14, "color": LINES[position % len(LINES)]},
             hovertemplate="%{y:+.3f} in %{x:.2f} s<extra>" + names[key] + "</extra>",
             showlegend=False,

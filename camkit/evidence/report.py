@@ -1,4 +1,5 @@
-"""The files of a study: every table as Markdown, the same with pictures as one HTML page, and the rows as CSV."""
+"""The tables of one picture and of a study, and a study's files: every table as Markdown, the same with pictures as one
+HTML page, and the rows as CSV."""
 
 from __future__ import annotations
 
@@ -8,15 +9,15 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-import pandas as pd
-from jinja2 import Environment, FileSystemLoader
-
 from ..errors import InputError, shown
-from ..explanation import Cam
+from ..explanation import Explanation
+from ..figure import seconds_in_words
 from ..version import __version__
 from .claims import comparison, published_table
-from .metrics import BASELINES, METRICS, Measurement
-from .results import COHERENCY, COLUMNS, NAMES, NOISE, NOTHING, TUNING, Results, Table, cell, escaped, interval, marked
+from .metrics import BASELINES, CONTROLS, METRICS, Measurement, beats_controls
+from .results import COHERENCY, COLUMNS, NAMES, NOISE, TUNING, Results, cell, interval, marked
+from .tables import NOTHING, TEMPLATES, Cell, Table, escaped
+from .words import set_verdict, verdict
 
 SHOWN = 24  # pictures on the page: some 25 kB each, so that it stays under 2 MB
 _ARROWS = {"lower": " ↓", "higher": " ↑", "": ""}
@@ -28,36 +29,77 @@ _FIELDS = ("picture", "class_index", "class_name", "probability", "key", *COLUMN
 # --- the tables ----------------------------------------------------------------------------------------------------
 
 
+def measurement_table(
+    measurements: Mapping[str, Measurement], explanation: Explanation, complete: bool = True
+) -> Table:
+    """A row a metric, a column a method and control; the best method of each row is marked. Columns of maps that are
+    not measured yet are there and empty; words come once it is `complete`."""
+    keys = [key for key, cam in explanation.cams.items() if cam.complete] + list(CONTROLS)
+    methods = [key for key in keys if key not in CONTROLS]
+    rows: list[tuple[str | Cell, ...]] = []
+    for name, metric in METRICS.items():
+        values = {key: measurements[key].metrics[name] for key in keys if key in measurements}
+        known = [value for key, value in values.items() if key not in CONTROLS and value is not None]
+        best = (min if metric.better == "lower" else max)(known) if known else None
+        cells = []
+        for key in keys:
+            value = values.get(key)
+            text = NOTHING if value is None else metric.format.format(value)
+            text = "…" if key not in values and not complete else text
+            cells.append(Cell(text, best=key in methods and value is not None and value == best, faint=key in CONTROLS))
+        heading = Cell(metric.name + _ARROWS[metric.better], help=f"{metric.summary} {metric.formula}. {metric.source}")
+        rows.append((heading, *cells))
+    cams = explanation.cams
+    rows.append(("Seconds", *(seconds_in_words(cams[key].seconds) if key in cams else "" for key in keys)))
+    controls = [measurements[key] for key in CONTROLS if key in measurements]
+    if complete and controls:
+        beats = ("yes" if beats_controls(measurements[key], controls) else "no" for key in methods)
+        rows.append(("Better than every control", *beats, *("" for _ in CONTROLS)))
+    return Table(
+        f"How far the maps of {explanation.class_name} can be believed",
+        ("Metric", *(Cell(NAMES[key], faint=key in CONTROLS) for key in keys)),
+        tuple(rows),
+        words=verdict(measurements, explanation.probability) if complete else "",
+    )
+
+
 def summary_table(results: Results) -> Table:
-    """A row a method and control, a column a figure."""
+    """A row a figure, a column a method and control."""
     summary = results.summary()
     shown = [
         column
         for key, column in COLUMNS.items()
         if key != "energy_inside" and any(row[key] for row in summary.values())  # boxes have a table of their own
     ]
-    rows = ((NAMES[key], *(cell(row[column.key], column.format) for column in shown)) for key, row in summary.items())
+    rows: list[tuple[str | Cell, ...]] = [
+        (
+            column.name + _ARROWS[column.better],
+            *(Cell(cell(row[column.key], column.format), faint=key in CONTROLS) for key, row in summary.items()),
+        )
+        for column in shown
+    ]
     return Table(
         f"Means over {results.pictures} pictures",
-        ("", *(column.name + _ARROWS[column.better] for column in shown)),
+        ("Figure", *(Cell(NAMES[key], faint=key in CONTROLS) for key in summary)),
         tuple(rows),
         "Brackets hold 95 % intervals of the mean over pictures: Student's t, for shares of pictures Wilson's; none is "
         "cut off at the ends of its scale. The controls know nothing of the picture; their coherency is 1 by "
         "construction. A method beats every control on a picture when its insertion less deletion is higher.",
+        set_verdict(results),
     )
 
 
 def difference_table(results: Results) -> Table:
-    """A row a pair of methods; clear differences are marked."""
-    columns = [COLUMNS[name] for name in _PAIRED]
+    """A row a figure, a column a pair of methods; clear differences are marked."""
+    differences = results.differences()
     rows = (
-        (f"{NAMES[first]} less {NAMES[second]}", *(marked(row[column.key], column.format) for column in columns))
-        for (first, second), row in results.differences().items()
+        (COLUMNS[name].name, *(marked(row[name], COLUMNS[name].format) for row in differences.values()))
+        for name in _PAIRED
     )
     return Table(
         "Paired differences",
-        ("", *(column.name for column in columns)),
-        tuple(rows),
+        ("Figure", *(f"{NAMES[first]} less {NAMES[second]}" for first, second in differences)),
+        tuple(rows) if differences else (),
         "First method less second on the same picture, mean and 95 % interval (Student's t). * marks intervals that "
         "leave out zero; nothing corrects for the number of comparisons.",
     )
@@ -78,7 +120,7 @@ def layer_table(results: Results) -> Table:
         for layer in results.layers
     ]
     note = "Pictures on which insertion less deletion is higher than that of all three controls."
-    return Table("Use of layers", ("", "Target layer", *results.names), tuple(rows), note)
+    return Table("Use of layers", ("Figure", "Target layer", *results.names), tuple(rows), note)
 
 
 def noise_table(results: Results) -> Table:
@@ -140,11 +182,6 @@ def tables(results: Results) -> list[Table]:
 # --- the files -----------------------------------------------------------------------------------------------------
 
 
-TEMPLATES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
-)
-
-
 def write_reports(folder: Path, results: Results) -> list[Path]:
     """results.csv, report.md with the tables, report.html with the pictures too; returns their paths. InputError when
     no picture could be read."""
@@ -163,17 +200,6 @@ def write_reports(folder: Path, results: Results) -> list[Path]:
 def unlike_formula(text: str) -> str:
     """Text that no spreadsheet takes for a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
-
-
-def metrics_csv(measurements: Mapping[str, Measurement], cams: Mapping[str, Cam]) -> bytes:
-    """A row for each method and control of one picture: every metric, and the costs where there are any."""
-    costs = ("seconds", "forward_passes", "backward_passes")
-    rows = [
-        {"key": key, **each.metrics} | ({name: getattr(cams[key], name) for name in costs} if key in cams else {})
-        for key, each in measurements.items()
-    ]
-    columns = ["key", *METRICS, *costs]
-    return pd.DataFrame(rows, columns=columns, dtype=object).to_csv(index=False, lineterminator="\r\n").encode()
 
 
 def conditions(results: Results) -> list[str]:
@@ -224,9 +250,3 @@ def html_report(results: Results) -> str:
 def captions(value: dict) -> dict[str, str]:
     worth = {row["key"]: f"{NAMES[row['key']]} {row['insertion_minus_deletion']:+.3f}" for row in value["rows"]}
     return {"picture": "the picture"} | worth
-
-
-def summary_html(results: Results) -> str:
-    """The means over the pictures as a piece of HTML."""
-    macros = TEMPLATES.get_template("report.html.j2").module
-    return str(macros.table(summary_table(results)))  # type: ignore[attr-defined]

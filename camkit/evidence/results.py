@@ -8,7 +8,6 @@ Only shares, whose values are 0 or 1, get Wilson's score interval.
 from __future__ import annotations
 
 import math
-import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,8 +21,10 @@ from scipy.stats import binomtest
 from scipy.stats import t as student
 
 from ..errors import InputError
+from ..explanation import Cam
 from ..methods import DEFAULT_METHODS, METHODS, check_methods
-from .metrics import BASELINES, CONTROLS, METRICS
+from .metrics import BASELINES, CONTROLS, METRICS, Measurement
+from .tables import NOTHING
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
@@ -97,7 +98,6 @@ def earlier_layers(classifier: Classifier) -> tuple[str, ...]:
     return tuple(reversed(list(last.values())[:-1]))[:2]
 
 
-NOTHING = "–"  # noqa: RUF001 - the dash of an empty cell
 NAMES = {key: entry.name for key, entry in (METHODS | CONTROLS).items()}
 
 
@@ -199,26 +199,15 @@ def _over(name: str, values: Iterable[float]) -> Interval | None:
     return share(values) if name in _ZERO_OR_ONE else interval(values)
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table of strings and the sentences that belong under it."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
-
-    def markdown(self) -> str:
-        if not self.rows:
-            return f"{self.note}\n"
-        lines = [self.header, ("---",) * len(self.header), *self.rows]
-        drawn = "\n".join("| " + " | ".join(escaped(cell) for cell in line) + " |" for line in lines)
-        return f"{drawn}\n\n{self.note}\n" if self.note else f"{drawn}\n"
-
-
-def escaped(cell: str) -> str:
-    """Text that cannot end a cell, a row or a line of Markdown, and becomes no element, picture, link or code there."""
-    return re.sub(r"[\\|`<]|(?<=\])\(|(?<!\*)\*(?!\*)", r"\\\g<0>", " ".join(cell.split()))
+def metrics_csv(measurements: Mapping[str, Measurement], cams: Mapping[str, Cam]) -> bytes:
+    """A row for each method and control of one picture: every metric, and the costs where there are any."""
+    costs = ("seconds", "forward_passes", "backward_passes")
+    rows = [
+        {"key": key, **each.metrics} | ({name: getattr(cams[key], name) for name in costs} if key in cams else {})
+        for key, each in measurements.items()
+    ]
+    columns = ["key", *METRICS, *costs]
+    return pd.DataFrame(rows, columns=columns, dtype=object).to_csv(index=False, lineterminator="\r\n").encode()
 
 
 # --- a study's results ---------------------------------------------------------------------------------------------

@@ -15,12 +15,12 @@ import numpy as np
 from ..bundle import maps_npz
 from ..errors import InputError, shown
 from ..evidence.metrics import Measurement
-from ..evidence.report import metrics_csv
+from ..evidence.results import metrics_csv
 from ..evidence.study import measure, to_json
 from ..explain import explain, explain_stream
 from ..explanation import Explanation
 from ..labels import Labels
-from ..maps import ALPHA, COLORMAPS, encode, overlay
+from ..maps import ALPHA, COLORMAPS, OPACITIES, encode, overlay
 from ..methods import DEFAULT_METHODS, METHODS, check_methods
 from ..models import MODELS, ModelSpec
 from ..version import __version__
@@ -48,6 +48,8 @@ PARAMETERS = {
     "max_n": "How many channels Faster Score-CAM takes, from 1 to the layer's number; the others ignore it.",
     "alpha": "The weight of the heatmap in the overlay, 0 (picture only) to 1 (heatmap only).",
     "colormap": "The colours of the heatmap.",
+    "opacity": "'even' gives every pixel of the heatmap the weight alpha; 'map' gives it alpha times the map, so that "
+    "the picture keeps its colours where the map is low.",
     "faithfulness": "Whether to measure the maps as /evaluate does; takes about ten seconds more on a CPU.",
 }
 
@@ -81,7 +83,7 @@ def model_info(spec: ModelSpec) -> dict:
         now = spec.weights.state
         state, sentence = now.status, now.sentence
         if state == "ready" and not is_ready(spec.key):
-            state, sentence = "loading", f"{spec.name}'s weights are here; they are used once they were loaded."
+            state, sentence = "loading", f"{spec.name}'s weights are here; it is not loaded yet."
     return {
         "name": spec.name,
         "state": state,
@@ -103,14 +105,14 @@ def api_classify(image, model, top_k) -> dict:
 
 
 @in_words(markup=False)
-def api_explain(image, method, class_name, model, target_layer, max_n, alpha, colormap, request: gr.Request):
+def api_explain(image, method, class_name, model, target_layer, max_n, alpha, colormap, opacity, request: gr.Request):
     """Explains one class of one picture by one method: the overlay, the facts with the raw map, and the maps as NPZ."""
     if isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
         raise InputError(
             f"alpha is {shown(repr(alpha))}: it must be a number from 0 (picture only) to 1 (heatmap only)."
         )
     # Refuses at once what `overlay` would refuse when the work is done.
-    overlay(np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.float32), alpha, colormap)
+    overlay(np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.float32), alpha, colormap, opacity)
     (method,) = check_methods([method])
     clf = classifier(model)
     index = class_index_of(class_name, clf.labels)
@@ -120,28 +122,29 @@ def api_explain(image, method, class_name, model, target_layer, max_n, alpha, co
         with VISITORS.api_run(request) as run:
             explanation = run.last(explain_stream(clf, opened(image), [method], index, target_layer, max_n))
     cam = explanation.cams[method]
-    picture = write_file("overlay.png", encode(overlay(explanation.image, cam.map, alpha, colormap)))
+    picture = write_file("overlay.png", encode(overlay(explanation.image, cam.map, alpha, colormap, opacity)))
     facts = prediction_json(explanation) | cam.to_json() | {"raw": cam.raw.tolist()}
     return picture, facts, write_file("maps.npz", maps_npz(explanation))
 
 
 @in_words(markup=False)
-def api_compare(image, methods, class_name, model, target_layer, max_n, faithfulness, request: gr.Request):
+def api_compare(image, methods, class_name, model, target_layer, max_n, faithfulness, opacity, request: gr.Request):
     """Explains one class of one picture by several methods. Streams: each answer has the maps so far, the last one is
     complete and brings the zip. With `faithfulness` every map and the controls are measured as in /evaluate."""
+    overlay(np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.float32), opacity=opacity)  # refuses, as above
     clf, methods = classifier(model), check_methods(methods)
     index = class_index_of(class_name, clf.labels)
     final: dict[str, str] = {}
     with VISITORS.api_run(request) as run:
         for snapshot in run.watch(explain_stream(clf, opened(image), methods, index, target_layer, max_n)):
             if not snapshot.complete:
-                yield overlays(snapshot, final), comparison_json(snapshot), None
+                yield overlays(snapshot, final, opacity), comparison_json(snapshot), None
         measurements = measure_all(run, clf, snapshot) if faithfulness else {}
     facts, extra = comparison_json(snapshot), {}
     if measurements:
         facts["faithfulness"] = to_json(measurements)
         extra["faithfulness.csv"] = metrics_csv(measurements, snapshot.cams)
-    yield overlays(snapshot, final), facts, write_zip(snapshot, extra=extra)
+    yield overlays(snapshot, final, opacity), facts, write_zip(snapshot, opacity=opacity, extra=extra)
 
 
 @in_words(markup=False)
@@ -176,11 +179,11 @@ def class_index_of(text: str, labels: Labels) -> int | None:
     return labels.find_class(text).index if text and text.strip() else None
 
 
-def overlays(snapshot: Explanation, final: dict[str, str]) -> list[tuple[str, str]]:
+def overlays(snapshot: Explanation, final: dict[str, str], opacity: str) -> list[tuple[str, str]]:
     """The overlays as files with their captions; `final` keeps those of maps that will not change any more."""
     shown = []
     for key, cam in snapshot.cams.items():
-        path = final.get(key) or write_file("overlay.png", encode(overlay(snapshot.image, cam.map)))
+        path = final.get(key) or write_file("overlay.png", encode(overlay(snapshot.image, cam.map, opacity=opacity)))
         if cam.complete:
             final[key] = path
         shown.append((path, METHODS[key].name))
@@ -265,6 +268,7 @@ def build() -> None:
         max_n = Value(10, precision=0, label="max_n")
         alpha = Value(ALPHA, label="alpha")
         colormap = Choice(list(COLORMAPS), value="viridis", label="colormap")
+        opacity = Choice(list(OPACITIES), value="even", label="opacity")
         faithfulness = Switch(False, label="faithfulness")
         picture, several = gr.Image(format="png", label="overlay"), gr.Gallery(format="png", label="overlays")
         facts, archive = gr.JSON(label="facts"), gr.File(label="maps.npz")
@@ -273,6 +277,13 @@ def build() -> None:
         on.click(api_info, None, gr.JSON(label="info"), api_name="info", queue=False)
         on.click(api_classify, [image, model, top_k], gr.JSON(label="predictions"), api_name="classify")
         shared = [class_name, model, target_layer, max_n]
-        on.click(api_explain, [image, method, *shared, alpha, colormap], [picture, facts, archive], api_name="explain")
-        on.click(api_compare, [image, methods, *shared, faithfulness], [several, facts, bundle], api_name="compare")
+        on.click(
+            api_explain,
+            [image, method, *shared, alpha, colormap, opacity],
+            [picture, facts, archive],
+            api_name="explain",
+        )
+        on.click(
+            api_compare, [image, methods, *shared, faithfulness, opacity], [several, facts, bundle], api_name="compare"
+        )
         on.click(api_evaluate, [image, methods, class_name, model], gr.JSON(label="figures"), api_name="evaluate")

@@ -9,12 +9,13 @@ import numpy as np
 
 from ..errors import InputError
 from ..explain import contrast, explain_stream
+from ..figure import percent
 from ..maps import data_url, grey, jpeg_url
 from ..methods import METHODS, check_methods
 from .readiness import classifier
 from .sessions import require_explanation
 from .visitors import VISITORS, in_words
-from .widgets import METHOD_CHOICES, FirstScreen, class_dropdown, classes_of, maps_component, percent
+from .widgets import METHOD_CHOICES, FirstScreen, class_dropdown, classes_of, maps_component
 
 
 @in_words
@@ -50,14 +51,15 @@ def on_contrast(session, other, method, request: gr.Request):
         {
             "key": "difference",
             "title": "A minus B",
-            "how": "Orange speaks for A, purple for B, white for neither or both.",
+            "how": "Orange speaks for A, purple for B; what has no colour speaks for neither or both.",
             "map": data_url(np.rint(128 + 127 * maps.difference).astype(np.uint8)),  # 128 is zero
             "facts": f"from {maps.difference.min():.2f} to {maps.difference.max():.2f}",
             "diverging": True,
         }
     )
     url = jpeg_url(session.memory.picture)
-    return {"run": run.number, "image": url, "alt": "map over the picture", "panels": panels}
+    aspect = shown.image.shape[1] / shown.image.shape[0]
+    return {"run": run.number, "image": url, "aspect": aspect, "alt": "map over the picture", "panels": panels}
 
 
 def build(screen: FirstScreen) -> None:
@@ -69,8 +71,8 @@ def build(screen: FirstScreen) -> None:
         with gr.Row():
             other = class_dropdown("B: the other class", scale=2, elem_id="other")
             method = gr.Dropdown(METHOD_CHOICES, value=METHOD_CHOICES[0][1], label="Method", scale=1)
-            go = gr.Button("Compare", variant="primary", scale=0, min_width=120, elem_id="contrast-go")
-        panels = maps_component(None, "contrast", "--cam-height: 300px; --cam-column: 30%")
+            go = gr.Button("Compare", variant="primary", size="md", scale=0, min_width=120, elem_id="contrast-go")
+        panels = maps_component(None, "contrast", "--cam-height: 340px")
     quiet = {"api_visibility": "private", "show_progress": "hidden"}
     gr.on([tab.select, screen.model.change], classes_of, screen.model, other, **quiet)
     go.click(on_contrast, [screen.session, other, method], panels, api_visibility="private")

@@ -10,13 +10,15 @@ from PIL import Image
 
 from ..errors import InputError
 from ..evidence.metrics import BASELINES, covered, energy_inside
+from ..evidence.tables import Table
+from ..figure import percent
 from ..maps import jpeg_url
 from ..methods import METHODS
 from .readiness import classifier
 from .sessions import require_explanation, require_session
 from .uploads import bytes_of_data_url
 from .visitors import in_words
-from .widgets import FirstScreen, browser_code, percent
+from .widgets import FirstScreen, browser_code
 
 HINT = "Paint over a part of the picture."
 MASK_SIDE = 224  # of what painter.js sends, whatever the model's input size is
@@ -30,7 +32,7 @@ def on_cover(session, painting) -> str:
     region = region_of(painting)
     share = region.mean()
     if not share:
-        return HINT
+        return f"<p>{HINT}</p>"
     clf = classifier(shown.model)
     inputs = clf.preprocess(shown.image)[0]
     height, width = clf.input_size
@@ -39,28 +41,27 @@ def on_cover(session, painting) -> str:
     rows = []
     for baseline, probability in zip(BASELINES.values(), clf.score_fn(shown.class_index)(pictures), strict=True):
         name = f"{baseline.name} ({clf.spec.zero})" if baseline.key == "zero" else baseline.name
-        rows.append(f"| {name} | {percent(shown.probability)} | **{percent(probability)}** |")
-    said = [
-        f"| {METHODS[key].name} | {energy_inside(np.clip(cam.map, 0, 1), region):.0%} |"
-        for key, cam in shown.cams.items()
-    ]
-    return "\n".join(
-        [
-            f"**{shown.class_name}**, with {share:.0%} of the picture covered:",
-            "",
-            "| covered with | before | after |",
-            "| --- | --- | --- |",
-            *rows,
-            "",
-            f"| method | share of its map in the {share:.0%} you covered |",
-            "| --- | --- |",
-            *said,
-        ]
+        rows.append((name, percent(shown.probability), percent(probability)))
+    inside = {METHODS[key].name: energy_inside(np.clip(cam.map, 0, 1), region) for key, cam in shown.cams.items()}
+    most = max(inside, key=inside.__getitem__)
+    lost = Table(
+        "What covering the region does",
+        ("Covered with", "Before", "After"),
+        tuple(rows),
+        words=f"{shown.class_name} goes from {percent(shown.probability)} to {rows[0][2]} with {share:.0%} of the "
+        f"picture covered by {rows[0][0]}.",
     )
+    said = Table(
+        "What the maps had said of the region",
+        ("Map", *inside),
+        (("Share of the map in the region", *(f"{value:.0%}" for value in inside.values())),),
+        words=f"{most} had put the most there: {inside[most]:.0%} of its map in {share:.0%} of the picture.",
+    )
+    return lost.html() + said.html()
 
 
 def region_of(painting) -> np.ndarray:
-    """(MASK_SIDE, MASK_SIDE) bool from the painter's mask; InputError when what came is not one."""
+    """(224, 224) bool from the painter's mask; InputError when what came is not one."""
     url = painting.get("mask") if isinstance(painting, dict) else None
     size = (MASK_SIDE, MASK_SIDE)
     if not url:
@@ -79,7 +80,7 @@ def region_of(painting) -> np.ndarray:
 @in_words
 def on_painter(session) -> tuple:
     """The picture that the page has, ready to be painted over."""
-    return {"image": jpeg_url(require_session(session).memory.picture), "mask": None}, HINT
+    return {"image": jpeg_url(require_session(session).memory.picture), "mask": None}, f"<p>{HINT}</p>"
 
 
 def build(screen: FirstScreen) -> None:
@@ -92,7 +93,7 @@ def build(screen: FirstScreen) -> None:
                 elem_id="painter",
             )
         with gr.Column(min_width=300):
-            cover = gr.Markdown(HINT, elem_id="cover")
+            cover = gr.HTML(f"<p>{HINT}</p>", elem_id="cover")
     quiet = {"api_visibility": "private", "show_progress": "hidden"}
     tab.select(on_painter, screen.session, [painter, cover], **quiet)
     painter.input(on_cover, [screen.session, painter], cover, trigger_mode="always_last", **quiet)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import tempfile
 from pathlib import Path
 
@@ -9,15 +10,16 @@ import gradio as gr
 
 from ..errors import InputError, shown
 from ..evidence.pictures import ZipLimits, unzip_pictures
-from ..evidence.report import summary_html, write_reports
-from ..evidence.results import Results, Settings, escaped
+from ..evidence.report import summary_table, write_reports
+from ..evidence.results import Results, Settings
 from ..evidence.study import study_stream
+from ..figure import seconds_in_words
 from ..methods import DEFAULT_METHODS
 from .files import write_file
 from .readiness import classifier
 from .uploads import Zip
 from .visitors import VISITORS, in_words, on_stop
-from .widgets import METHOD_CHOICES, FirstScreen, seconds_in_words
+from .widgets import METHOD_CHOICES, NO_STOP, STOP, FirstScreen, progress_html, stop_button
 
 
 @in_words
@@ -29,19 +31,27 @@ def on_zip(path, methods, model, request: gr.Request):
     clf = classifier(model)
     settings = Settings(tuple(methods), coherency="fast")
     with VISITORS.page_run(request, same_maps=True) as run:
+        yield progress_html(f"0 of {len(pictures)} pictures", 0), STOP, gr.skip(), gr.skip()
         for state in study_stream(clf, pictures, settings):
             if run.ended:
                 break
             run.seconds_left = state.seconds_left
             left = "" if state.seconds_left is None else f", about {seconds_in_words(state.seconds_left)} left"
-            yield f"{state.done} of {state.total} pictures{left}", gr.skip(), gr.skip()
+            at = f" ({shown(state.picture)}: {state.label})" if state.label else ""
+            far = progress_html(f"{state.done} of {state.total} pictures{left}{at}", state.done / state.total)
+            yield far, gr.skip(), gr.skip(), gr.skip()
     results = Results.of(clf, settings, state)
     with tempfile.TemporaryDirectory() as folder:
         files = [write_file(made.name, made.read_bytes()) for made in write_reports(Path(folder), results)]
     note = "" if state.complete else f"Stopped after {state.done} of {state.total} pictures: the figures are theirs. "
-    skipped = " ".join(escaped(f"Skipped {shown(name)}: {why}") for name, why in state.skipped.items())
-    table = f'<div class="evidence">{summary_html(results)}</div>'
-    yield note + skipped, table, gr.update(value=files, visible=True)
+    skipped = " ".join(f"Skipped {shown(name)}: {why}" for name, why in state.skipped.items())
+    table = summary_table(results)
+    yield (
+        progress_html(note + skipped),
+        NO_STOP,
+        f"<h2>{html.escape(table.title)}</h2>{table.html()}",
+        gr.update(value=files, visible=True),
+    )
 
 
 def build(screen: FirstScreen) -> None:
@@ -62,10 +72,10 @@ def build(screen: FirstScreen) -> None:
             )
             with gr.Column(scale=0, min_width=120):
                 go = gr.Button("Measure all", variant="primary", size="md", elem_id="set-go")
-                stop = gr.Button("Stop", size="sm", elem_id="set-stop")
-        note = gr.Markdown("", elem_id="set-note")
+                stop = stop_button("set-stop")
+        far = gr.HTML("", elem_id="set-note")
         table = gr.HTML("", elem_id="set-table")
         files = gr.File(label="Results", visible=False, elem_id="set-files")
-    inputs, outputs = [file, methods, screen.model], [note, table, files]
-    go.click(on_zip, inputs, outputs, api_visibility="private", show_progress_on=note)
-    stop.click(on_stop, None, None, queue=False, api_visibility="private", show_progress="hidden")
+    quiet = {"api_visibility": "private", "show_progress": "hidden"}
+    go.click(on_zip, [file, methods, screen.model], [far, stop, table, files], **quiet)
+    stop.click(on_stop, None, None, queue=False, **quiet)

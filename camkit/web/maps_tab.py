@@ -1,92 +1,39 @@
 """The first screen: picture, prediction, the methods' maps side by side, and what changes them.
 
 Owns the page's run: one explanation that streams into the panels. The other tabs get what they need of it as a
-`FirstScreen`.
+`FirstScreen`. The line at the top is headline.py's, how maps are drawn and kept is view.py's.
 """
 
 from __future__ import annotations
 
+import html
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import gradio as gr
-import numpy as np
-from PIL import Image
 
 from ..errors import InputError, WeightsError
-from ..evidence.report import metrics_csv
 from ..explain import explain_stream
 from ..explanation import Explanation
+from ..figure import percent
 from ..labels import Labels, imagenet
-from ..maps import ALPHA, COLORMAPS, data_url, jpeg_url
+from ..maps import jpeg_url
 from ..methods import DEFAULT_METHODS, METHODS, check_methods
 from ..models import MODELS
 from ..picture import open_picture
-from .files import write_zip
-from .readiness import (
-    classifier,
-    default_model,
-    downloading,
-    is_here,
-    is_ready,
-    model_choices,
-    opening_model,
-    status_html,
-)
-from .sessions import MEMORIES, require_explanation, require_session
+from . import headline, view
+from .examples import OPENING, Example, aspect, by_number, examples_html
+from .link import Choices, address_of, read_address
+from .readiness import classifier, default_model, model_choices, opening_model
+from .sessions import MEMORIES, require_session
 from .uploads import Picture
-from .visitors import FILES_LIVE, VISITORS, Busy, Run, in_words, log, on_stop
-from .widgets import (
-    METHOD_CHOICES,
-    FirstScreen,
-    browser_code,
-    class_dropdown,
-    classes_of,
-    maps_component,
-    panel,
-    percent,
-)
+from .visitors import FILES_LIVE, VISITORS, Busy, Run, in_words, on_stop, visitor_of
+from .widgets import METHOD_CHOICES, FirstScreen, browser_code, class_dropdown, classes_of, maps_component, panel
 
 PREVIEW_CHANNELS = 64  # of Score-CAM when it is not to run in full
 REDRAW_SECONDS = 0.4  # between two redraws of a map that is being refined; drawing each block would slow the next
-PICTURES = Path(__file__).resolve().parents[2] / "examples"
-
-
-@dataclass(frozen=True)
-class Example:
-    """A picture in examples/, the question it answers, and the class to explain (None: the top one)."""
-
-    file: str
-    question: str
-    class_index: int | None = None
-
-    @property
-    def path(self) -> Path:
-        return PICTURES / self.file
-
-
-EXAMPLES = (
-    Example("astronaut.jpg", "Why a space shuttle?", 812),
-    Example("cat_and_coffee.jpg", "Cat or coffee?"),
-    Example("chelsea.jpg", "Which cat?"),
-    Example("coffee.jpg", "Cup or contents?"),
-    Example("rocket.jpg", "A rocket taken for what?"),
-    Example("china.jpg", "What makes a roof?"),
-    Example("flower.jpg", "Petals or centre?"),
-)
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What a visitor has set, in the order of the settings' components."""
-
-    methods: list[str]
-    model: str
-    layer: str
-    max_n: int
-    full: bool
+SHOWN = 5  # classes of the prediction
 
 
 # --- one run -------------------------------------------------------------------------------------------------------
@@ -98,18 +45,25 @@ def explain_on_page(
     choices: Choices,
     request: gr.Request,
     labels: Labels | None = None,
+    example: str | None = None,
 ) -> Iterator[tuple]:
     """Streams one explanation of a JPEG file's picture to the page; the outputs are those of `page_update`. The page
-    explains what it shows: the picture as that file holds it. `labels` are those that the class was chosen from, None
-    for the model's own: a model with others explains its top class."""
+    explains what it shows: the picture as that file holds it.
+
+    `labels`: those that the class was chosen from, None for the model's own; a model with others explains its top
+    class. `example`: the picture's key, "" for a visitor's own, None for the one that the page has.
+    """
+    image = open_picture(picture)
     with VISITORS.page_run(request, long=False) as run:
         clf = classifier(choices.model)
         if labels is not None and labels is not clf.labels:
             class_index = None
         layer = choices.layer if choices.layer in clf.target_layers else clf.target_layers[-1]
         max_n = min(int(choices.max_n), clf.channels(layer))
+        told = {"image": jpeg_url(picture), "aspect": image.shape[1] / image.shape[0]}
+        told |= {} if example is None else {"example": example}
         methods, busy = room_for(check_methods(choices.methods), run)
-        stream = explain_stream(clf, open_picture(picture), methods, class_index, layer, max_n)
+        stream = explain_stream(clf, image, methods, class_index, layer, max_n)
         complete, drawn = -1, 0.0
         for snapshot in stream:
             if run.gone:
@@ -119,7 +73,8 @@ def explain_on_page(
             stopped = not snapshot.complete and (run.stopped or (not choices.full and channels >= PREVIEW_CHANNELS))
             now_complete = sum(cam.complete for cam in snapshot.cams.values())
             if stopped or now_complete != complete or time.monotonic() - drawn >= REDRAW_SECONDS:
-                yield page_update(snapshot, run, picture, stopped, choices, busy)
+                wait = "not computed: stopped before" if stopped else busy
+                yield page_update(snapshot, run, wait, choices, told, picture)
                 complete, drawn = now_complete, time.monotonic()
             if stopped:
                 return
@@ -140,39 +95,59 @@ def room_for(methods: tuple[str, ...], run: Run) -> tuple[tuple[str, ...], str]:
     return methods, ""
 
 
-def page_update(
-    snapshot: Explanation, run: Run, picture: bytes, stopped: bool, choices: Choices, busy: str = ""
-) -> tuple:
-    """Panels, prediction, explained line, session, Stop button, class box and status line."""
+def page_update(snapshot: Explanation, run: Run, wait: str, choices: Choices, told: dict, picture: bytes) -> tuple:
+    """Panels, prediction, explained line, session, class box and the line at the top. `wait`: why maps that have not
+    begun will not come, if they will not."""
     first = not snapshot.cams
-    running = not snapshot.complete and not stopped
-    top = snapshot.predictions[0]
-    rest = "the top class" if snapshot.class_index == top.class_index else f"the model's top class is {top.name}"
-    wait = "not computed: stopped before" if stopped else busy
+    told = told | {"alt": f"what speaks for {snapshot.class_name}", "address": address_of(snapshot, choices)}
     return (
-        panels_value(choices.methods, snapshot.cams, run.number, jpeg_url(picture), wait, snapshot.class_name),
-        {each.name: each.probability for each in snapshot.predictions[:5]} if first else gr.skip(),
-        f"Explaining **{snapshot.class_name}**, probability {percent(snapshot.probability)} ({rest})"
-        if first
-        else gr.skip(),
+        panels_value(check_methods(choices.methods), snapshot.cams, run.number, wait, told),
+        prediction_html(snapshot) if first else gr.skip(),
+        explained_html(snapshot) if first else gr.skip(),
         MEMORIES.keep(run, picture, snapshot),
-        gr.update(interactive=running) if first or not running else gr.skip(),
         gr.update(value=None) if first else gr.skip(),  # empty again, ready to be typed into
-        status_html(choices.model) if first else gr.skip(),
+        *(headline.shown(choices.model, run.visitor) if first else [gr.skip()] * 5),
     )
 
 
-def panels_value(keys, cams: Mapping, run: int = 0, url: str = "", wait: str = "", class_name: str = "") -> dict:
-    """What panels.js draws; `wait` says why maps that have not begun will not come."""
-    alt = f"what speaks for {class_name}" if class_name else ""
-    return {"run": run, "image": url, "alt": alt, "panels": [panel(key, cams.get(key), wait) for key in keys]}
+def panels_value(keys, cams: Mapping, run: int = 0, wait: str = "", told: Mapping | None = None) -> dict:
+    """What panels.js shows; `told`: what it needs to know besides the panels."""
+    return {"run": run, **(told or {}), "panels": [panel(key, cams.get(key), wait) for key in keys]}
+
+
+def prediction_html(snapshot: Explanation | None) -> str:
+    """The most probable classes as buttons; the last gives way to the class explained when that is none of them."""
+    if snapshot is None:
+        return '<div class="prediction"></div>'
+    rows = [(each.class_index, each.name, each.probability) for each in snapshot.predictions[:SHOWN]]
+    if snapshot.class_index not in [index for index, _, _ in rows]:
+        rows[-1] = (snapshot.class_index, snapshot.class_name, snapshot.probability)
+    buttons = "".join(
+        f'<li><button type="button" data-index="{index}" aria-pressed="{str(index == snapshot.class_index).lower()}" '
+        f'style="--share: {100 * probability:.1f}%"><span>{html.escape(name)}</span>'
+        f"<span>{percent(probability)}</span></button></li>"
+        for index, name, probability in rows
+    )
+    return (
+        '<div class="prediction"><h2>Prediction <small>choose a class to explain it</small></h2>'
+        f"<ol>{buttons}</ol></div>"
+    )
+
+
+def explained_html(snapshot: Explanation) -> str:
+    top = snapshot.predictions[0]
+    rest = "" if snapshot.class_index == top.class_index else f"; the model's top class is {html.escape(top.name)}"
+    return (
+        f"<h2>Explaining <b>{html.escape(snapshot.class_name)}</b>, probability {percent(snapshot.probability)}"
+        f"<small>{rest}</small></h2>"
+    )
 
 
 @in_words
 def on_picture(image, request: gr.Request, *choices):
     """A picture was uploaded, taken, dropped or pasted."""
     if image is not None:
-        yield from explain_on_page(image.for_page(), None, Choices(*choices), request)
+        yield from explain_on_page(image.for_page(), None, Choices(*choices), request, example="")
 
 
 @in_words
@@ -193,65 +168,76 @@ def on_class(session, class_index, request: gr.Request, *choices):
 
 
 @in_words
-def on_prediction(session, request: gr.Request, event: gr.SelectData, *choices):
-    """A bar of the prediction was clicked."""
+def on_prediction(session, request: gr.Request, event: gr.EventData, *choices):
+    """A class of the prediction was chosen."""
     memory = require_session(session).memory
     labels = MODELS[memory.explanation.model].labels()
-    index = labels.find_class(str(event.value)).index
+    index = labels.class_at(event.index).index
     yield from explain_on_page(memory.picture, index, Choices(*choices), request, labels)
 
 
 @in_words
 def on_example(event: gr.EventData, request: gr.Request, *choices):
     """An example was chosen: its picture goes into the input and is explained."""
-    index = event.index if isinstance(event.index, int) else 0  # a raw request may send anything
-    yield from show_example(EXAMPLES[index % len(EXAMPLES)], Choices(*choices), request)
+    example = by_number(event.index)
+    yield from show_example(example, example.class_index, Choices(*choices), request, imagenet())
 
 
 @in_words
 def on_open(request: gr.Request, *choices):
-    """The page was opened: the first example is explained, so that no visitor sees an empty page. The model may have
-    been loaded after the page was built: its layers and classes come with it."""
+    """The page was opened: what its address names is explained, else the first example, so that no visitor sees an
+    empty page. By the model that is the default by now, which the page's own settings may not know of yet."""
     model = opening_model()
-    chosen = replace(Choices(*choices), model=model, layer=MODELS[model].target_layers[-1])
-    yield (
-        *[gr.skip()] * 5,
-        classes_of(model),
-        *[gr.skip()] * 2,
-        gr.Timer(active=downloading()),
-        model,
-        layers_of(model),
-    )
-    for update in show_example(EXAMPLES[0], chosen, request):
-        yield (*update, *[gr.skip()] * 3)
+    fresh = replace(Choices(*choices), model=model, layer=MODELS[model].target_layers[-1])
+    visit = read_address(request.query_params, fresh)
+    if visit.problem:
+        gr.Warning(visit.problem)
+    settings = settings_of(visit.choices)
+    labels = MODELS[visit.choices.model].labels()
+    for update in show_example(visit.example, visit.class_index, visit.choices, request, labels):
+        yield (*update, *settings)
+        settings = [gr.skip()] * len(settings)
 
 
-def show_example(example: Example, choices: Choices, request: gr.Request):
-    waiting = panels_value(choices.methods, {})
-    yield (waiting, *[gr.skip()] * 6, str(example.path))
+def settings_of(choices: Choices) -> list:
+    """The settings' components showing these choices."""
+    spec, clf = MODELS[choices.model], classifier(choices.model)
+    return [
+        choices.methods,
+        choices.model,
+        gr.update(choices=list(spec.target_layers), value=choices.layer),
+        gr.update(maximum=clf.channels(choices.layer), value=choices.max_n),
+        choices.full,
+    ]
+
+
+def show_example(
+    example: Example, class_index: int | None, choices: Choices, request: gr.Request, labels: Labels
+) -> Iterator[tuple]:
+    """The outputs of `page_update`, and the picture. `labels`: those that the class is one of."""
+    told = {"aspect": aspect(example)}
+    yield (panels_value(choices.methods, {}, told=told), *[gr.skip()] * 9, str(example.path))
     content = example.path.read_bytes()
-    for update in explain_on_page(content, example.class_index, choices, request, imagenet()):
+    for update in explain_on_page(content, class_index, choices, request, labels, example.key):
         yield (*update, gr.skip())
 
 
-# --- models, layers, download --------------------------------------------------------------------------------------
+# --- models and layers ---------------------------------------------------------------------------------------------
 
 
 @in_words
-def on_model(model) -> tuple:
+def on_model(model, request: gr.Request) -> tuple:
     """Another model: its layers, and its weights fetched if they are missing."""
+    visitor = visitor_of(request)
     try:
         classifier(model)
-    except InputError as error:
-        gr.Warning(str(error))
+    except (InputError, WeightsError) as error:
+        gr.Warning(html.escape(str(error), False))
+        headline.WAITING.join(model, visitor)
         model = default_model()
-    return gr.update(value=model), layers_of(model), status_html(model), gr.Timer(active=downloading())
-
-
-def layers_of(model: str) -> dict:
-    """The dropdown of layers: those of a model, its default chosen."""
-    layers = MODELS[model].target_layers
-    return gr.update(choices=list(layers), value=layers[-1])
+    spec = MODELS[model]
+    layers = gr.update(choices=list(spec.target_layers), value=spec.target_layers[-1])
+    return gr.update(value=model), layers, *headline.shown(model, visitor)
 
 
 @in_words
@@ -262,59 +248,33 @@ def on_layer(model, layer, max_n):
     return gr.update(maximum=count, value=min(int(max_n), count))
 
 
-def on_tick(model) -> tuple:
-    """While weights arrive: the status line, and an offer once they are there and were loaded."""
-    for arrived in [key for key in MODELS if is_here(key) and not is_ready(key)]:
-        try:
-            classifier(arrived)
-        except WeightsError as error:  # the status line says so from now on
-            log.warning("%s", error)
-    better = default_model()
-    offer = gr.update(visible=better != model and is_ready(better), value=f"Use {MODELS[better].name} now")
-    return status_html(model), offer, gr.Timer(active=downloading())
-
-
-@in_words
-def on_download(session, results, alpha, colormap) -> str:
-    """The zip of what the page shows now, with the measurements when they are of it."""
-    explanation = require_explanation(session)
-    run, measurements = results or (0, {})
-    extra = {}
-    if measurements and run == session.run:
-        extra["faithfulness.csv"] = metrics_csv(measurements, explanation.cams)
-    return write_zip(explanation, alpha, colormap, extra)
+def on_use(model) -> str:
+    """The button "Use": the better model that has arrived."""
+    return headline.better(model) or model
 
 
 # --- the layout and its listeners ----------------------------------------------------------------------------------
 
 
 def build(page: gr.Blocks) -> FirstScreen:
-    """The first screen and everything that it does by itself."""
+    """The first screen and everything that it does by itself. Where each part lies at which width is in style.css."""
     session, results = gr.State(None, time_to_live=FILES_LIVE), gr.State(None, time_to_live=FILES_LIVE)
-    timer = gr.Timer(2, active=False)
-    with gr.Row(elem_id="top"):
-        status = gr.HTML(status_html("auto"), elem_id="status", scale=1)
-        offer = gr.Button("Use VGG16 now", visible=False, size="sm", variant="primary", scale=0, min_width=160)
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=1, min_width=300):
-            image = Picture(label="Picture", sources=["upload", "webcam", "clipboard"], height=190, elem_id="picture")
-            examples = gr.HTML(examples_html(), js_on_load=browser_code("examples.js"), elem_id="examples")
-            prediction = gr.Label(
-                num_top_classes=5,
-                label="Prediction: click a class to explain it",
-                elem_id="prediction",
-                show_heading=False,
-            )
-            explained_line = gr.Markdown("", elem_id="explained")
-            class_box = class_dropdown("Explain any class (type to search the names)", elem_id="class-box")
-        with gr.Column(scale=3, min_width=320):
-            stop = build_view(session, results)
-            panels = maps_component(panels_value(DEFAULT_METHODS, {}), "maps")
-            settings = build_settings()
+    line = headline.build(default_model())
+    with gr.Column(elem_id="first"):
+        image = Picture(label="Picture", sources=["upload", "webcam", "clipboard"], height=180, elem_id="picture")
+        buttons = {"js_on_load": browser_code("choices.js")}
+        examples = gr.HTML(examples_html(), elem_id="examples", **buttons)
+        prediction = gr.HTML(prediction_html(None), elem_id="prediction", **buttons)
+        explained = gr.HTML("<h2>&nbsp;</h2>", elem_id="explained")
+        class_box = class_dropdown("Another class", elem_id="class-box")
+        opening = panels_value(DEFAULT_METHODS, {}, told={"aspect": aspect(OPENING)})
+        panels = maps_component(opening, "maps")
+        view.build(session, results)
+        settings = build_settings()
     methods, model, layer, max_n, full = settings
-    outputs = [panels, prediction, explained_line, session, stop, class_box, status]
+    outputs = [panels, prediction, explained, session, class_box, *line.parts]
     current = [session, *settings]
-    private = {"api_visibility": "private", "trigger_mode": "multiple", "show_progress_on": explained_line}
+    private = {"api_visibility": "private", "trigger_mode": "multiple", "show_progress": "hidden"}
     quiet = {"api_visibility": "private", "show_progress": "hidden"}
     explanations = [
         image.input(on_picture, [image, *settings], outputs, **private),
@@ -323,53 +283,19 @@ def build(page: gr.Blocks) -> FirstScreen:
         class_box.input(on_class, [session, class_box, *settings], outputs, **private),
         max_n.release(on_settings, current, outputs, **private),
         *[changed.input(on_settings, current, outputs, **private) for changed in (methods, layer, full)],
-        page.load(on_open, settings, [*outputs, image, timer, model, layer], **private),
+        page.load(on_open, settings, [*outputs, image, *settings], **private),
     ]
+    panels.stop(on_stop, None, None, queue=False, **quiet)
     model.change(classes_of, model, class_box, **quiet)
     layer.change(on_layer, [model, layer, max_n], max_n, **quiet)
-    model_outputs = [model, layer, status, timer]
-    chosen = model.input(on_model, model, model_outputs, **quiet)
-    explanations.append(chosen.then(on_settings, current, outputs, **private))
-    offered = offer.click(lambda: (default_model(), gr.update(visible=False)), None, [model, offer], **quiet)
-    explanations.append(
-        offered.then(on_model, model, model_outputs, **quiet).then(on_settings, current, outputs, **private)
-    )
-    timer.tick(on_tick, model, [status, offer, timer], **quiet)
+    model_outputs = [model, layer, *line.parts]
+    for changed in (
+        model.input(on_model, model, model_outputs, **quiet),
+        line.use.click(on_use, model, model, **quiet).then(on_model, model, model_outputs, **quiet),
+    ):
+        explanations.append(changed.then(on_settings, current, outputs, **private))
+    headline.listen(line, model, page)
     return FirstScreen(session, results, model, explanations)
-
-
-def build_view(session: gr.State, results: gr.State) -> gr.Button:
-    """How the maps are drawn, Stop and Download; returns Stop, which a run switches on and off."""
-    with gr.Row(elem_id="controls"):
-        mode = gr.Radio(
-            [("Overlay", "overlay"), ("Heatmap only", "heatmap"), ("Masked picture", "masked")],
-            value="overlay",
-            label="View",
-            scale=3,
-            min_width=390,
-            elem_id="mode",
-        )
-        alpha = gr.Slider(0, 1, ALPHA, step=0.05, label="Overlay opacity", scale=2, min_width=150, elem_id="alpha")
-        colormap = gr.Dropdown(
-            [(name, key) for key, name in COLORMAPS.items()],
-            value="viridis",
-            label="Colours",
-            scale=1,
-            min_width=110,
-            elem_id="colormap",
-        )
-        with gr.Column(scale=0, min_width=110, elem_id="buttons"):
-            stop = gr.Button("Stop", interactive=False, size="sm", variant="stop", elem_id="stop")
-            download = gr.Button("Download", size="sm", elem_id="download")
-            bundle = gr.DownloadButton(visible="hidden", elem_id="bundle")
-    quiet = {"api_visibility": "private", "show_progress": "hidden"}
-    stop.click(on_stop, None, None, queue=False, **quiet)
-    view = [alpha, colormap, mode]
-    for control in view:  # the browser redraws by itself
-        control.change(None, view, None, js=browser_code("view.js"), **quiet)
-    ready = download.click(on_download, [session, results, alpha, colormap], bundle, api_visibility="private")
-    ready.success(None, None, None, js="() => document.querySelector('#bundle').click()", api_visibility="private")
-    return stop
 
 
 def build_settings() -> list:
@@ -385,16 +311,3 @@ def build_settings() -> list:
             max_n = gr.Slider(1, 1280, 10, step=1, label="Channels of Faster Score-CAM", elem_id="max-n")
             full = gr.Checkbox(True, label=f"Score-CAM in full (else {PREVIEW_CHANNELS} channels)", elem_id="full")
     return [methods, model, layer, max_n, full]
-
-
-def examples_html() -> str:
-    buttons = []
-    for index, example in enumerate(EXAMPLES):
-        thumbnail = Image.open(example.path)
-        thumbnail.thumbnail((160, 160))
-        url = data_url(np.asarray(thumbnail.convert("RGB")), "JPEG", quality=80)
-        buttons.append(
-            f'<button type="button" data-index="{index}"><img src="{url}" alt="">'
-            f"<span>{example.question}</span></button>"
-        )
-    return f'<div class="cam-examples" role="group" aria-label="Example pictures">{"".join(buttons)}</div>'

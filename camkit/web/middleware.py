@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 
 from ..picture import MAX_BYTES
-from .files import FOLDER, NoRoom
+from .folder import FOLDER, NoRoom
 from .limits import limits
 from .visitors import LISTENERS, address
 

@@ -1,40 +1,61 @@
 // Draws maps over a picture in the browser, as maps.py does on the server: opacity, colours and mode change without
-// asking the server. Runs once per gr.HTML component, with `element`, `props` and `watch` given by Gradio.
-// props.value: {run, image, panels: [{key, title, how, map, facts, note, progress, partial, diverging}]}; image and map are
-// data URLs (map: 8-bit grey PNG). props.tables: colour map name -> 256 RGB triples as base64. View: a "cam-view" event.
+// asking the server. Runs once per gr.HTML component, with `element`, `props`, `trigger` and `watch` given by Gradio.
+// props.value: {run, image, aspect, alt, address, example, panels: [{key, title, how, map, facts, note, badge, wait, progress,
+// partial, diverging}]}; image and map are data URLs (map: 8-bit grey PNG). props.tables: colour map name -> 256 RGB triples
+// as base64. View: a "cam-view" event. Stop is the event "stop". By keyboard: arrows move the probe, Escape hides it.
 
 const root = element.querySelector(".cam-host").attachShadow({ mode: "open" });
 root.innerHTML = `<style>
   :host { display: block; color: var(--body-text-color); font-family: var(--font); }
-  .grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, max(215px, var(--cam-column, 34%))), 1fr)); gap: 10px; }
-  figure { margin: 0; padding: 8px 12px; border: 1px solid var(--border-color-primary); border-radius: 10px;
+  .room { container-type: inline-size; }
+  .grid { display: grid; grid-template-columns: repeat(var(--wide, 4), minmax(0, 760px)); gap: 8px; }
+  figure { margin: 0; padding: 8px 10px; border: 1px solid var(--border-color-primary); border-radius: 8px;
            background: var(--block-background-fill); display: flex; flex-direction: column; gap: 4px; min-width: 0; }
-  h3 { margin: 0; font-size: 15px; font-weight: 650; display: flex; gap: 8px; align-items: baseline; }
-  h3 small { font-weight: 500; font-size: 11px; padding: 1px 7px; border-radius: 9px; margin-left: auto; white-space: nowrap;
-             background: var(--background-fill-secondary); color: var(--body-text-color); border: 1px solid var(--border-color-primary); }
-  p { margin: 0; font-size: 12.5px; line-height: 1.35; color: var(--body-text-color-subdued); }
-  p.facts { font-variant-numeric: tabular-nums; color: var(--body-text-color); min-height: 1.35em; }
+  h3 { margin: 0; font-size: 15px; line-height: 22px; font-weight: 650; display: flex; gap: 8px; align-items: center; min-height: 22px; }
+  h3 small { font-weight: 500; font-size: 11px; line-height: 16px; padding: 1px 7px; border-radius: 9px; white-space: nowrap;
+             border: 1px solid var(--border-color-primary); }
+  h3 .stop { margin-left: auto; font: inherit; font-size: 12px; line-height: 18px; font-weight: 600; padding: 1px 12px; border-radius: 6px; cursor: pointer;
+             color: #b91c1c; background: transparent; border: 1px solid currentColor; }
+  :host-context(.dark) h3 .stop { color: #fca5a5; }
+  .stop:focus-visible, canvas:focus-visible { outline: 3px solid var(--color-accent); outline-offset: 1px; }
+  p { margin: 0; font-size: 12.5px; line-height: 17px; color: var(--body-text-color-subdued); }
+  p.how { min-height: 34px; }
+  p.facts { font-variant-numeric: tabular-nums; color: var(--body-text-color); min-height: 17px; }
   p.note { color: var(--body-text-color); font-weight: 550; }
-  p:empty { display: none; }
-  p.facts:empty { display: block; }
-  .frame { position: relative; aspect-ratio: 1; width: 100%; max-height: var(--cam-height, clamp(190px, calc(50vh - 182px), 480px)); border-radius: 6px; overflow: hidden;
-           background: var(--background-fill-secondary); }
-  canvas { width: 100%; height: 100%; object-fit: contain; display: block; touch-action: pan-y; }
-  .probe { position: absolute; right: 6px; bottom: 6px; font-size: 11px; padding: 1px 6px; border-radius: 6px; pointer-events: none;
-           background: #000b; color: #fff; font-variant-numeric: tabular-nums; }
-  .cross { position: absolute; width: 14px; height: 14px; margin: -8px 0 0 -8px; border: 2px solid #fff; border-radius: 50%;
+  p.note:empty, p.how:empty { display: none; }
+  .frame { position: relative; aspect-ratio: var(--aspect, 1.5); width: 100%; max-height: var(--cam-height, clamp(150px, calc(100vh - 655px), 420px)); border-radius: 5px; overflow: hidden; }
+  figure[data-state=waiting] .frame { background: var(--background-fill-secondary); }
+  canvas { width: 100%; height: 100%; object-fit: contain; display: block; touch-action: pan-y; cursor: crosshair; }
+  .probe { position: absolute; right: 6px; bottom: 6px; font-size: 12px; padding: 1px 7px; border-radius: 6px; pointer-events: none;
+           background: #000c; color: #fff; font-variant-numeric: tabular-nums; }
+  .cross { position: absolute; width: 14px; height: 14px; margin: -9px 0 0 -9px; border: 2px solid #fff; border-radius: 50%;
            box-shadow: 0 0 0 1px #000; pointer-events: none; }
   [hidden] { display: none !important; }
-  progress { width: 100%; height: 5px; border: 0; border-radius: 3px; overflow: hidden; appearance: none; background: var(--border-color-primary); }
+  progress { display: block; width: 100%; height: 4px; border: 0; border-radius: 2px; overflow: hidden; appearance: none; background: var(--border-color-primary); }
+  progress.idle { visibility: hidden; }
   progress::-webkit-progress-bar { background: var(--border-color-primary); }
   progress::-webkit-progress-value { background: var(--color-accent); }
   progress::-moz-progress-bar { background: var(--color-accent); }
-  .wait { position: absolute; inset: 0; display: grid; place-items: center; font-size: 12.5px; color: var(--body-text-color-subdued); }
-</style><div class="grid" aria-live="off"></div>`;
-const grid = root.querySelector(".grid");
+  .wait { position: absolute; inset: 0; display: grid; place-items: center; text-align: center; padding: 4px; font-size: 12.5px; color: var(--body-text-color-subdued); }
+  .only-read { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+  @container (width < 1000px) {
+    .grid { grid-template-columns: repeat(var(--medium, 2), minmax(0, 1fr)); }
+    .frame { max-height: var(--cam-height, clamp(150px, calc((100vh - 690px) / 2), 300px)); }
+  }
+  @container (width < 560px) {
+    .grid { grid-template-columns: repeat(var(--narrow, 2), minmax(0, 1fr)); gap: 6px; }
+    figure { padding: 6px; }
+    h3 { font-size: 13.5px; gap: 4px; }
+    h3 .stop { padding: 1px 7px; }
+    p.how { display: none; }
+    p.facts { min-height: 34px; }
+    .frame { max-height: var(--cam-height, 210px); }
+  }
+</style><div class="room"><div class="grid"></div></div><p class="only-read said" role="status"></p><p class="only-read read" aria-live="polite"></p>`;
+const host = element.querySelector(".cam-host"), grid = root.querySelector(".grid");
 const panels = new Map();
 const pictures = new Map(); // data URL -> promise of a decoded image; only the latest of each panel is kept
-const view = { alpha: props.alpha, colormap: props.colormap, mode: "overlay", ...window.camView }; // camView: the controls, if moved before
+const view = { alpha: props.alpha, colormap: props.colormap, mode: "map", ...window.camView }; // camView: the controls, if moved before
 const tables = Object.fromEntries(Object.entries(props.tables).map(([name, text]) =>
   [name, Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0))]));
 let latestRun = -1;
@@ -51,15 +72,23 @@ const decoded = (url) => {
 function makePanel(key) {
   const figure = document.createElement("figure");
   figure.dataset.key = key;
-  figure.innerHTML = `<h3><span class="title"></span><small hidden></small></h3><p class="how"></p>
-    <div class="frame"><canvas role="img"></canvas><div class="wait">waiting</div><i class="cross" hidden></i><span class="probe" hidden></span></div>
-    <progress max="1" hidden></progress><p class="facts"></p><p class="note"></p>`;
+  figure.innerHTML = `<h3><span class="title"></span><small hidden></small><button type="button" class="stop" hidden>Stop</button></h3><p class="how"></p>
+    <div class="frame"><canvas role="application" tabindex="0" aria-roledescription="map"></canvas><div class="wait">waiting</div><i class="cross" hidden></i><span class="probe" hidden></span></div>
+    <progress max="1" class="idle"></progress><p class="facts"></p><p class="note"></p>`;
   const part = (selector) => figure.querySelector(selector);
   const panel = { figure, canvas: part("canvas"), cross: part(".cross"), probe: part(".probe"), grey: null, picture: null, part };
-  panel.canvas.addEventListener("pointermove", (event) => probe(panel, event));
-  panel.canvas.addEventListener("pointerleave", () => panels.forEach((each) => { each.cross.hidden = each.probe.hidden = true; }));
+  panel.canvas.addEventListener("pointermove", (event) => {
+    const box = shown(panel.canvas);
+    probe((event.offsetX - box.left) / box.width, (event.offsetY - box.top) / box.height);
+  });
+  panel.canvas.addEventListener("pointerleave", hideProbe);
+  panel.canvas.addEventListener("blur", hideProbe);
+  panel.canvas.addEventListener("keydown", (event) => probeByKey(panel, event));
+  part(".stop").addEventListener("click", () => { part(".stop").disabled = true; trigger("stop"); });
   return panel;
 }
+
+// --- the probe: the value of every map at one place ---
 
 // Where the picture lies inside a canvas that is shown with object-fit: contain.
 function shown(canvas) {
@@ -68,9 +97,8 @@ function shown(canvas) {
   return { left: (canvas.clientWidth - width) / 2, top: (canvas.clientHeight - height) / 2, width, height };
 }
 
-function probe(source, event) {
-  const box = shown(source.canvas);
-  const u = (event.offsetX - box.left) / box.width, v = (event.offsetY - box.top) / box.height;
+// u and v: shares of the picture's width and height.
+function probe(u, v) {
   panels.forEach((panel) => {
     const inside = u >= 0 && u < 1 && v >= 0 && v < 1 && panel.grey;
     panel.cross.hidden = panel.probe.hidden = !inside;
@@ -83,26 +111,49 @@ function probe(source, event) {
   });
 }
 
+function hideProbe() {
+  panels.forEach((panel) => { panel.cross.hidden = panel.probe.hidden = true; });
+}
+
+let cursor = [0.5, 0.5];
+function probeByKey(panel, event) {
+  if (event.key === "Escape") return hideProbe();
+  const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+  if (!step) return;
+  event.preventDefault();
+  const by = event.shiftKey ? 0.1 : 0.025;
+  cursor = cursor.map((at, axis) => Math.min(0.999, Math.max(0, at + step[axis] * by)));
+  probe(...cursor);
+  const values = [...panels.values()].filter((each) => !each.probe.hidden).map((each) => `${each.data.title} ${each.probe.textContent}`);
+  const [across, down] = cursor.map((at) => Math.round(100 * at));
+  root.querySelector(".read").textContent = `${across} % across, ${down} % down: ${values.join(", ")}`;
+}
+
+// --- drawing ---
+
 function scratch(width, height) {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [width, height];
   return canvas;
 }
 
-// The map at the picture's size in the chosen colours; kept until the map or the colours change.
+// The map at the picture's size in the chosen colours, and, where the opacity follows the map, as transparent as the map is
+// low (a difference: as it is near zero); kept until the map or the colours change.
 function colored(panel) {
-  const name = panel.data.diverging ? "difference" : view.colormap;
-  if (panel.coloredFor === name && panel.colored) return panel.colored;
+  const name = panel.data.diverging ? "difference" : view.colormap, follows = view.mode === "map";
+  const wanted = `${name} ${follows}`;
+  if (panel.coloredFor === wanted && panel.colored) return panel.colored;
   const canvas = scratch(panel.canvas.width, panel.canvas.height), context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
   context.drawImage(panel.greyImage, 0, 0, canvas.width, canvas.height);
-  const pixels = context.getImageData(0, 0, canvas.width, canvas.height), table = tables[name];
-  for (let i = 0; i < pixels.data.length; i += 4) {
-    const level = 3 * pixels.data[i];
-    pixels.data[i] = table[level]; pixels.data[i + 1] = table[level + 1]; pixels.data[i + 2] = table[level + 2];
+  const pixels = context.getImageData(0, 0, canvas.width, canvas.height), data = pixels.data, table = tables[name];
+  for (let i = 0; i < data.length; i += 4) {
+    const level = data[i];
+    if (follows) data[i + 3] = panel.data.diverging ? Math.min(255, 2 * Math.abs(level - 128)) : level;
+    data[i] = table[3 * level]; data[i + 1] = table[3 * level + 1]; data[i + 2] = table[3 * level + 2];
   }
   context.putImageData(pixels, 0, 0);
-  [panel.colored, panel.coloredFor] = [canvas, name];
+  [panel.colored, panel.coloredFor] = [canvas, wanted];
   return canvas;
 }
 
@@ -127,29 +178,64 @@ function draw(panel) {
   }
 }
 
+// --- words ---
+
 function describe(panel, value) {
-  const data = panel.data, part = panel.part;
+  const data = panel.data, part = panel.part, running = data.progress != null;
   part(".title").textContent = data.title;
   part(".how").textContent = data.how ?? "";
   part(".facts").textContent = data.facts ?? "";
   part(".note").textContent = data.note ?? "";
   part("small").textContent = data.badge ?? "";
   part("small").hidden = !data.badge;
+  part(".stop").setAttribute("aria-label", `Stop ${data.title}`);
+  part(".stop").hidden = !running;
+  if (!running) part(".stop").disabled = false;
   const progress = part("progress");
-  progress.hidden = data.progress == null;
+  progress.classList.toggle("idle", !running);
   progress.value = data.progress ?? 0;
   progress.setAttribute("aria-label", `${data.title} progress`);
   part(".wait").hidden = Boolean(data.map);
   part(".wait").textContent = data.wait ?? "waiting";
-  panel.canvas.setAttribute("aria-label", `${data.title}: ${value.alt ?? "map over the picture"}${data.facts ? `, ${data.facts}` : ""}`);
+  panel.canvas.setAttribute("aria-label", `${data.title}: ${value.alt || "map over the picture"}${data.facts ? `, ${data.facts}` : ""}. Arrow keys read its values.`);
   panel.figure.dataset.state = data.map ? (data.partial ? "partial" : "complete") : "waiting";
+}
+
+// What a screen reader is told of a run: that it began, what is still refined once the rest is there, and the end.
+function tell(value) {
+  const named = (wanted) => value.panels.filter(wanted).map((data) => data.title).join(", ");
+  const waiting = value.panels.filter((data) => !data.map && !data.note);
+  let words = "";
+  if (value.panels.every((data) => data.map && !data.partial)) words = `Complete: ${named(() => true)}${value.alt ? `: ${value.alt}` : ""}.`;
+  else if (value.panels.some((data) => data.badge)) words = `Stopped: ${named((data) => data.badge)} is partial.`;
+  else if (value.panels.every((data) => !data.map)) words = value.run ? `Computing ${value.alt || "the maps"}.` : "";
+  else if (!waiting.length) words = `${named((data) => !data.partial)} complete; ${named((data) => data.partial)} is being refined.`;
+  const said = root.querySelector(".said");
+  if (words && said.textContent !== words) said.textContent = words;
+}
+
+// The page's address shows what one sees: what the server says of the run, and the example, if the picture is one.
+function address(value) {
+  if (!value.address) return;
+  if (value.example != null) window.camExample = value.example;
+  const query = new URLSearchParams(location.search);
+  ["example", "class", "methods", "layer", "max_n", "model", "full"].forEach((name) => query.delete(name));
+  if (window.camExample) query.set("example", window.camExample);
+  Object.entries(value.address).forEach(([name, text]) => { if (name !== "class" || window.camExample) query.set(name, text); });
+  history.replaceState(history.state, "", `?${query.toString().replaceAll("%2C", ",")}${location.hash}`);
 }
 
 async function show(value) {
   if (!value || value.run < latestRun) return; // a run that a newer one has replaced
+  if (value.run !== latestRun) address(value);
   latestRun = value.run;
-  const wanted = value.panels.map((data) => data.key);
+  if (value.aspect) grid.style.setProperty("--aspect", value.aspect);
+  const wanted = value.panels.map((data) => data.key), count = wanted.length;
+  grid.style.setProperty("--wide", count);
+  grid.style.setProperty("--medium", count <= 3 ? count : count === 4 ? 2 : 3);
+  grid.style.setProperty("--narrow", Math.min(count, 2));
   panels.forEach((panel, key) => { if (!wanted.includes(key)) { panel.figure.remove(); panels.delete(key); } });
+  tell(value);
   const work = value.panels.map(async (data, position) => {
     if (!panels.has(data.key)) panels.set(data.key, makePanel(data.key));
     const panel = panels.get(data.key);
@@ -181,6 +267,5 @@ window.addEventListener("cam-view", (event) => {
   panels.forEach((panel) => panel.data && draw(panel));
   host.dataset.view = JSON.stringify(view);
 });
-const host = element.querySelector(".cam-host");
 watch("value", () => show(props.value));
 show(props.value);

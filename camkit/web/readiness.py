@@ -1,25 +1,15 @@
-"""Which models can answer now, the status line that says so, and the background work that makes them ready.
+"""Which models can answer now; what makes them ready in the background is in warming.py.
 
 The page opens before TensorFlow is loaded: whatever needs it is imported when it is first used.
 """
 
 from __future__ import annotations
 
-import html
-import os
-import re
-import sys
-import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ..errors import InputError, WeightsError
-from ..explain import explain, explain_stream
+from ..errors import InputError
 from ..models import MODELS, ModelSpec, check_model, is_loaded, load
 from .visitors import log
 
@@ -121,73 +111,9 @@ def downloading() -> bool:
     return any(spec.weights and spec.weights.state.status == "downloading" for spec in MODELS.values())
 
 
-# What TensorFlow's C++ side writes while it is loaded, before any setting of its own log is read.
-_REMARKS = re.compile(rb"[IW]\d{4} |WARNING: All log messages before absl|To enable the following instructions")
-
-
-@contextmanager
-def without_remarks() -> Iterator[None]:
-    """Holds back what the process writes to stderr and lets go of all of it afterwards but the remarks that TensorFlow
-    makes of every machine without a GPU. By file descriptor, since they do not come through Python."""
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(stderr, 2)
-            os.close(stderr)
-            held.seek(0)
-            for line in held:
-                if not _REMARKS.match(line):
-                    os.write(2, line)
-
-
-def warm_up() -> None:
-    """Loads and compiles what the first visitor will need, so that no visitor waits for it."""
-    with without_remarks():
-        from ..classifier import device_name
-
-    for spec in list(MODELS.values()):
-        if spec.own is not None:
-            load_in_background(spec.key)
-            spec.own.settled.wait()
-    for spec in MODELS.values():
-        if spec.weights is not None:
-            try:
-                spec.weights.find()  # a copy in Keras's cache counts once its checksum was seen
-            except WeightsError as error:
-                log.warning("%s", error)  # the status line says so too; the bundled classifier goes on
-            else:
-                log.info("%s", spec.weights.state.sentence)
-    bundled_first = sorted(filter(is_here, list(MODELS)), key=lambda key: MODELS[key].weights is not None)
-    for model in bundled_first:
-        try:
-            clf = load(model)
-        except WeightsError as error:
-            log.warning("%s", error)
-            continue
-        noise = np.random.default_rng(0).integers(0, 256, (*clf.input_size, 3), dtype=np.uint8)
-        for snapshot in explain_stream(clf, noise, max_n=1):
-            if snapshot.cams.get("faster_scorecam"):
-                break
-        explain(clf, noise, ["faster_scorecam"], max_n=1)
-        clf.predict(noise)
-        log.info("%s is ready on %s", clf.spec.name, device_name())
-
-
-def start_warming() -> threading.Thread:
-    def work() -> None:
-        try:
-            warm_up()
-        finally:
-            WARMED_UP.set()
-
-    thread = threading.Thread(target=work, name="warm-up", daemon=True)
-    thread.start()
-    return thread
+def device_in_words() -> str:
+    """Named once the background thread has loaded what can tell."""
+    return _device() if WARMED_UP.is_set() else "a machine that is just starting"
 
 
 @cache
@@ -195,18 +121,3 @@ def _device() -> str:
     from ..classifier import device_name
 
     return device_name()
-
-
-def status_html(model: str) -> str:
-    """The line that says what runs here. The device is named once the background thread has loaded what can tell."""
-    spec = MODELS[default_model() if model == "auto" else model]
-    device = _device() if WARMED_UP.is_set() else "a machine that is just starting"
-    bundled = " (bundled)" if spec.weights is None and spec.own is None else ""
-    parts = [f"<b>{html.escape(spec.name)}</b>{bundled} on {device}"]
-    parts += [
-        html.escape(own_in_words(other)) for other in MODELS.values() if other.own and other.own.status != "ready"
-    ]
-    parts += [other.weights.state.sentence for other in MODELS.values() if other.weights is not None]
-    return (
-        f'<div class="headline"><h1>What did the classifier look at?</h1><p role="status">{" · ".join(parts)}</p></div>'
-    )

@@ -33,11 +33,15 @@ NOT_UPLOADED = "The picture must be uploaded first: its file is not among the up
 
 
 class Page(gr.Blocks):
-    """Blocks whose answer to a payload that Gradio cannot read is a sentence too, not an empty error."""
+    """Blocks whose answer to a payload that Gradio cannot read is a sentence too, not an empty error, and whose
+    endpoints still take the shorter lists of values that programs sent before a parameter was added."""
 
-    async def preprocess_data(self, *args, **kwargs):
+    async def preprocess_data(self, block_fn, inputs, *args, **kwargs):
         try:
-            return await super().preprocess_data(*args, **kwargs)
+            missing = block_fn.inputs[len(inputs) :]
+            if block_fn.api_visibility == "public" and all(block.value is not None for block in missing):
+                inputs = [*inputs, *(block.value for block in missing)]
+            return await super().preprocess_data(block_fn, inputs, *args, **kwargs)
         except Refusal:
             raise
         except Exception as error:  # Gradio's own sentences list every choice of a component, or show a path

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,11 +13,15 @@ from pathlib import Path
 import gradio as gr
 
 from ..explanation import Cam
+from ..figure import cost_in_words, seconds_in_words
 from ..labels import Labels, imagenet
-from ..maps import ALPHA, COLORMAPS, data_url, grey, tables
+from ..maps import data_url, grey, tables
 from ..methods import METHODS
 from ..models import check_model
 
+# How the page draws a map until somebody chooses otherwise: opacity times the map, so that the picture keeps its
+# colours where the map is low. Of five colour maps tried on four pictures, turbo was the easiest to see on all.
+OPACITY, COLORMAP = 0.8, "turbo"
 METHOD_CHOICES = [(method.name, key) for key, method in METHODS.items()]
 THEME = gr.themes.Default(
     primary_hue="indigo",
@@ -39,15 +44,6 @@ class FirstScreen:
     explanations: list
 
 
-def seconds_in_words(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
-
-
-def percent(probability: float) -> str:
-    """A probability in words: never 0 % for what is not zero."""
-    return f"{probability:.1%}" if probability >= 0.001 else f"{100 * probability:.2g}%"
-
-
 def panel(key: str, cam: Cam | None, wait: str = "") -> dict:
     """One method's panel for panels.js; `cam` None for a map that has not begun. `wait`: why no more comes, if none
     does."""
@@ -55,19 +51,12 @@ def panel(key: str, cam: Cam | None, wait: str = "") -> dict:
     shown: dict = {"key": key, "title": method.name, "how": method.summary}
     if cam is None:
         return shown | {"wait": wait or "waiting for its turn"}
-    back = f" and {cam.backward_passes} backward" if cam.backward_passes else ""
-    noun = "pass" if max(cam.forward_passes, cam.backward_passes) == 1 else "passes"
-    shown |= {
-        "map": data_url(grey(cam.map)),
-        "facts": f"{seconds_in_words(cam.seconds)} · {cam.forward_passes} forward{back} {noun}",
-        "partial": not cam.complete,
-    }
+    shown |= {"map": data_url(grey(cam.map)), "facts": cost_in_words(cam), "partial": not cam.complete}
     done = f"{cam.channels} of {cam.channels_total} channels"
     if not cam.complete and wait:
         shown |= {"badge": "partial", "note": f"Partial map: stopped after {done}."}
     elif not cam.complete:
         shown |= {
-            "badge": "refining",
             "progress": cam.channels / cam.channels_total,
             "facts": f"{done} · about {seconds_in_words(cam.seconds_left)} left",
         }
@@ -76,21 +65,35 @@ def panel(key: str, cam: Cam | None, wait: str = "") -> dict:
     return shown
 
 
+def progress_html(words: str, share: float | None = None) -> str:
+    """How far some work is: a bar for `share` in [0, 1], and words."""
+    bar = "" if share is None else f'<progress max="1" value="{share:.3f}" aria-label="Progress"></progress>'
+    return f'<div class="far">{bar}<span>{html.escape(words)}</span></div>' if words else ""
+
+
+STOP, NO_STOP = {"visible": True, "__type__": "update"}, {"visible": False, "__type__": "update"}
+
+
+def stop_button(elem_id: str) -> gr.Button:
+    """Shown while there is something to stop; the handler that works shows and hides it."""
+    return gr.Button("Stop", size="sm", visible=False, scale=0, min_width=90, elem_id=elem_id, elem_classes="halt")
+
+
 @cache
 def browser_code(name: str) -> str:
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def maps_component(value, elem_id: str, style: str = "") -> gr.HTML:
-    """Panels that the browser draws; `value` is {"run", "image", "alt", "panels"} as panels.js takes it."""
+    """Panels that the browser draws; `value` is as panels.js takes it. "stop" is the event of a panel's Stop."""
     return gr.HTML(
         value,
         html_template=f'<div class="cam-host" style="{style}"></div>' if style else '<div class="cam-host"></div>',
         js_on_load=browser_code("panels.js"),
         elem_id=elem_id,
         tables=tables(),
-        alpha=ALPHA,
-        colormap=next(iter(COLORMAPS)),
+        alpha=OPACITY,
+        colormap=COLORMAP,
     )
 
 

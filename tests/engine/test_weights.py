@@ -497,6 +497,109 @@ def test_two_processes_at_once_download_once(surroundings, site):
     assert site.asked == [("GET", f"/{FILENAME}")]
 
 
+# Cancelling
+
+
+def test_a_cancelled_download_ends_at_its_next_bytes_and_keeps_nothing(surroundings, site):
+    go_on, file = threading.Event(), tiny(site.address)
+    site.pages[f"/{FILENAME}"] = answer_in_halves(go_on)
+    thread = file.download_in_background()
+    assert file.half_way.wait(LIMIT)
+    file.cancel()
+    assert (file.state.status, file.state.short) == ("downloading", "Stopping the download of Tiny's weights")
+    go_on.set()
+    finish(thread)
+    assert file.state.status == "absent"
+    assert held(surroundings) == []
+    site.pages[f"/{FILENAME}"] = answer(200, BODY)
+    finish(file.download_in_background())
+    assert file.state.status == "ready"
+
+
+def test_a_download_cancelled_before_its_first_byte_asks_for_none(surroundings, site, monkeypatch):
+    file, looked, go_on = tiny(site.address), threading.Event(), threading.Event()
+    find = file.find
+
+    def slowly(path=None):
+        looked.set()
+        go_on.wait(LIMIT)
+        return find(path)
+
+    monkeypatch.setattr(file, "find", slowly)
+    thread = file.download_in_background()
+    assert looked.wait(LIMIT)
+    file.cancel()
+    go_on.set()
+    finish(thread)
+    assert (file.state.status, site.asked, held(surroundings)) == ("absent", [], [])
+
+
+def test_cancelling_without_a_download_changes_nothing(site):
+    file = tiny(site.address)
+    file.cancel()
+    assert file.state.status == "absent"
+    site.pages[f"/{FILENAME}"] = answer(200, BODY)
+    assert file.obtain().read_bytes() == BODY
+    file.cancel()
+    assert file.state.status == "ready"
+
+
+def test_who_waits_for_a_cancelled_download_is_told_so(site):
+    go_on, file, told = threading.Event(), tiny(site.address), []
+    site.pages[f"/{FILENAME}"] = answer_in_halves(go_on)
+
+    def obtain():
+        try:
+            file.obtain()
+        except WeightsError as error:
+            told.append(str(error))
+
+    thread = threading.Thread(target=obtain)
+    thread.start()
+    assert file.half_way.wait(LIMIT)
+    file.cancel()
+    go_on.set()
+    finish(thread)
+    assert told == ["The download of Tiny's weights was cancelled: nothing is kept, it can be started anew."]
+
+
+def test_a_failure_has_a_short_form_for_visitors(closed):
+    file = tiny(closed)
+    finish(file.download_in_background())
+    assert file.state.short.startswith("Tiny could not be downloaded: the connection to 127.0.0.1:")
+    assert "TINY_WEIGHTS" not in file.state.short and "TINY_WEIGHTS" in file.state.message
+
+
+CANCEL = """
+import json, sys
+from camkit import weights
+
+class Watched(weights.WeightsFile):
+    def _report(self, done):
+        if done:
+            self.cancel()
+        super()._report(done)
+file = Watched(**json.loads(sys.argv[1]))
+file.download_in_background().join()
+print(json.dumps([file.state.status, file.state.message]))
+"""
+
+
+def test_a_cancelled_hub_download_keeps_nothing_either(closed, tmp_path):
+    with serving() as hub:
+        hub.pages[REPO_PATH] = hub_file(os.urandom(1000) * 30_000)
+        environment = os.environ | {
+            "HF_HUB_OFFLINE": "0",
+            "HF_ENDPOINT": hub.address,
+            "HF_HUB_DISABLE_XET": "1",
+            "TINY_REPO": "owner/name",
+        }
+        status, message = json.loads(run(CANCEL, environment, fields_of(tiny(closed))))
+    assert status == "absent", message
+    kept = [path for path in (tmp_path / "hf").rglob("*") if path.is_file() and path.stat().st_size > 100_000]
+    assert kept == []
+
+
 # The Hugging Face Hub: huggingface_hub reads its environment when imported, so each case is a process of its own
 
 OBTAIN = """

@@ -4,10 +4,10 @@ Order, never time, decides what waited for what: the classifier's passes are rec
 """
 
 import hashlib
-import html
 import json
 import os
 import threading
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -35,6 +35,7 @@ IMAGE = ("image", "filepath", REQUIRED)
 CLASS_NAME = ("class_name", "str", "")
 MODEL = ("model", "Literal['auto', 'vgg16', 'efficientnet_lite0']", "auto")
 LAYER_AND_CHANNELS = (("target_layer", "str", ""), ("max_n", "int", 10))
+OPACITY = ("opacity", "Literal['even', 'map']", "even")
 METHOD = f"Literal[{', '.join(map(repr, METHODS))}]"
 SEVERAL = ("methods", f"list[{METHOD}]", [key for key in METHODS if camkit.METHODS[key].default])
 ENDPOINTS = {
@@ -49,11 +50,12 @@ ENDPOINTS = {
             *LAYER_AND_CHANNELS,
             ("alpha", "float", 0.55),
             ("colormap", "Literal['viridis', 'turbo', 'cividis', 'inferno', 'jet']", "viridis"),
+            OPACITY,
         ),
         (("overlay", "Image"), ("facts", "Json"), ("maps.npz", "File")),
     ),
     "/compare": (
-        (IMAGE, SEVERAL, CLASS_NAME, MODEL, *LAYER_AND_CHANNELS, ("faithfulness", "bool", False)),
+        (IMAGE, SEVERAL, CLASS_NAME, MODEL, *LAYER_AND_CHANNELS, ("faithfulness", "bool", False), OPACITY),
         (("overlays", "Gallery"), ("facts", "Json"), ("bundle.zip", "File")),
     ),
     "/evaluate": ((IMAGE, SEVERAL, CLASS_NAME, MODEL), (("figures", "Json"),)),
@@ -183,6 +185,17 @@ def test_explain_by_every_method_equals_camkit(client, lite0, astronaut, method)
     np.testing.assert_array_equal(picture(overlay), camkit.overlay(astronaut, held[f"map_{method}"], 0.25, "turbo"))
 
 
+def test_overlays_whose_opacity_follows_the_map(client, chelsea):
+    overlay, _, maps = client.predict(file("chelsea"), alpha=0.8, colormap="turbo", opacity="map", api_name="/explain")
+    cam_map = arrays(maps)["map_gradcam"]
+    np.testing.assert_array_equal(picture(overlay), camkit.overlay(chelsea, cam_map, 0.8, "turbo", "map"))
+    overlays, _, bundle = client.predict(file("chelsea"), ["gradcam"], opacity="map", api_name="/compare")
+    wanted = camkit.overlay(chelsea, cam_map, opacity="map")
+    np.testing.assert_array_equal(picture(overlays[0]["image"]), wanted)
+    with zipfile.ZipFile(bundle) as archive:
+        np.testing.assert_array_equal(picture(archive.open("overlay_gradcam.png")), wanted)
+
+
 @pytest.mark.parametrize("class_name", ["space shuttle", "812", "n04266014"])
 def test_a_class_by_name_by_index_as_text_and_by_wordnet_id(client, class_name):
     _, facts, _ = client.predict(file("astronaut"), class_name=class_name, api_name="/explain")
@@ -271,6 +284,8 @@ def test_plain_http_in_three_requests(server_url, lite0, chelsea):
         ),
         ("/explain", {"alpha": "much"}, r"alpha is 'much': it must be a number from 0 .*\."),
         ("/explain", {"colormap": "rainbow"}, r"Colour map 'rainbow' is unknown: use one of viridis, .*\."),
+        ("/explain", {"opacity": "none"}, r"Opacity 'none' is unknown: use one of even, map\."),
+        ("/compare", {"opacity": "none"}, r"Opacity 'none' is unknown: use one of even, map\."),
         ("/explain", {"image": None}, r"There is no picture: send a PNG, JPEG, WebP, GIF or TIFF file as 'image'\."),
         ("/classify", {"image": None}, r"There is no picture: .*\."),
         ("/classify", {"top_k": 0}, r"top_k is 0: it must be a whole number from 1 to 1000\."),
@@ -301,6 +316,19 @@ def test_too_few_values_are_refused_in_a_sentence(server_url):
     assert plain_http.refusal(message).startswith("The request cannot be read: ")
 
 
+def test_parameters_that_were_added_are_missing_in_old_requests(server_url):
+    """A list that ends before parameters with a default is taken as if it had them."""
+    path = plain_http.upload(server_url, (EXAMPLES / "coffee.jpg").read_bytes())
+    picture, number = {"path": path, "meta": plain_http.META}, plain_http.event_id(server_url, "explain")
+    whole = [picture, "gradcam", "", "auto", "", 10, 0.55, "viridis", "even"]
+    overlays = {
+        len(values): plain_http.run(server_url, number, values)["output"]["data"][0]["path"]
+        for values in (whole, whole[:8], whole[:2])
+    }
+    assert len(set(overlays.values())) == 1  # files are named by their content
+    assert plain_http.refusal(plain_http.run(server_url, number, [])).startswith("The request cannot be read: ")
+
+
 @pytest.fixture
 def weightless_vgg16(monkeypatch):
     """VGG16 whose weights lie behind a port that nobody listens on."""
@@ -327,14 +355,14 @@ def test_vgg16_without_weights_says_what_to_do(client, weightless_vgg16):
 
 
 def test_the_path_of_missing_weights_is_not_shown(client, weightless_vgg16, monkeypatch, tmp_path):
-    from camkit.web import readiness
+    from camkit.web import headline
 
     monkeypatch.setenv("CAMKIT_VGG16_WEIGHTS", str(tmp_path / "secret" / "mine.h5"))
     message = client.predict(api_name="/info")["models"]["vgg16"]["message"]
     assert message == (
         "There is no weights file at mine.h5 (from CAMKIT_VGG16_WEIGHTS): name an existing file, or none at all."
     )
-    assert str(tmp_path) not in readiness.status_html("auto")
+    assert str(tmp_path) not in json.dumps(headline.headline("auto"))
     with pytest.raises(Exception, match=r"mine\.h5") as caught:
         client.predict(file("chelsea"), model="vgg16", api_name="/classify")
     plain_http.assert_clean(str(caught.value))
@@ -353,7 +381,7 @@ def test_a_weights_file_that_does_not_fit_is_not_shown_with_its_path(client, wei
 def test_weights_that_cannot_be_used_leave_the_bundled_classifier_in_charge(
     client, weightless_vgg16, monkeypatch, tmp_path, caplog, kind
 ):
-    from camkit.web import readiness
+    from camkit.web import headline, warming
 
     path = tmp_path / "mine.h5"
     path.write_bytes(b"no HDF5")
@@ -373,14 +401,14 @@ def test_weights_that_cannot_be_used_leave_the_bundled_classifier_in_charge(
     before = client.predict(api_name="/info")
     assert (before["default_model"], before["models"]["vgg16"]["state"]) == ("efficientnet_lite0", "loading")
     caplog.set_level("INFO")
-    readiness.warm_up()  # as at the start
+    warming.warm_up()  # as at the start
     info = client.predict(api_name="/info")
     reason = info["models"]["vgg16"]["message"]
     assert (info["default_model"], info["models"]["vgg16"]["state"]) == ("efficientnet_lite0", "failed")
     assert reason.startswith(f"{path.name} ")
     plain_http.assert_clean(reason)
     assert reason in caplog.text
-    assert reason in html.unescape(readiness.status_html("auto"))
+    assert headline.headline("auto")["sentence"] == reason
     assert client.predict(file("coffee"), api_name="/classify")["model"] == "efficientnet_lite0"
     with pytest.raises(Exception, match="VGG16 has no weights here yet") as caught:
         client.predict(file("coffee"), model="vgg16", api_name="/classify")

@@ -17,7 +17,8 @@ from filelock import FileLock
 
 import camkit
 from camkit.errors import InputError, shown
-from camkit.web import files, limits, sessions, visitors
+from camkit.web import folder as folders
+from camkit.web import limits, sessions, visitors
 from camkit.web.middleware import CLOSED
 
 # Every route of the pinned Gradio that stays open, and what for.
@@ -337,28 +338,28 @@ def lay(folder: Path, name: str, megabytes: int, age: float) -> Path:
 
 def test_the_oldest_files_go_first_and_none_that_may_be_in_use(folder):
     oldest, older, young = lay(folder, "a", 4, 300), lay(folder, "b", 4, 200), lay(folder, "c", 4, 1)
-    bound = files.UploadFolder()
+    bound = folders.UploadFolder()
     bound.tidy()
     assert [path.exists() for path in (oldest, older, young)] == [False, True, True]
     bound.begin_upload("x", 5_000_000)
     assert [path.exists() for path in (older, young)] == [False, True]
-    with pytest.raises(files.NoRoom, match="^The server's folder of uploads is full: try again in a minute.$"):
+    with pytest.raises(folders.NoRoom, match="^The server's folder of uploads is full: try again in a minute.$"):
         bound.begin_upload("y", 5_000_000)  # what has arrived and what arrives fill it, and nothing is old enough
 
 
 def test_one_address_has_a_share_of_a_minutes_uploads(folder):
-    bound = files.UploadFolder()
+    bound = folders.UploadFolder()
     number = bound.begin_upload("x", 5_000_000)
     bound.end_upload(number, whole=True)
     words = r"^At most 8 MB may be uploaded from an address in a minute: try again in 6\d seconds\.$"
-    with pytest.raises(files.NoRoom, match=words) as caught:
+    with pytest.raises(folders.NoRoom, match=words) as caught:
         bound.begin_upload("x", 5_000_000)
     assert 59 <= caught.value.wait <= 62
     bound.begin_upload("y", 5_000_000)
 
 
 def test_parts_of_an_upload_go_when_it_is_cut_off(folder):
-    bound = files.UploadFolder()
+    bound = folders.UploadFolder()
     one, other = bound.begin_upload("x", 1), bound.begin_upload("x", 1)
     part = folder / "tmpabc"
     part.write_bytes(b"x")
@@ -376,7 +377,7 @@ def test_a_process_has_a_folder_of_its_own_and_sweeps_those_of_the_dead(tmp_path
         each.with_suffix(".lock").touch()
     (tmp_path / "of somebody else").mkdir()
     program = (
-        "import os; from camkit.web.files import claim_folder; print(claim_folder());"
+        "import os; from camkit.web.folder import claim_folder; print(claim_folder());"
         "print(os.environ['GRADIO_TEMP_DIR'])"
     )
     with FileLock(alive.with_suffix(".lock")):

@@ -36,7 +36,20 @@ def test_a_payload_is_moved_by_this_method_before_it_is_preprocessed(component):
 
 
 def test_payloads_are_preprocessed_by_this_method_of_blocks():
-    assert inspect.iscoroutinefunction(gr.Blocks.preprocess_data)
+    method = gr.Blocks.preprocess_data
+    assert inspect.iscoroutinefunction(method)
+    assert list(inspect.signature(method).parameters)[:3] == ["self", "block_fn", "inputs"]
+
+
+def test_the_queue_knows_its_unfinished_events_and_who_asked():
+    from gradio.queueing import Event, Queue
+
+    assert "event_ids_to_events" in inspect.getsource(Queue.__init__)
+    assert {"request", "fn"} <= set(inspect.signature(Event).parameters)
+    with gr.Blocks() as blocks:
+        gr.Button().click(lambda: None, api_name="named")
+    assert [each.api_name for each in blocks.fns.values()] == ["named"]
+    assert isinstance(blocks._queue.event_ids_to_events, dict)
 
 
 def test_a_component_says_by_which_of_the_browsers_it_is_drawn():

@@ -234,7 +234,8 @@ def test_state_comes_from_the_server_whatever_is_sent(server_url, uploaded):
     """The first input of these events is the page's state: what a request puts there is not looked at."""
     forged = {"image": {"path": uploaded, "meta": META}, "explanation": {"cams": {"gradcam": 1}}, "run": 1}
     for name, rest in {
-        "on_download": [[1, {}], 0.5, "viridis"],
+        "on_download": [[1, {}], 0.5, "viridis", "map"],
+        "on_figure": [0.5, "viridis", "map"],
         "on_cover": [{"mask": None}],
         "on_measure": [],
         "on_contrast": [285, "gradcam"],

@@ -82,7 +82,7 @@ def test_it_says_four_lines_of_its_own_and_repeats_nothing_of_tensorflow(tmp_pat
 
 
 def test_what_is_no_remark_is_not_held_back(capfd):
-    from camkit.web.readiness import without_remarks
+    from camkit.web.warming import without_remarks
 
     with without_remarks():
         os.write(2, b"I0000 00:00:1.1 1 port.cc:153] oneDNN custom operations are on.\nE0000 00:00:1.1 broken\n")

@@ -1,0 +1,76 @@
+"""What the figures say, in a sentence or two made from them. Owns no figure and no table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from .metrics import CONTROLS, Measurement
+from .results import NAMES, Results, number
+
+ALIKE = 0.005  # of insertion less deletion: below, two maps are worth the same; curves of 28 steps tell no more
+SMALL = 0.05  # of the class's probability: below, all figures are small
+_CONTROL = {"random": "random blobs", "gaussian": "a centred blob", "uniform": "an even map"}
+
+
+def listed(names: Iterable[str]) -> str:
+    """ "A", "A and B", "A, B and C"."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def verdict(measurements: Mapping[str, Measurement], probability: float) -> str:
+    """Of one picture: whose map is worth most, and whose is no better than a control."""
+    worth = {key: each.worth for key, each in measurements.items() if key not in CONTROLS}
+    controls = {key: each.worth for key, each in measurements.items() if key in CONTROLS}
+    if not worth:
+        return ""
+    highest = max(worth.values())
+    best = [key for key in worth if worth[key] >= highest - ALIKE]
+    figure = f"insertion less deletion {number('{:+.3f}', highest)}"
+    rival = max(controls, key=controls.__getitem__) if controls else ""
+    if rival and highest <= controls[rival]:
+        first = f"On this picture no map is better than {_CONTROL[rival]}; {_maps(best)} comes closest ({figure})."
+    elif len(worth) > 1 and len(best) == len(worth):
+        first = f"On this picture the maps are worth the same ({figure})."
+    else:
+        verb = "is" if len(best) == 1 else "are"
+        first = f"On this picture {_maps(best)} {verb} worth most ({figure})"
+        lost = [key for key in worth if rival and worth[key] <= controls[rival]]
+        if lost:
+            first += f"; {listed(NAMES[key] for key in lost)} {'is' if len(lost) == 1 else 'are'} no better than "
+            first += f"{_CONTROL[rival]}."
+        else:
+            first += "; every map is better than the controls." if rival and len(worth) > 1 else "."
+    if probability < SMALL:
+        first += f" The class has a probability of {probability:.1%} only, so all figures are small."
+    return first
+
+
+def _maps(keys: list[str]) -> str:
+    names = [NAMES[key] for key in keys]
+    return f"{names[0]}'s map" if len(names) == 1 else f"the maps of {listed(names)}"
+
+
+def set_verdict(results: Results) -> str:
+    """Of a set of pictures: whose maps are worth most on average, how clearly, and who fails against the controls."""
+    summary, name = results.summary(), "insertion_minus_deletion"
+    worth = {key: row[name] for key, row in summary.items() if key not in CONTROLS}
+    means = {key: each.mean for key, each in worth.items() if each is not None}
+    if not means:
+        return ""
+    best = max(means, key=means.__getitem__)
+    figure = f"insertion less deletion {number('{:+.3f}', means[best])}"
+    if results.pictures == 1:
+        return f"Of one picture: {NAMES[best]}'s map is worth most ({figure})."
+    words = f"Over {results.pictures} pictures {NAMES[best]}'s maps are worth most on average ({figure})"
+    alike = [
+        second if first == best else first
+        for (first, second), row in results.differences().items()
+        if best in (first, second) and (difference := row[name]) is not None and not difference.clear
+    ]
+    words += f", not clearly more than those of {listed(NAMES[key] for key in alike)}." if alike else "."
+    lost = {key: results.figures("metrics", key, "beats_controls") for key in means}
+    often = [f"{NAMES[key]}'s on {len(each) - sum(each):.0f}" for key, each in lost.items() if sum(each) < len(each)]
+    if often:
+        words += f" No better than a control are {listed(often)} of {results.pictures} pictures."
+    return words

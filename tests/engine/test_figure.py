@@ -1,0 +1,84 @@
+"""The figure to keep, and overlays whose opacity follows the map."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import camkit
+from camkit.figure import DPI, PANEL, WIDTH, draw_figure, figure_files
+from camkit.maps import fit
+
+
+@pytest.fixture(scope="module")
+def explanation(tiny):
+    picture = np.random.default_rng(1).integers(0, 256, (60, 50, 3), np.uint8)
+    return camkit.explain(tiny, picture, class_index=812, max_n=3)
+
+
+@pytest.mark.parametrize("methods", [["gradcam"], list(camkit.METHODS)], ids=["one map", "all maps"])
+def test_a_figure_is_wide_enough_for_print_and_holds_every_map_in_order(tiny, noise, methods):
+    explanation = camkit.explain(tiny, noise, methods)
+    figure = np.asarray(draw_figure(explanation, 0.8, "turbo", "map"))
+    assert figure.shape[1] >= WIDTH
+    count = 1 + len(methods)
+    pitch = (figure.shape[1] - 40) // count
+    wide, high = pitch - 40, round((pitch - 40) * 60 / 50)
+    assert wide >= PANEL
+    drawn = [
+        noise,
+        *(camkit.overlay(noise, explanation.cams[key].map, 0.8, "turbo", "map") for key in explanation.cams),
+    ]
+    tops = []
+    for position, wanted in enumerate(drawn):
+        panel = np.asarray(Image.fromarray(wanted).resize((wide, high), Image.Resampling.LANCZOS)).astype(int)
+        column = figure[:, 40 + position * pitch : 40 + position * pitch + wide].astype(int)
+        tops += [top for top in range(len(column) - high) if (column[top] == panel[0]).all()]
+        np.testing.assert_array_equal(column[tops[-1] : tops[-1] + high], panel)
+    assert len(set(tops)) == 1  # all in one row
+
+
+def test_captions_name_class_probability_method_cost_and_model(explanation, monkeypatch):
+    from camkit import figure
+
+    written = []
+    monkeypatch.setattr(figure, "_write", lambda draw, place, text, *rest: written.append(text))
+    draw_figure(explanation)
+    assert written[0] == f"space shuttle, probability {figure.percent(explanation.probability)}"
+    assert any("layer late" in text for text in written) and any(text.startswith("top class: ") for text in written)
+    for key, cam in explanation.cams.items():
+        assert camkit.METHODS[key].name in written and figure.cost_in_words(cam) in written
+
+
+def test_a_partial_map_is_called_partial(explanation, monkeypatch):
+    from camkit import figure
+
+    written = []
+    monkeypatch.setattr(figure, "_write", lambda draw, place, text, *rest: written.append(text))
+    cam = replace(explanation.cams["scorecam"], complete=False, channels=3)
+    draw_figure(replace(explanation, cams={"scorecam": cam}))
+    assert f"partial: 3 of {cam.channels_total} channels" in written
+
+
+def test_files_carry_their_resolution(explanation):
+    files = figure_files(explanation)
+    assert list(files) == ["figure.png", "figure.pdf"] and files["figure.pdf"].startswith(b"%PDF")
+    with Image.open(io.BytesIO(files["figure.png"])) as image:
+        assert image.width >= WIDTH and image.info["dpi"] == pytest.approx((DPI, DPI), abs=0.1)
+
+
+def test_the_opacity_of_an_overlay_can_follow_the_map(noise):
+    cam_map = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)
+    weight = 0.8 * fit(cam_map, noise)[..., None]
+    wanted = np.rint(noise * (1 - weight) + camkit.heatmap(fit(cam_map, noise), "turbo") * weight)
+    np.testing.assert_allclose(camkit.overlay(noise, cam_map, 0.8, "turbo", "map"), wanted, atol=1)
+    zero = np.zeros((3, 4), np.float32)
+    np.testing.assert_array_equal(camkit.overlay(noise, zero, 0.8, "turbo", "map"), noise)  # the picture itself
+    full = np.ones((3, 4), np.float32)
+    np.testing.assert_array_equal(
+        camkit.overlay(noise, full, 0.8, opacity="map"), camkit.overlay(noise, full, 0.8, opacity="even")
+    )
+    with pytest.raises(ValueError, match=r"^Opacity 'none' is unknown: use one of even, map\.$"):
+        camkit.overlay(noise, zero, opacity="none")
