@@ -40,7 +40,8 @@ PARAMETERS = {
     "class.",
     "target_layer": "The layer whose activations are mapped, one of the model's target_layers in /info; '' takes the "
     "last.",
-    "max_n": "How many channels Faster Score-CAM takes, from 1 to the layer's number; the others ignore it.",
+    "max_n": "How many channels Faster Score-CAM takes, from 1 to the layer's number (10, the default, takes all of a "
+    "layer with fewer); the others ignore it.",
     "alpha": "The weight of the heatmap in the overlay, 0 (picture only) to 1 (heatmap only).",
     "colormap": "The colours of the heatmap.",
     "faithfulness": "Whether to measure the maps as /evaluate does; takes about ten seconds more on a CPU.",

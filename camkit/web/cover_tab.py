@@ -15,7 +15,7 @@ from ..methods import METHODS
 from .readiness import classifier
 from .uploads import bytes_of_data_url
 from .visitors import in_words, require_explanation
-from .widgets import FirstScreen, browser_code, percent
+from .widgets import FirstScreen, browser_code, literal, percent
 
 HINT = "Paint over a part of the picture."
 MASK_SIDE = 224  # of what painter.js sends, whatever the model's input size is
@@ -45,7 +45,7 @@ def on_cover(session, painting) -> str:
     ]
     return "\n".join(
         [
-            f"**{shown.class_name}**, with {share:.0%} of the picture covered:",
+            f"**{literal(shown.class_name)}**, with {share:.0%} of the picture covered:",
             "",
             "| covered with | before | after |",
             "| --- | --- | --- |",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import io
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,4 +42,7 @@ def write_zip(
     """The path of a zip with everything in the explanation, and `extra` files by name."""
     buffer = io.BytesIO()
     write_bundle(buffer, explanation, alpha, colormap, versions(), extra)
-    return write_file(f"cam-{explanation.class_name.replace(' ', '-')}.zip", buffer.getvalue())
+    name = re.sub(r'[\s/\\:*?"<>|\x00-\x1f]+', "-", explanation.class_name)[
+        :80
+    ]  # an operator's label may hold anything
+    return write_file(f"cam-{name}.zip", buffer.getvalue())

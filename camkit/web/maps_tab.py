@@ -34,6 +34,7 @@ from .widgets import (
     browser_code,
     class_dropdown,
     classes_of,
+    literal,
     maps_component,
     panel,
     percent,
@@ -122,11 +123,13 @@ def page_update(snapshot: Explanation, run: Run, url: str, stopped: bool, model:
     first = not snapshot.cams
     running = not snapshot.complete and not stopped
     top = snapshot.predictions[0]
-    rest = "the top class" if snapshot.class_index == top.class_index else f"the model's top class is {top.name}"
+    rest = (
+        "the top class" if snapshot.class_index == top.class_index else f"the model's top class is {literal(top.name)}"
+    )
     return (
         panels_value(snapshot.methods, snapshot.cams, run.number, url, stopped, snapshot.class_name),
         {each.name: each.probability for each in snapshot.predictions[:5]} if first else gr.skip(),
-        f"Explaining **{snapshot.class_name}**, probability {percent(snapshot.probability)} ({rest})"
+        f"Explaining **{literal(snapshot.class_name)}**, probability {percent(snapshot.probability)} ({rest})"
         if first
         else gr.skip(),
         Session(snapshot.image, snapshot, run.number),

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -73,8 +74,11 @@ def wait_for(spec: ModelSpec) -> None:
 
 
 def opening_model() -> str:
-    """What the page opens on and "auto" means: the operator's first model once it is loaded, else the default."""
-    wait_for(next(iter(MODELS.values())))
+    """What the page opens on and "auto" means: the operator's first model that can be loaded, else the default."""
+    for spec in list(MODELS.values()):
+        wait_for(spec)
+        if is_ready(spec.key):
+            break
     return default_model()
 
 
@@ -96,6 +100,8 @@ def load_in_background(model: str) -> None:
             log.warning("%s", error)
         else:
             log.info("%s is loaded.", MODELS[model].name)
+            if WARMED_UP.is_set():  # a download that took longer than the rest
+                warm(model)
 
     threading.Thread(target=work, name=f"{model}-loading", daemon=True).start()
 
@@ -143,12 +149,12 @@ def without_remarks() -> Iterator[None]:
 def warm_up() -> None:
     """Loads and compiles what the first visitor will need, so that no visitor waits for it."""
     with without_remarks():
-        from ..classifier import device_name
-
+        import_module("camkit.classifier")  # and TensorFlow with it
     for spec in list(MODELS.values()):
         if spec.own is not None:
             load_in_background(spec.key)
-            spec.own.settled.wait()
+    for spec in list(MODELS.values()):
+        wait_for(spec)
     for spec in MODELS.values():
         if spec.weights is not None:
             try:
@@ -159,16 +165,22 @@ def warm_up() -> None:
                 log.info("%s", spec.weights.state.sentence)
     for model in dict.fromkeys([default_model(), *filter(is_ready, list(MODELS))]):
         try:
-            clf = load(model)
+            warm(model)
         except WeightsError as error:
             log.warning("%s", error)
-            continue
-        noise = np.random.default_rng(0).integers(0, 256, (*clf.input_size, 3), dtype=np.uint8)
-        for snapshot in explain_stream(clf, noise, max_n=1):
-            if snapshot.cams.get("faster_scorecam"):
-                break
-        explain(clf, noise, ["faster_scorecam"], max_n=1)
-        log.info("%s is ready on %s", clf.spec.name, device_name())
+
+
+def warm(model: str) -> None:
+    """Loads a model and compiles what its first explanation needs."""
+    from ..classifier import device_name
+
+    clf = load(model)
+    noise = np.random.default_rng(0).integers(0, 256, (*clf.input_size, 3), dtype=np.uint8)
+    for snapshot in explain_stream(clf, noise, max_n=1):
+        if snapshot.cams.get("faster_scorecam"):
+            break
+    explain(clf, noise, ["faster_scorecam"], max_n=1)
+    log.info("%s is ready on %s", clf.spec.name, device_name())
 
 
 def start_warming() -> threading.Thread:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -46,6 +47,11 @@ def seconds_in_words(seconds: float) -> str:
 def percent(probability: float) -> str:
     """A probability in words: never 0 % for what is not zero."""
     return f"{probability:.1%}" if probability >= 0.001 else f"{100 * probability:.2g}%"
+
+
+def literal(text: str) -> str:
+    """Text that Markdown shows as it is: an operator's class name may hold anything."""
+    return re.sub(r"([\\`*_{}\[\]()#+.!|<>~$&-])", r"\\\1", " ".join(text.split()))
 
 
 def panel(key: str, cam: Cam | None, stopped: bool) -> dict:
