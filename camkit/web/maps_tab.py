@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
@@ -185,20 +185,8 @@ def on_example(event: gr.EventData, request: gr.Request, *choices):
 
 @in_words
 def on_open(request: gr.Request, *choices):
-    """The page was opened: the first example is explained, so that no visitor sees an empty page. The model may have
-    been loaded after the page was built: its layers and classes come with it."""
-    model = opening_model()
-    chosen = replace(Choices(*choices), model=model, layer=MODELS[model].target_layers[-1])
-    yield (
-        *[gr.skip()] * 5,
-        classes_of(model),
-        *[gr.skip()] * 2,
-        gr.Timer(active=downloading()),
-        model,
-        layers_of(model),
-    )
-    for update in show_example(EXAMPLES[0], chosen, request):
-        yield (*update, *[gr.skip()] * 3)
+    """The page was opened: the first example is explained, so that no visitor sees an empty page."""
+    yield from show_example(EXAMPLES[0], Choices(*choices), request)
 
 
 def show_example(example: Example, choices: Choices, request: gr.Request):
@@ -221,6 +209,14 @@ def on_model(model) -> tuple:
         gr.Warning(str(error))
         model = default_model()
     return gr.update(value=model), layers_of(model), status_html(model), gr.Timer(active=downloading())
+
+
+@in_words
+def on_arrival() -> tuple:
+    """Before the page explains its first example: the model to open on, which may have been loaded after the page was
+    built, with its layers and classes."""
+    model = opening_model()
+    return model, layers_of(model), status_html(model), gr.Timer(active=downloading()), classes_of(model)
 
 
 def layers_of(model: str) -> dict:
@@ -286,6 +282,8 @@ def build(page: gr.Blocks) -> FirstScreen:
     current = [session, *settings]
     private = {"api_visibility": "private", "trigger_mode": "multiple", "show_progress_on": explained_line}
     quiet = {"api_visibility": "private", "show_progress": "hidden"}
+    model_outputs = [model, layer, status, timer]
+    arrived = page.load(on_arrival, None, [*model_outputs, class_box], **quiet)
     explanations = [
         image.input(on_picture, [image, *settings], outputs, **private),
         examples.select(on_example, settings, [*outputs, image], **private),
@@ -293,11 +291,10 @@ def build(page: gr.Blocks) -> FirstScreen:
         class_box.input(on_class, [session, class_box, *settings], outputs, **private),
         max_n.release(on_settings, current, outputs, **private),
         *[changed.input(on_settings, current, outputs, **private) for changed in (methods, layer, full)],
-        page.load(on_open, settings, [*outputs, image, timer, model, layer], **private),
+        arrived.success(on_open, settings, [*outputs, image], **private),
     ]
     model.change(classes_of, model, class_box, **quiet)
     layer.change(on_layer, [model, layer, max_n], max_n, **quiet)
-    model_outputs = [model, layer, status, timer]
     chosen = model.input(on_model, model, model_outputs, **quiet)
     explanations.append(chosen.then(on_settings, current, outputs, **private))
     offered = offer.click(lambda: (default_model(), gr.update(visible=False)), None, [model, offer], **quiet)
