@@ -171,7 +171,7 @@ def load(name, labels=None, preprocess=None, *, weights: str | os.PathLike | Non
     ("ResNet50"), or a keras.Model, which stays as it is: any image classifier of one input (h, w, 1 or 3), where None
     becomes 224, and one output: softmax, logits, or one sigmoid unit for two classes.
         labels: a list of names, a text file with one a line, a JSON list or object of index to name (or its file), or
-            "imagenet"; None gives "class 0" and so on.
+            "imagenet"; None takes a repository's labels.txt or labels.json, else gives "class 0" and so on.
         preprocess: "none" (0 to 255), "unit" (0 to 1), "tf" (-1 to 1), "torch", "caffe", or a function of an (h, w,
             channels) float32 picture in [0, 255]. None is allowed where the model scales by itself (a Rescaling or
             Normalization layer), and for keras.applications.
@@ -228,7 +228,7 @@ HELP = {
     "model": f"{', '.join(MODELS)}, the path of a .keras or .h5 file, hf://owner/name, or a network of "
     "keras.applications such as ResNet50",
     "labels": "its class names: a text file with one a line, a JSON list or object of index to name, or 'imagenet'; "
-    "default: class 0, class 1 and so on",
+    "default: the repository's labels.txt or labels.json, else class 0, class 1 and so on",
     "preprocess": "what its inputs are: none (0 to 255, it scales by itself), unit (0 to 1), tf (-1 to 1), torch or "
     "caffe; needed unless it has a Rescaling or Normalization layer",
 }
@@ -244,8 +244,9 @@ def _own_classifier(given, labels, preprocess, weights, named: tuple[str, str]) 
 
     prepare_device()
     found = sources.find_source(given, weights) if isinstance(given, str) else sources.Source(given, "your own model")
+    labels = found.labels if labels is None else labels
     adapted = adapt.adapt(found.model, two_labels=labels is not None)
-    names = read_labels(found.labels if labels is None else labels, adapted.classes)
+    names = read_labels(labels, adapted.classes)
     scaling = sources.find_preprocess(
         found.preprocess if preprocess is None else preprocess, adapted.channels, adapted.scales
     )

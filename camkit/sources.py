@@ -40,7 +40,7 @@ def find_source(name: str, weights: str | os.PathLike | None = None) -> Source:
     """The model that `name` means: "hf://owner/name", a network of keras.applications ("ResNet50"; `weights` is a file
     instead of Keras's download), else the path of a file."""
     if name.startswith(HUB):
-        return Source(_from_hub(name.removeprefix(HUB)), name)
+        return _from_hub(name.removeprefix(HUB))
     if name in _networks():
         return _application(name, weights)
     if weights is not None:
@@ -113,14 +113,14 @@ def _reason(error: Exception) -> str:
 # --- the Hugging Face Hub --------------------------------------------------------------------------------------------
 
 
-def _from_hub(repository: str) -> keras.Model:
-    """A repository as Keras saves one (config.json and weights), else the one .keras or .h5 file in it; once it has
-    been fetched, without a network."""
+def _from_hub(repository: str) -> Source:
+    """A repository as Keras saves one (config.json and weights), else the one .keras or .h5 file in it, and its
+    labels.txt or labels.json; once it has been fetched, without a network."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     repo_id, _, revision = repository.partition("@")
-    wanted = [f"*{suffix}" for suffix in SUFFIXES] + ["*.json"]
+    wanted = [f"*{suffix}" for suffix in SUFFIXES] + ["*.json", "labels.txt"]
     try:
         folder = Path(snapshot_download(repo_id, revision=revision or None, allow_patterns=wanted))
     except HFValidationError as error:
@@ -130,15 +130,17 @@ def _from_hub(repository: str) -> keras.Model:
             f"The repository {repo_id} cannot be read from the Hugging Face Hub: it does not exist, is private, or "
             "this machine has no network."
         ) from error
+    named = [str(folder / name) for name in ("labels.txt", "labels.json") if (folder / name).is_file()]
+    labels = named[0] if named else None
     if (folder / "config.json").is_file() and (folder / "model.weights.h5").is_file():
-        return _loaded(folder)
+        return Source(_loaded(folder), f"{HUB}{repository}", labels=labels)
     found = [path for path in sorted(folder.rglob("*")) if path.suffix in SUFFIXES and ".weights." not in path.name]
     if len(found) != 1:
         raise InputError(
             f"The repository {repo_id} holds {len(found)} .keras or .h5 files: one is allowed, or a model as "
             "model.save('hf://owner/name') puts it there."
         )
-    return _from_file(found[0])
+    return Source(_from_file(found[0]), f"{HUB}{repository}", labels=labels)
 
 
 # --- keras.applications ----------------------------------------------------------------------------------------------

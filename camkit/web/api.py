@@ -45,7 +45,8 @@ PARAMETERS = {
     "class.",
     "target_layer": "The layer whose activations are mapped, one of the model's target_layers in /info; '' takes the "
     "last.",
-    "max_n": "How many channels Faster Score-CAM takes, from 1 to the layer's number; the others ignore it.",
+    "max_n": "How many channels Faster Score-CAM takes, from 1 to the layer's number (10, the default, takes all of a "
+    "layer with fewer); the others ignore it.",
     "alpha": "The weight of the heatmap in the overlay, 0 (picture only) to 1 (heatmap only).",
     "colormap": "The colours of the heatmap.",
     "opacity": "'even' gives every pixel of the heatmap the weight alpha; 'map' gives it alpha times the map, so that "

@@ -68,8 +68,11 @@ def wait_for(spec: ModelSpec) -> None:
 
 
 def opening_model() -> str:
-    """What the page opens on and "auto" means: the operator's first model once it is loaded, else the default."""
-    wait_for(next(iter(MODELS.values())))
+    """What the page opens on and "auto" means: the operator's first model that can be loaded, else the default."""
+    for spec in list(MODELS.values()):
+        wait_for(spec)
+        if is_ready(spec.key):
+            break
     return default_model()
 
 

@@ -9,13 +9,14 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 
 import numpy as np
 
 from ..errors import WeightsError
 from ..explain import explain, explain_stream
 from ..models import MODELS, load
-from .readiness import WARMED_UP, is_here, load_in_background
+from .readiness import WARMED_UP, is_here, load_in_background, wait_for
 from .visitors import log
 
 # What TensorFlow's C++ side writes while it is loaded, before any setting of its own log is read.
@@ -45,12 +46,12 @@ def without_remarks() -> Iterator[None]:
 def warm_up() -> None:
     """Loads and compiles what the first visitor will need, so that no visitor waits for it."""
     with without_remarks():
-        from ..classifier import device_name
-
+        import_module("camkit.classifier")  # and TensorFlow with it
     for spec in list(MODELS.values()):
         if spec.own is not None:
             load_in_background(spec.key)
-            spec.own.settled.wait()
+    for spec in list(MODELS.values()):
+        wait_for(spec)
     for spec in MODELS.values():
         if spec.weights is not None:
             try:
@@ -62,17 +63,23 @@ def warm_up() -> None:
     bundled_first = sorted(filter(is_here, list(MODELS)), key=lambda key: MODELS[key].weights is not None)
     for model in bundled_first:
         try:
-            clf = load(model)
+            warm(model)
         except WeightsError as error:
             log.warning("%s", error)
-            continue
-        noise = np.random.default_rng(0).integers(0, 256, (*clf.input_size, 3), dtype=np.uint8)
-        for snapshot in explain_stream(clf, noise, max_n=1):
-            if snapshot.cams.get("faster_scorecam"):
-                break
-        explain(clf, noise, ["faster_scorecam"], max_n=1)
-        clf.predict(noise)
-        log.info("%s is ready on %s", clf.spec.name, device_name())
+
+
+def warm(model: str) -> None:
+    """Loads a model and compiles what its first explanation needs."""
+    from ..classifier import device_name
+
+    clf = load(model)
+    noise = np.random.default_rng(0).integers(0, 256, (*clf.input_size, 3), dtype=np.uint8)
+    for snapshot in explain_stream(clf, noise, max_n=1):
+        if snapshot.cams.get("faster_scorecam"):
+            break
+    explain(clf, noise, ["faster_scorecam"], max_n=1)
+    clf.predict(noise)
+    log.info("%s is ready on %s", clf.spec.name, device_name())
 
 
 def start_warming() -> threading.Thread:

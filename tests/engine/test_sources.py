@@ -185,12 +185,14 @@ def test_a_repository_is_fetched_and_its_one_file_loaded(monkeypatch, small_file
     with pytest.raises(InputError, match=r"^The repository owner/name holds 0 \.keras or \.h5 files: one is allowed"):
         camkit.load("hf://owner/name")
     (tmp_path / "model.keras").write_bytes(small_file.read_bytes())
+    (tmp_path / "labels.txt").write_text("a\nb\nc")
     classifier = camkit.load("hf://owner/name@v2")
     assert (classifier.name, classifier.spec.name, classifier.spec.source) == (
         "name",
         "owner/name",
         "hf://owner/name@v2",
     )
+    assert [entry.name for entry in classifier.labels] == ["a", "b", "c"]
     assert [(name, options["revision"]) for name, options in asked] == [
         (("owner/name",), None),
         (("owner/name",), "v2"),
@@ -201,7 +203,9 @@ def test_a_repository_as_keras_saves_one(monkeypatch, small_file, tmp_path):
     with zipfile.ZipFile(small_file) as archive:
         archive.extractall(tmp_path)
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(tmp_path))
-    assert camkit.load("hf://owner/name").target_layers == ("only",)
+    classifier = camkit.load("hf://owner/name")
+    assert classifier.target_layers == ("only",)
+    assert [entry.name for entry in classifier.labels] == ["class 0", "class 1", "class 2"]
 
 
 def test_a_repository_that_cannot_be_read_is_refused_in_a_sentence():

@@ -1,6 +1,7 @@
 """A server on models that its operator names: what the page opens on, what the API answers, and what is refused."""
 
 import json
+from pathlib import Path
 
 import httpx
 import keras
@@ -135,6 +136,23 @@ def test_the_page_shows_no_path(server):
     url, _, folder = server
     assert str(folder) not in httpx.get(f"{url}/config", timeout=60).text
     assert str(folder) not in httpx.get(url, timeout=60).text
+
+
+# Class names may hold anything
+
+
+def test_a_name_is_shown_as_it_is_and_names_a_file():
+    from camkit.web.files import write_zip
+    from camkit.web.maps_tab import explained_html, prediction_html
+
+    labels = camkit.Labels.of(["../cat/dog", "b <5 mm", "c"])
+    classifier = camkit.load(grey_model(), labels)
+    explanation = camkit.explain(classifier, np.zeros((28, 24, 3), np.uint8), ["gradcam"], 0)
+    assert explanation.class_name == "../cat/dog"
+    assert Path(write_zip(explanation)).name == "cam-cat-dog.zip"
+    other = camkit.explain(classifier, explanation.image, ["gradcam"], 1)
+    for shown in (prediction_html(explanation), explained_html(other)):
+        assert "b &lt;5 mm" in shown
 
 
 # The command line and the environment
