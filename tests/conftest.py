@@ -13,6 +13,7 @@ from pkgutil import resolve_name
 
 import numpy as np
 import pytest
+from browsing import browser, visit  # noqa: F401 - fixtures of the tests of the page
 
 from camkit import open_picture
 from camkit.classifier import Classifier

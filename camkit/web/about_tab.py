@@ -47,4 +47,4 @@ def build() -> None:
                 latex_delimiters=[{"left": "$$", "right": "$$", "display": True}],
             )
         gr.Markdown(ABOUT, latex_delimiters=[{"left": "$", "right": "$", "display": False}])
-        gr.Code(API_EXAMPLE, language="python", interactive=False, show_label=False)
+        gr.Markdown(f"```text\n{API_EXAMPLE}```")  # without colours, which are too faint in a Code component

@@ -245,7 +245,7 @@ def on_layer(model, layer, max_n):
     """Another layer: Faster Score-CAM can take as many channels as it has."""
     clf = classifier(model)
     count = clf.channels(layer if layer in clf.target_layers else clf.target_layers[-1])
-    return gr.update(maximum=count, value=min(int(max_n), count))
+    return gr.update(maximum=count, **({"value": count} if int(max_n) > count else {}))
 
 
 def on_use(model) -> str:

@@ -1,0 +1,415 @@
+"""What a visitor sees in the first ten seconds, measured: where the maps lie, what a link brings back, how a better
+model is fetched, and who can use the page: axe, the keyboard, a screen reader."""
+
+import json
+import threading
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
+
+import pytest
+from browsing import COMPLETE, OPENING, PARTIAL, PATIENCE, QUICK, explaining, panel, stop
+from conftest import EXAMPLES
+
+import camkit
+from camkit.web.headline import WAITING
+from camkit.weights import WeightsFile
+
+pytestmark = pytest.mark.browser
+WIDTHS = (320, 360, 390, 480, 600, 700, 768, 820, 1024, 1100, 1280, 1440)
+TABS = ("How far to believe it", "Why A and not B?", "Cover and see", "Many pictures", "About")
+
+
+def box(page, selector: str) -> dict:
+    """Left, top, right and bottom of an element on the page, in pixels."""
+    found = page.locator(selector).first.bounding_box()
+    assert found, selector
+    return {
+        "left": found["x"],
+        "top": found["y"],
+        "right": found["x"] + found["width"],
+        "bottom": found["y"] + found["height"],
+    }
+
+
+def maps(page) -> list[dict]:
+    return [box(page, f"#maps figure[data-key={key}]") for key in camkit.DEFAULT_METHODS]
+
+
+def measured(page) -> None:
+    """Waits until the page has measured its own maps."""
+    page.locator("#evidence .words").wait_for(timeout=2 * PATIENCE)
+
+
+def open_tab(page, name: str) -> None:
+    """A tab's button, or on a narrow page the entry behind the dots."""
+    tab = page.locator(".tab-container:not(.visually-hidden) [role=tab]", has_text=name)
+    if tab.count() and tab.first.is_visible():
+        return tab.first.click()
+    page.get_by_label("More tabs").click()
+    return page.locator(".overflow-dropdown button", has_text=name).click()
+
+
+# --- where everything lies -----------------------------------------------------------------------------------------
+
+
+def test_a_wide_screen_shows_a_sure_picture_its_maps_and_the_evidence(visit):
+    page = visit(1440, 900, query=QUICK)
+    panel(page, "scorecam", PARTIAL).locator("small", has_text="partial").wait_for()
+    name, share = page.locator("#prediction button[aria-pressed=true] span").all_inner_texts()
+    assert name == OPENING and float(share.rstrip("%")) > 30
+    assert "cup" in page.locator("#prediction").inner_text()  # the other thing in the picture, one click away
+    measured(page)
+    assert len({each["top"] for each in maps(page)}) == 1  # one row
+    assert max(each["bottom"] for each in maps(page)) < 675
+    for selector in ("#picture", "#prediction", "#examples", "#evidence tbody tr:nth-child(2)"):
+        assert box(page, selector)["bottom"] <= 900, selector
+    assert_the_table_is_whole(page)
+    assert_nothing_scrolls_sideways(page)
+
+
+def assert_the_table_is_whole(page) -> None:
+    """Where it is wider than the page, it scrolls beside its first column."""
+    frame = page.locator("#evidence .scroll")
+    for width in (1440, 820):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert frame.evaluate("frame => frame.scrollWidth <= frame.clientWidth"), width
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert frame.evaluate("frame => frame.scrollWidth > frame.clientWidth")
+    before = box(page, "#evidence tbody th")["left"], box(page, "#evidence tbody td")["left"]
+    frame.evaluate("frame => { frame.scrollLeft = 100; }")
+    after = box(page, "#evidence tbody th")["left"], box(page, "#evidence tbody td")["left"]
+    assert (after[0], after[1]) == (before[0], before[1] - 100)
+
+
+def test_a_tablet_shows_all_maps_on_its_first_screen(visit):
+    page = visit(820, 1180, query="?example=astronaut&full=no")  # a square picture is the tallest of the examples
+    panel(page, "scorecam", PARTIAL).locator("small", has_text="partial").wait_for()
+    assert max(each["bottom"] for each in maps(page)) <= 1180
+
+
+def test_a_phone_shows_maps_two_a_row_on_its_first_screen(visit):
+    page = visit(390, 844, query=QUICK)
+    panel(page, "faster_scorecam", COMPLETE).wait_for()
+    first, second, third, _ = maps(page)
+    assert first["top"] < 640
+    assert first["top"] == second["top"] < third["top"] and first["right"] < second["left"]
+    picture, buttons = box(page, "#picture .image-frame"), box(page, "#picture .source-selection")
+    assert picture["bottom"] - picture["top"] <= 110 and picture["right"] <= buttons["left"] + 1
+    strip = page.locator(".cam-examples")
+    assert strip.evaluate("strip => strip.scrollWidth > strip.clientWidth")
+    tops = strip.locator("button").evaluate_all("buttons => buttons.map(each => each.getBoundingClientRect().top)")
+    assert len(set(tops)) == 1
+
+
+def assert_nothing_scrolls_sideways(page) -> None:
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 800})
+        page.wait_for_function(f"innerWidth === {width}")
+        wide = page.evaluate(
+            "new Promise(then => requestAnimationFrame(() => then(document.scrollingElement.scrollWidth)))"
+        )
+        assert wide <= width, f"{wide} pixels at a width of {width}"
+
+
+# --- a link to what one sees ---------------------------------------------------------------------------------------
+
+
+def test_a_link_reproduces_the_page(visit):
+    page = visit(query="?example=coffee&class=cup&methods=gradcam,faster_scorecam&layer=block6d_add&max_n=3")
+    explaining(page, "cup")
+    panel(page, "faster_scorecam", COMPLETE).locator(".facts", has_text="4 forward passes").wait_for()
+    assert page.locator("#maps figure").count() == 2
+    page.locator("#settings button").first.click()
+    assert page.locator("#layer input").input_value() == "block6d_add"
+    assert page.get_by_role("checkbox", name="Score-CAM", exact=True).is_checked() is False
+    assert page.locator("#max-n input[type=number]").input_value() == "3"
+    page.locator("#prediction button", has_text="espresso").first.click()
+    explaining(page, "espresso")
+    page.wait_for_function("location.search.includes('class=espresso')")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.locator("#link").click()
+    page.get_by_text("Link copied: it opens on what you see.").wait_for()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    query = copied[copied.index("?") :]
+    other = visit(query=query)
+    explaining(other, "espresso")
+    panel(other, "faster_scorecam", COMPLETE).locator(".facts", has_text="4 forward passes").wait_for()
+    other.wait_for_function("query => location.search === query", arg=query)
+
+
+def test_a_link_does_not_carry_a_visitors_own_picture_and_says_so(visit):
+    page = visit(query="?methods=gradcam")
+    explaining(page, OPENING)
+    page.get_by_role("button", name="Remove Image").click()
+    page.locator("#picture input[type=file]").set_input_files(EXAMPLES / "flower.jpg")
+    explaining(page, "daisy")
+    page.wait_for_function("!location.search.includes('example') && !location.search.includes('class')")
+    page.locator("#link").click()
+    page.get_by_text("it carries your settings, not your own picture").wait_for()
+
+
+def test_what_a_link_names_wrongly_is_answered_in_a_sentence_and_never_shown(visit):
+    attack = "<img src=x onerror=alert(1)>![p](//host/p.gif)"
+    page = visit(
+        query=f"?example={attack}&class={attack}&methods=gradcam,{attack}&layer={attack}&max_n=x&model=vgg16&full=1"
+    )
+    sentence = (
+        "The link's example, model, class, layer, methods, number of channels and length of Score-CAM cannot be used "
+        "here: the page's own stands in its place."
+    )
+    page.get_by_text(sentence).wait_for()
+    explaining(page, OPENING)
+    panel(page, "gradcam", COMPLETE).wait_for()
+    assert "onerror" not in page.locator("body").inner_html()
+
+
+# --- a better model ------------------------------------------------------------------------------------------------
+
+BODY = bytes(range(256)) * 4 * 4096  # 4 MiB
+
+
+@contextmanager
+def slow_site(go_on: threading.Event):
+    """An address that sends half of BODY, and the rest once `go_on` is set; and what it was asked for."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(BODY)))
+            self.end_headers()
+            self.wfile.write(BODY[: len(BODY) // 2])
+            if go_on.wait(PATIENCE / 1000):
+                self.wfile.write(BODY[len(BODY) // 2 :])
+
+        def log_message(self, *args):
+            pass
+
+    class Site(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, request, client_address):
+            """A client that goes away is what cancelling is."""
+
+    with Site(("127.0.0.1", 0), Handler) as site:
+        thread = threading.Thread(target=partial(site.serve_forever, poll_interval=0.01))
+        thread.start()
+        yield f"http://127.0.0.1:{site.server_address[1]}/weights.h5", asked
+        site.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def absent_vgg16(monkeypatch, tmp_path):
+    """Makes VGG16 one whose weights of 4 MiB are to be had at an address."""
+    import hashlib
+
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+    def at(url: str) -> WeightsFile:
+        weights = WeightsFile(
+            "VGG16", "weights.h5", url, hashlib.md5(BODY).hexdigest(), len(BODY), "CAMKIT_VGG16_WEIGHTS", "NO_REPO"
+        )
+        monkeypatch.setitem(camkit.MODELS, "vgg16", replace(camkit.MODELS["vgg16"], weights=weights))
+        return weights
+
+    return at
+
+
+def test_two_visitors_share_one_download_and_the_last_to_withdraw_ends_it(visit, absent_vgg16, tmp_path):
+    go_on = threading.Event()
+    with slow_site(go_on) as (url, asked):
+        weights = absent_vgg16(url)
+        first, second = visit(query="?methods=gradcam"), visit(query="?methods=gradcam")
+        for page in (first, second):
+            explaining(page, OPENING)
+            page.get_by_role("button", name="Get VGG16 (4 MB)").click()
+        for page in (first, second):
+            page.locator(".headline .fetch", has_text="Downloading VGG16: 2 of 4 MB").wait_for()
+            assert page.locator(".headline progress").get_attribute("value") == "0.5"
+            assert not page.locator("#get").is_visible()
+        assert len(asked) == 1
+        first.get_by_role("button", name="Cancel").click()
+        first.get_by_text("Others wait for this download too, so it goes on").wait_for()
+        assert weights.state.status == "downloading" and "Stopping" not in weights.state.short
+        second.get_by_role("button", name="Cancel").click()
+        second.locator(".headline .fetch", has_text="Stopping the download of VGG16's weights").wait_for()
+        go_on.set()
+        for page in (first, second):
+            page.get_by_role("button", name="Get VGG16 (4 MB)").wait_for()
+        assert weights.state.status == "absent"
+        assert [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "lock"] == []
+        first.get_by_role("button", name="Get VGG16 (4 MB)").click()
+        first.get_by_role("button", name="Use VGG16").wait_for()
+        assert not first.locator("#get").is_visible() and len(asked) == 2
+    assert not WAITING.waits("vgg16", "nobody")
+
+
+def test_without_a_network_the_reason_stands_where_the_button_was(visit, absent_vgg16):
+    with slow_site(threading.Event()) as (url, _):
+        pass  # nobody listens there any more
+    absent_vgg16(url)
+    page = visit(query="?methods=gradcam")
+    explaining(page, OPENING)
+    page.get_by_role("button", name="Get VGG16 (4 MB)").click()
+    reason = page.locator(".headline .fetch", has_text="VGG16 could not be downloaded: the connection to 127.0.0.1:")
+    reason.wait_for()
+    assert reason.inner_text().endswith(" failed.") and "CAMKIT" not in reason.inner_text()
+    page.get_by_role("button", name="Try again: get VGG16 (4 MB)").wait_for()
+
+
+# --- who can use it ------------------------------------------------------------------------------------------------
+
+AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+# Inside Gradio 6.31's own components, which have no setting for it: rule -> the elements it is about.
+GRADIO = {
+    "image-redundant-alt": ('alt="Settings"',),  # the footer's icon beside the same word
+}
+
+
+def findings(page) -> list[str]:
+    """What axe-core finds on the page as it is, shadow roots included: "rule: selector"."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE)
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    return [
+        f"{rule['id']}: {json.dumps(node['target'])}"
+        for rule in found
+        for node in rule["nodes"]
+        if not any(part in json.dumps(node["target"]) + node["html"] for part in GRADIO.get(rule["id"], ()))
+    ]
+
+
+def test_axe_finds_nothing_of_ours_in_any_tab_light_or_dark(visit):
+    page = visit(1440, 900, query="?methods=gradcam")
+    page.locator("#curves .js-plotly-plot").wait_for(timeout=2 * PATIENCE)
+    page.locator("#cost .js-plotly-plot").wait_for()
+    page.locator("#settings button").first.click()
+    found = {}
+    for name in TABS:
+        open_tab(page, name)
+        page.get_by_role("tab", name=name, selected=True).first.wait_for()
+        if name == "Cover and see":
+            page.wait_for_function(
+                "document.querySelector('#painter .cam-host').shadowRoot.querySelector('canvas').width === 640"
+            )
+            page.locator("#painter canvas").press("Space")
+            page.locator("#cover table").first.wait_for()
+        for scheme in ("light", "dark"):
+            page.evaluate("dark => document.body.classList.toggle('dark', dark)", scheme == "dark")
+            page.evaluate("Promise.all(document.getAnimations().map((each) => each.finished.catch(() => {})))")
+            found[name, scheme] = findings(page)
+    wrong = {where: what for where, what in found.items() if what}
+    assert not wrong, json.dumps([f"{where}: {what}" for where, what in wrong.items()], indent=1)
+
+
+LISTEN = """
+window.heard = [];
+const attach = Element.prototype.attachShadow;
+const listen = (root) => new MutationObserver((changes) => changes.forEach((change) => {
+  const target = change.target.nodeType === 1 ? change.target : change.target.parentElement;
+  const place = target?.closest("[role=status], [aria-live=polite]");
+  if (place && place.textContent.trim()) window.heard.push(place.textContent.trim());
+})).observe(root, { subtree: true, childList: true, characterData: true });
+Element.prototype.attachShadow = function (options) {
+  const root = attach.call(this, options);
+  listen(root);
+  return root;
+};
+document.addEventListener("DOMContentLoaded", () => listen(document.body));
+"""
+
+
+def test_a_screen_reader_hears_a_few_sentences_of_a_run(browser, server_url):
+    context = browser.new_context()
+    context.add_init_script(LISTEN)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(server_url)
+    panel(page, "scorecam", PARTIAL).locator(".facts", has_text="left").wait_for()
+    page.wait_for_function("(rest) => heard.some((text) => text.includes(rest))", arg="is being refined")
+    stop(page)
+    page.wait_for_function("(rest) => heard.some((text) => text.includes(rest))", arg="is partial")
+    heard = page.evaluate("heard")
+    context.close()
+    assert f"Computing what speaks for {OPENING}." in heard
+    assert "Grad-CAM, Grad-CAM++, Faster Score-CAM complete; Score-CAM is being refined." in heard
+    assert heard[-1] == "Stopped: Score-CAM is partial."
+    assert len(heard) <= 5, heard
+
+
+def tab_to(page, canvas) -> None:
+    """Presses Tab until the canvas has the focus, which is soon."""
+    for _ in range(4):
+        page.keyboard.press("Tab")
+        if canvas.evaluate("canvas => canvas.getRootNode().activeElement === canvas"):
+            return
+    raise AssertionError("four tabs do not reach the canvas")
+
+
+def test_the_probe_is_read_by_keys_and_its_focus_is_seen(visit):
+    page = visit(query="?methods=gradcam,gradcam_plus_plus")
+    panel(page, "gradcam_plus_plus", COMPLETE).wait_for()
+    canvas = panel(page, "gradcam").locator("canvas")
+    page.locator("#class-box input").focus()
+    tab_to(page, canvas)
+    assert canvas.evaluate("canvas => getComputedStyle(canvas).outlineStyle") == "solid"
+    for key in ("ArrowLeft", "Shift+ArrowUp"):
+        page.keyboard.press(key)
+    value = panel(page, "gradcam").locator(".probe").inner_text()
+    assert 0 <= float(value) <= 1
+    other = panel(page, "gradcam_plus_plus").locator(".probe").inner_text()
+    read = page.locator("#maps .read").inner_text()
+    assert read == f"48 % across, 40 % down: Grad-CAM {value}, Grad-CAM++ {other}"
+    page.keyboard.press("Escape")
+    assert page.locator("#maps .probe:visible").count() == 0
+
+
+def test_the_painter_is_used_by_keys_alone(visit):
+    page = visit(query="?methods=gradcam")
+    panel(page, "gradcam", COMPLETE).wait_for()
+    open_tab(page, "Cover and see")
+    page.wait_for_function(
+        "document.querySelector('#painter .cam-host').shadowRoot.querySelector('canvas').width === 640"
+    )
+    canvas = page.locator("#painter canvas")
+    page.get_by_role("tab", name="About").first.focus()
+    tab_to(page, canvas)
+    assert canvas.evaluate("canvas => getComputedStyle(canvas).outlineStyle") == "solid"
+    for key in ("ArrowLeft", "ArrowUp", "Space"):
+        page.keyboard.press(key)
+    page.locator("#cover .words", has_text=f"{OPENING} goes from").wait_for()
+
+
+def test_the_focus_stays_on_the_class_that_was_chosen(visit):
+    page = visit(query="?methods=gradcam")
+    explaining(page, OPENING)
+    page.locator("#prediction button", has_text="cup").focus()
+    page.keyboard.press("Enter")
+    explaining(page, "cup")
+    page.wait_for_function("document.activeElement?.getAttribute('aria-pressed') === 'true'")
+    assert page.evaluate("document.activeElement.textContent").startswith("cup")
+
+
+# --- long work says how far it is ----------------------------------------------------------------------------------
+
+
+def test_measuring_and_the_sweep_say_how_far_they_are_and_can_be_stopped(visit):
+    page = visit(query="?methods=gradcam")
+    measured(page)
+    page.locator("#measure").click()
+    page.locator("#measure-far", has_text="left").wait_for()
+    page.locator("#measure-stop").click()
+    page.locator("#measure-far", has_text="Stopped.").wait_for()
+    assert not page.locator("#measure-stop").is_visible()
+    page.locator("#sweep-go").click()
+    page.locator("#sweep-far", has_text="channels, about").wait_for()
+    assert 0 < float(page.locator("#sweep-far progress").get_attribute("value")) < 1
+    page.locator("#sweep-stop").click()
+    page.locator("#sweep-far", has_text="Stopped after").wait_for()
+    page.locator("#sweep-stop").wait_for(state="hidden")
