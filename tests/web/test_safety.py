@@ -32,8 +32,8 @@ FAR_TOO_LARGE = "The picture has far too many pixels: at most 25 megapixels and 
 # What follows a picture in each event that takes one.
 REST = {
     "classify": ["auto", 1],
-    "explain": ["gradcam", "", "auto", "", 10, 0.5, "viridis"],
-    "compare": [["gradcam"], "", "auto", "", 10, False],
+    "explain": ["gradcam", "", "auto", "", 10, 0.5, "viridis", "even"],
+    "compare": [["gradcam"], "", "auto", "", 10, False, "even"],
     "evaluate": [["gradcam"], "", "auto"],
     "on_picture": [["gradcam"], "efficientnet_lite0", "top_activation", 10, True],
 }
@@ -231,7 +231,8 @@ def test_state_comes_from_the_server_whatever_is_sent(server_url, uploaded):
     """The first input of these events is the page's state: what a request puts there is not looked at."""
     forged = {"image": {"path": uploaded, "meta": META}, "explanation": {"cams": {"gradcam": 1}}, "run": 1}
     for name, rest in {
-        "on_download": [[1, {}], 0.5, "viridis"],
+        "on_download": [[1, {}], 0.5, "viridis", "map"],
+        "on_figure": [0.5, "viridis", "map"],
         "on_cover": [{"mask": None}],
         "on_measure": [],
         "on_contrast": [285, "gradcam"],
