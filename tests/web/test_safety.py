@@ -36,8 +36,8 @@ FAR_TOO_LARGE = "The picture has far too many pixels: at most 25 megapixels and 
 # What follows a picture in each event that takes one.
 REST = {
     "classify": ["auto", 1],
-    "explain": ["gradcam", "", "auto", "", 10, 0.5, "viridis"],
-    "compare": [["gradcam"], "", "auto", "", 10, False],
+    "explain": ["gradcam", "", "auto", "", 10, 0.5, "viridis", "even"],
+    "compare": [["gradcam"], "", "auto", "", 10, False, "even"],
     "evaluate": [["gradcam"], "", "auto"],
     "on_picture": [["gradcam"], "efficientnet_lite0", "top_activation", 10, True],
 }
