@@ -158,15 +158,15 @@ def _application(name: str, weights: str | os.PathLike | None) -> Source:
     )
     try:
         model = make(weights=weights or "imagenet", classifier_activation=None)
-    except (
-        Exception
-    ) as error:  # Keras raises a plain Exception when its download fails, ValueError for a wrong checksum
-        what = (
-            "do not fit"
-            if weights
-            else "cannot be downloaded from Keras's storage: this machine has no network, or it failed"
-        )
-        raise WeightsError(f"The weights of {name} {what}; give a file of them (weights=), or try again.") from error
+    except Exception as error:  # Keras raises a plain one for a failed download, ValueError for a wrong checksum
+        if weights:
+            reason = "do not fit: give the file that Keras publishes, or one of the whole network"
+        else:
+            reason = (
+                "cannot be downloaded from Keras's storage, since this machine has no network or the download failed: "
+                "try again, or put the file into Keras's cache"
+            )
+        raise WeightsError(f"The weights of {name} {reason}.") from error
     origin = f"keras.applications.{name}, trained on ImageNet"
     return Source(model, origin, lambda image: module.preprocess_input(image.copy()), "imagenet")
 

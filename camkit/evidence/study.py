@@ -130,8 +130,12 @@ def study_stream(
     blank = np.zeros((*classifier.input_size, 3), np.uint8)
     # Checks what depends on the classifier; nothing is computed, since nothing is taken from it.
     explain_stream(classifier, blank, settings.methods, None, settings.target_layer, settings.max_n)
-    for box in (each for of_picture in (boxes or {}).values() for each in of_picture):
-        classifier.labels.class_at(box.class_index)
+    for name, box in ((name, each) for name, drawn in (boxes or {}).items() for each in drawn):
+        if box.class_index >= len(classifier.labels):
+            raise InputError(
+                f"The box '{box.label}' of {name} is of class {box.class_index}, but the model's classes go from 0 to "
+                f"{len(classifier.labels) - 1}: boxes.json must give classes of this model, or be left out."
+            )
     wanted = [key for key in MEASUREMENTS if key == "metrics" or key in asked]
     return _study(classifier, dict(pictures), settings, dict(boxes or {}), wanted, Checkpoint(checkpoint))
 

@@ -420,7 +420,7 @@ def test_a_file_that_holds_no_boxes_is_refused(tmp_path, text):
 
 
 def test_a_box_of_a_class_that_the_model_does_not_have_is_refused_at_the_call(tiny):
-    with pytest.raises(camkit.InputError, match=r"^Class index 1000 does not exist: .* from 0 to 999\.$"):
+    with pytest.raises(camkit.InputError, match=r"^The box 'x' of 1\.png is of class 1000, but .* from 0 to 999: "):
         study_stream(tiny, PICTURES, FAST, {"1.png": (Box("x", 1000, (0.0, 0.0, 1.0, 1.0)),)})
 
 
