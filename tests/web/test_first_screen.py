@@ -386,6 +386,14 @@ def test_the_painter_is_used_by_keys_alone(visit):
     page.locator("#cover .words", has_text=f"{OPENING} goes from").wait_for()
 
 
+def test_what_was_measured_of_other_maps_is_marked(visit):
+    page = visit(query="?methods=gradcam")
+    measured(page)
+    page.locator("#prediction button", has_text="cup").click()
+    page.locator("#evidence .stale").wait_for()
+    page.locator("#evidence .measured:not(.stale) .words").wait_for()
+
+
 def test_the_focus_stays_on_the_class_that_was_chosen(visit):
     page = visit(query="?methods=gradcam")
     explaining(page, OPENING)
