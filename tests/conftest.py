@@ -26,6 +26,9 @@ GRADIENT = tuple(key for key, method in METHODS.items() if method.uses_gradient)
 SCORECAM = tuple(key for key, method in METHODS.items() if not method.uses_gradient)
 EXAMPLES = ROOT / "examples"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before the first import of TensorFlow
+if "PYTEST_XDIST_WORKER" in os.environ:  # a worker for each core: threads of their own would only fight
+    for setting in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(setting, "1")
 VGG16_PATH = os.environ.get("CAMKIT_VGG16_WEIGHTS")  # read before the fixture below hides it
 
 

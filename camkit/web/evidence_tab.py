@@ -25,6 +25,11 @@ REDRAW_SECONDS = 0.4  # between two redraws of the progress
 SCORED = 57  # pictures to score for each map: two curves of 28 steps and the masked picture
 
 
+def table_html(measurements: dict[str, Measurement], explanation: Explanation, complete: bool = True) -> str:
+    """The table in what panels.js marks as out of date when other maps begin."""
+    return f'<div class="measured">{measurement_table(measurements, explanation, complete).html()}</div>'
+
+
 @in_words
 def on_measure(session, request: gr.Request):
     """The button."""
@@ -41,7 +46,7 @@ def measuring(session: Session, request: gr.Request):
     begin, drawn = time.monotonic(), 0.0
     with VISITORS.page_run(request, same_maps=True) as run:
         run.seconds_left = expected_seconds(explanation)
-        table = measurement_table(measurements, explanation, complete=False).html()
+        table = table_html(measurements, explanation, complete=False)
         yield progress_html(f"Measuring: {SCORED} pictures to score for each map", 0), STOP, table, *same
         for key, measurement in measure(clf, explanation):
             if run.ended:
@@ -50,7 +55,7 @@ def measuring(session: Session, request: gr.Request):
             seen += measurement is None
             if measurement is not None:
                 measurements[key] = measurement
-                table = measurement_table(measurements, explanation, complete=False).html()
+                table = table_html(measurements, explanation, complete=False)
             now = time.monotonic()
             if measurement is not None or now - drawn > REDRAW_SECONDS:
                 share = min(0.99, seen / blocks)
@@ -65,7 +70,7 @@ def measuring(session: Session, request: gr.Request):
     yield (
         "",
         NO_STOP,
-        measurement_table(measurements, explanation).html(),
+        table_html(measurements, explanation),
         gr.update(value=curves_figure(measurements, NAMES, CONTROLS), visible=True),
         gr.update(value=cost_figure(seconds, gains, NAMES, floor), visible=True),
         (session.run, measurements),

@@ -229,11 +229,12 @@ def show_example(
 def on_model(model, request: gr.Request) -> tuple:
     """Another model: its layers, and its weights fetched if they are missing."""
     visitor = visitor_of(request)
+    if (state := headline.state_of(model) if model in MODELS else None) and state.status != "ready":
+        headline.WAITING.join(model, visitor)
     try:
         classifier(model)
     except (InputError, WeightsError) as error:
         gr.Warning(html.escape(str(error), False))
-        headline.WAITING.join(model, visitor)
         model = default_model()
     spec = MODELS[model]
     layers = gr.update(choices=list(spec.target_layers), value=spec.target_layers[-1])

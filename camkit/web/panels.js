@@ -214,9 +214,10 @@ function tell(value) {
   if (words && said.textContent !== words) said.textContent = words;
 }
 
-// The page's address shows what one sees: what the server says of the run, and the example, if the picture is one.
-function address(value) {
-  if (!value.address) return;
+// A run of the first screen: what was measured is of the maps before, and the page's address shows what one sees: what the
+// server says of the run, and the example, if the picture is one.
+function begin(value) {
+  document.querySelector("#evidence .measured")?.classList.add("stale");
   if (value.example != null) window.camExample = value.example;
   const query = new URLSearchParams(location.search);
   ["example", "class", "methods", "layer", "max_n", "model", "full"].forEach((name) => query.delete(name));
@@ -227,7 +228,7 @@ function address(value) {
 
 async function show(value) {
   if (!value || value.run < latestRun) return; // a run that a newer one has replaced
-  if (value.run !== latestRun) address(value);
+  if (value.run !== latestRun && value.address) begin(value);
   latestRun = value.run;
   if (value.aspect) grid.style.setProperty("--aspect", value.aspect);
   const wanted = value.panels.map((data) => data.key), count = wanted.length;

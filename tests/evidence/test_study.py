@@ -340,7 +340,7 @@ def test_other_weights_are_another_model(tiny):
 # A run over the tiny model in a process of its own, which is killed while it measures the second picture.
 CHILD = """
 import sys
-sys.path[:0] = [{root!r}, {tests!r}, {tests!r} + '/evidence']
+sys.path[:0] = [{root!r}, {tests!r}, {tests!r} + '/evidence', {tests!r} + '/web']
 from conftest import TINY, tiny_model
 from camkit.evidence.study import study_stream
 from camkit.classifier import Classifier

@@ -210,6 +210,7 @@ def absent_vgg16(monkeypatch, tmp_path):
 
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr("camkit.weights.TIMEOUTS", (10, 2 * PATIENCE / 1000))  # the site waits for the pages
 
     def at(url: str) -> WeightsFile:
         weights = WeightsFile(
@@ -228,6 +229,7 @@ def test_two_visitors_share_one_download_and_the_last_to_withdraw_ends_it(visit,
         first, second = visit(query="?methods=gradcam"), visit(query="?methods=gradcam")
         for page in (first, second):
             explaining(page, OPENING)
+        for page in (first, second):
             page.get_by_role("button", name="Get VGG16 (4 MB)").click()
         for page in (first, second):
             page.locator(".headline .fetch", has_text="Downloading VGG16: 2 of 4 MB").wait_for()
@@ -384,6 +386,14 @@ def test_the_painter_is_used_by_keys_alone(visit):
     for key in ("ArrowLeft", "ArrowUp", "Space"):
         page.keyboard.press(key)
     page.locator("#cover .words", has_text=f"{OPENING} goes from").wait_for()
+
+
+def test_what_was_measured_of_other_maps_is_marked(visit):
+    page = visit(query="?methods=gradcam")
+    measured(page)
+    page.locator("#prediction button", has_text="cup").click()
+    page.locator("#evidence .stale").wait_for()
+    page.locator("#evidence .measured:not(.stale) .words").wait_for()
 
 
 def test_the_focus_stays_on_the_class_that_was_chosen(visit):
