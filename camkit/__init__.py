@@ -15,7 +15,7 @@ from .figure import draw_figure
 from .labels import ClassLabel, Labels, find_class, top_predictions
 from .maps import COLORMAPS, heatmap, overlay
 from .methods import DEFAULT_METHODS, METHODS, Method
-from .models import MODELS, load, register
+from .models import MODELS, load
 from .picture import open_picture, to_rgb
 from .version import __version__
 
@@ -45,7 +45,6 @@ __all__ = [
     "load_bundle",
     "open_picture",
     "overlay",
-    "register",
     "to_rgb",
     "top_predictions",
     "write_bundle",

@@ -234,6 +234,8 @@ def _rebuilt(model, shape: tuple[int, int, int]) -> keras.Model:
 
 
 def _copy(operation, name: str):
+    if isinstance(operation, keras.layers.Lambda):  # only out of a model in memory: a file with one is refused
+        return keras.layers.Lambda(operation.function, arguments=operation.arguments, name=name)
     config = operation.get_config()
     if isinstance(operation, keras.layers.Layer):
         config |= {"name": name}

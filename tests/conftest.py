@@ -77,6 +77,16 @@ def tiny_model():
     return model
 
 
+@pytest.fixture
+def registry(monkeypatch):
+    """MODELS, which is afterwards as it was."""
+    before = dict(MODELS)
+    monkeypatch.setattr("camkit.models._operators", [])
+    yield MODELS
+    MODELS.clear()
+    MODELS.update(before)
+
+
 @pytest.fixture(scope="session")
 def lite0() -> Classifier:
     """The bundled classifier."""

@@ -169,6 +169,13 @@ def normalised():
     return sequential(normal, base(), layers.Flatten(), layers.Dense(5, "softmax"))
 
 
+def code_in_a_layer():
+    """A model in memory is its owner's own code; a file with a Lambda layer is refused."""
+    return functional(
+        lambda x: head(convolutions(layers.Lambda(lambda pixels, by: pixels * by, arguments={"by": 2.0})(x)))
+    )
+
+
 def named_in_and_out():
     inputs = keras.Input(SIZE, name="photo")
     return keras.Model({"photo": inputs}, {"kind": head(convolutions(inputs))})
@@ -195,6 +202,7 @@ SHAPES = (
     bytes_in,
     fixed_batch,
     normalised,
+    code_in_a_layer,
     named_in_and_out,
 )
 

@@ -10,7 +10,7 @@ from conftest import save
 from keras import layers
 
 import camkit
-from camkit import MODELS, InputError, WeightsError, models, sources
+from camkit import InputError, WeightsError, models, sources
 from camkit.maps import softmax
 from camkit.models import register
 
@@ -34,16 +34,6 @@ def small_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("models") / "my model.keras"
     save(small(), path)
     return path
-
-
-@pytest.fixture
-def registry(monkeypatch):
-    """MODELS as it was, afterwards."""
-    before = dict(MODELS)
-    monkeypatch.setattr(models, "_operators", [])
-    yield MODELS
-    MODELS.clear()
-    MODELS.update(before)
 
 
 # Files

@@ -1,6 +1,7 @@
 """A server on models that its operator names: what the page opens on, what the API answers, and what is refused."""
 
 import json
+import threading
 from pathlib import Path
 
 import httpx
@@ -136,6 +137,35 @@ def test_the_page_shows_no_path(server):
     url, _, folder = server
     assert str(folder) not in httpx.get(f"{url}/config", timeout=60).text
     assert str(folder) not in httpx.get(url, timeout=60).text
+
+
+# A model that takes long
+
+
+def test_a_model_that_takes_long_keeps_nobody_waiting_for_ever(registry, monkeypatch):
+    from camkit import models
+    from camkit.web import readiness
+
+    go, make = threading.Event(), models._own_classifier
+
+    def slowly(*_):
+        assert go.wait(60)
+        return make(grey_model(), LABELS, None, None, ("slow", "slow"))
+
+    monkeypatch.setattr(models, "_own_classifier", slowly)
+    monkeypatch.setattr(readiness, "LONGEST_LOADING", 0.05)
+    monkeypatch.setattr(readiness, "_loading_own", set())
+    key = models.register("slow.keras")
+    assert readiness.opening_model() == "efficientnet_lite0"
+    assert readiness.downloading()
+    assert "slow is being loaded." in readiness.status_html("auto")
+    with pytest.raises(camkit.InputError, match=r"^slow is being loaded\. Meanwhile use EfficientNet-Lite0\.$"):
+        readiness.classifier(key)
+    go.set()
+    assert registry[key].own.settled.wait(60)
+    assert readiness.opening_model() == key
+    assert len(readiness.classifier("auto").labels) == 3
+    assert not readiness.downloading()
 
 
 # Class names may hold anything
