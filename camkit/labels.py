@@ -162,7 +162,7 @@ def read_labels(source, count: int) -> Labels:
     elif source is None:
         labels = Labels.of([f"class {index}" for index in range(count)])
     else:
-        labels = Labels.of(_names(_content(Path(source)) if isinstance(source, str | Path) else source))
+        labels = Labels.of(_names(_content(Path(source).expanduser()) if isinstance(source, str | Path) else source))
     if len(labels) != count:
         raise InputError(
             f"There are {len(labels)} labels, but the model has {count} classes: give one name a class, in the order "

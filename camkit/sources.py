@@ -53,7 +53,7 @@ def find_source(name: str, weights: str | os.PathLike | None = None) -> Source:
             f"Model '{Path(name).name[:60]}' is unknown: give the path of a .keras or .h5 file, hf://owner/name, or "
             f"the name of a network of keras.applications.{hint}"
         )
-    return Source(_from_file(Path(name)), "a model file")
+    return Source(_from_file(Path(name).expanduser()), "a model file")
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -63,7 +63,7 @@ def _from_file(path: Path) -> keras.Model:
     if not path.is_file():
         raise InputError("There is no model file of this name: give the path of a .keras or .h5 file.")
     if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"The model file ends in '{path.suffix}': a .keras or .h5 file is allowed, as Keras saves it.")
+        raise InputError("The model file has another ending than .keras or .h5: give a file as Keras saves it.")
     if path.name.endswith((".weights.h5", ".weights.hdf5")):
         raise InputError("The file holds weights without a model: save the whole model, by model.save('name.keras').")
     if path.suffix.lower() == ".keras" and not zipfile.is_zipfile(path):

@@ -234,8 +234,9 @@ def test_any_shape_answers_as_before_and_has_stocks_maps(make, chelsea):
     classifier = camkit.load(model, preprocess="none" if make in (bytes_in, normalised) else "unit")
     inputs = classifier.preprocess(chelsea)
     np.testing.assert_allclose(classifier.predict(chelsea), answer(model, inputs), rtol=0, atol=1e-5)
-    for layer in {classifier.target_layers[0], classifier.target_layers[-1]}:
-        same_maps(classifier, chelsea, STEADY, layer)
+    same_maps(classifier, chelsea, STEADY)
+    if make is nested_twice:
+        same_maps(classifier, chelsea, STEADY, classifier.target_layers[0])
     np.testing.assert_allclose(classifier.predict(chelsea), answer(model, inputs), rtol=0, atol=1e-5)
     for one, other in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
