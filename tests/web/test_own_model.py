@@ -144,7 +144,7 @@ def test_the_page_shows_no_path(server):
 
 def test_a_model_that_takes_long_keeps_nobody_waiting_for_ever(registry, monkeypatch):
     from camkit import models
-    from camkit.web import readiness
+    from camkit.web import headline, readiness
 
     go, make = threading.Event(), models._own_classifier
 
@@ -158,7 +158,7 @@ def test_a_model_that_takes_long_keeps_nobody_waiting_for_ever(registry, monkeyp
     key = models.register("slow.keras")
     assert readiness.opening_model() == "efficientnet_lite0"
     assert readiness.downloading()
-    assert "slow is being loaded." in readiness.status_html("auto")
+    assert "slow is being loaded." in headline.headline("auto")["sentence"]
     with pytest.raises(camkit.InputError, match=r"^slow is being loaded\. Meanwhile use EfficientNet-Lite0\.$"):
         readiness.classifier(key)
     go.set()
