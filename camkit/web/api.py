@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 _REVISION = Path(__file__).resolve().parents[2] / "REVISION"  # written by the deployment
 REVISION = _REVISION.read_text().strip() if _REVISION.exists() else "development"
 PARAMETERS = {
-    "image": "A picture file: PNG, JPEG, WebP, GIF or TIFF, at most 20 MB, 25 megapixels and 10,000 pixels a side.",
+    "image": "A picture file: PNG, JPEG, WebP, GIF or TIFF, at most 20 MB, 25 megapixels and 10,000 pixels a side. "
+    "One that is longer than 1280 pixels is reduced to that before anything else.",
     "model": "The classifier; 'auto' takes the first one of /info that is ready: the operator's, then VGG16 when its "
     "weights are on the server, else the bundled one.",
     "top_k": "How many classes to return, from 1 to the model's number of classes.",
