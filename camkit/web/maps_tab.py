@@ -24,6 +24,7 @@ from ..models import MODELS
 from ..picture import open_picture
 from . import headline, view
 from .examples import OPENING, Example, aspect, by_number, examples_html
+from .files import write_file
 from .link import Choices, address_of, read_address
 from .readiness import classifier, default_model, model_choices, opening_model
 from .sessions import MEMORIES, require_session
@@ -216,8 +217,10 @@ def show_example(
 ) -> Iterator[tuple]:
     """The outputs of `page_update`, and the picture. `labels`: those that the class is one of."""
     told = {"aspect": aspect(example)}
-    yield (panels_value(choices.methods, {}, told=told), *[gr.skip()] * 9, str(example.path))
     content = example.path.read_bytes()
+    # Out of the served folder: Gradio takes examples/ itself only while the server runs in the folder above it.
+    served = write_file(example.path.name, content)
+    yield (panels_value(choices.methods, {}, told=told), *[gr.skip()] * 9, served)
     for update in explain_on_page(content, class_index, choices, request, labels, example.key):
         yield (*update, gr.skip())
 
