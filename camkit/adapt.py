@@ -225,12 +225,17 @@ def _rebuilt(model, shape: tuple[int, int, int]) -> keras.Model:
             f"The model cannot be taken apart into layers with a {_in_words(shape)} input ({type(error).__name__}): "
             "build it of Keras's own layers, or of layers that can be saved."
         ) from error
+    _copy_weights(pairs)
+    return flat
+
+
+def _copy_weights(pairs: list[tuple]) -> None:
+    """Of each operation to its copy."""
     for original, copy in pairs:
         if isinstance(original, keras.layers.Layer) and original.weights:
             copy.set_weights(original.get_weights())
             if isinstance(copy, keras.layers.Normalization):
                 copy.finalize_state()
-    return flat
 
 
 def _copy(operation, name: str):

@@ -18,7 +18,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from .errors import InputError, WeightsError
+from .errors import InputError, WeightsError, shown
 
 SUFFIXES = (".keras", ".h5", ".hdf5")
 HUB = "hf://"
@@ -206,7 +206,7 @@ def find_preprocess(choice: str | Preprocess | None, channels: int, scales: bool
             f"one of {words}."
         )
     if choice not in PREPROCESSING:
-        raise InputError(f"Preprocessing '{str(choice)[:60]}' is unknown: use one of {words}.")
+        raise InputError(f"Preprocessing '{shown(choice)}' is unknown: use one of {words}.")
     if channels == 1 and choice in ("torch", "caffe"):
         raise InputError(
             f"Preprocessing '{choice}' is for colour, but the model takes grey pictures: use one of {words}."

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections import defaultdict, deque
+from collections import deque
 from functools import cache
 from pathlib import Path
 
@@ -80,7 +80,7 @@ class UploadFolder:
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._arriving: dict[int, int] = {}  # number of an upload under way -> its bytes, as announced
-        self._recent: defaultdict[str, deque[tuple[float, int]]] = defaultdict(deque)  # address -> (when, bytes)
+        self._recent: dict[str, deque[tuple[float, int]]] = {}  # address -> (when, bytes), none of them empty
         self._numbers = itertools.count()
 
     def begin_upload(self, address: str, expected: int) -> int:
@@ -89,12 +89,10 @@ class UploadFolder:
         with self._guard:
             for known in [known for known, uploads in self._recent.items() if uploads[-1][0] < now - KEEP]:
                 del self._recent[known]
-            uploads = self._recent[address]
+            uploads = self._recent.get(address, deque())
             while uploads and uploads[0][0] < now - KEEP:
                 uploads.popleft()
             if sum(count for _, count in uploads) + expected > allowed.upload_megabytes_per_address * 1_000_000:
-                if not uploads:
-                    del self._recent[address]
                 wait = round(uploads[0][0] + KEEP - now) + 1 if uploads else round(KEEP)
                 raise NoRoom(
                     f"At most {allowed.upload_megabytes_per_address} MB may be uploaded from an address in a minute: "
@@ -102,10 +100,9 @@ class UploadFolder:
                     wait,
                 )
             if not self._make_room(expected + sum(self._arriving.values())):
-                if not uploads:
-                    del self._recent[address]
                 raise NoRoom("The server's folder of uploads is full: try again in a minute.", round(KEEP))
             uploads.append((now, expected))
+            self._recent[address] = uploads
             number = next(self._numbers)
             self._arriving[number] = expected
             return number
