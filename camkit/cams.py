@@ -27,7 +27,7 @@ from tf_keras_vis.utils import normalize
 from .classifier import Classifier, Meter
 from .explanation import Cam
 from .maps import expand
-from .methods import Method
+from .methods import METHODS, Method
 
 # Grad-CAM++ takes exp(score), infinite in float32 above 88.7. The factor is common to the whole map and falls out when
 # the map is normalised, so a larger score is lowered to this first; `raw` is then smaller by exp(score - 60).
@@ -252,3 +252,26 @@ def scorecam_cams(
             if cams[key].complete:
                 del wanted[key]
         yield cams
+
+
+# --- by any method ---------------------------------------------------------------------------------------------------
+
+
+def map_of_inputs(
+    classifier: Classifier,
+    inputs: np.ndarray,
+    method: str,
+    class_index: int,
+    target_layer: str,
+    max_n: int,
+) -> Iterator[np.ndarray]:
+    """Maps that get better, block by block, of preprocessed inputs (1, height, width, c) that no
+    picture gave, such as a masked one: (height, width) float32 in [0, 1], the last one final."""
+    entry = METHODS[method]
+    if entry.uses_gradient:
+        activations, logits, gradients = classifier.forward_with_gradient(inputs, target_layer, class_index)
+        yield finish(gradient_cam(entry, activations, logits, gradients, class_index), classifier.input_size)
+        return
+    activations, _ = classifier.forward(inputs, target_layer)
+    for cams in scorecam_cams(classifier, [entry], inputs, activations, class_index, target_layer, max_n, Meter()):
+        yield cams[method].map

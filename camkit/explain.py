@@ -70,29 +70,6 @@ def explain_stream(
     return _stream(classifier, to_rgb(image), check_methods(methods), class_index, layer, int(max_n))
 
 
-def map_of_inputs(
-    classifier: Classifier,
-    inputs: np.ndarray,
-    method: str,
-    class_index: int,
-    target_layer: str,
-    max_n: int = DEFAULT_MAX_N,
-) -> Iterator[np.ndarray]:
-    """Maps that get better, as `explain_stream` yields them, of preprocessed inputs (1, height, width, c) that no
-    picture gave, such as a masked one: (height, width) float32 in [0, 1], the last one final."""
-    from .cams import finish, gradient_cam, scorecam_cams
-    from .classifier import Meter
-
-    entry = METHODS[method]
-    if entry.uses_gradient:
-        activations, logits, gradients = classifier.forward_with_gradient(inputs, target_layer, class_index)
-        yield finish(gradient_cam(entry, activations, logits, gradients, class_index), classifier.input_size)
-        return
-    activations, _ = classifier.forward(inputs, target_layer)
-    for cams in scorecam_cams(classifier, [entry], inputs, activations, class_index, target_layer, max_n, Meter()):
-        yield cams[method].map
-
-
 @dataclass(frozen=True)
 class Contrast:
     """Two maps on one scale and their difference: `first` and `second` (height, width) float32 in [0, 1], divided by

@@ -1,6 +1,6 @@
-"""Measuring: the maps of one explanation (`measure`), and MEASUREMENTS over a set of pictures (`study_stream`).
+"""A study: MEASUREMENTS over a set of pictures, as a stream that can be stopped and goes on from a checkpoint.
 
-A measurement of a study is a generator: it yields a short label whenever it could be stopped (after a block of
+A measurement is a generator: it yields a short label whenever it could be stopped (after a block of
 Score-CAM's channels or a batch of scored pictures) and last what it measured as plain JSON values, so that a checkpoint
 can hold it; a finished one on one picture is one line there. Those that need the picture's own maps get them
 from the first, "metrics". Knows no tables and no statistics.
@@ -22,15 +22,15 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InputError
-from ..explain import explain_stream, map_of_inputs
+from ..explain import explain_stream
 from ..explanation import Explanation
 from ..maps import data_url, overlay
 from ..methods import METHODS
 from ..picture import open_picture
 from ..version import __version__
 from .checkpoint import Checkpoint
-from .curves import measure_stream
-from .metrics import CONTROLS, Measurement, beats_controls, correlation, energy_inside, masked
+from .measuring import measure
+from .metrics import CONTROLS, Measurement, beats_controls, correlation, energy_inside
 from .results import NOISE, TUNING, Box, Settings, StudyState, earlier_layers
 from .sweep import sweep
 
@@ -40,68 +40,7 @@ if TYPE_CHECKING:
 SAMPLE = 3  # pictures, evenly spread, on which the sweep runs up to the full Score-CAM
 THUMBNAIL = 112  # pixels in height
 DEFAULTS = Settings()
-ON_THE_PAGE = Settings(coherency="fast")
 Work = Iterator[str | dict]
-
-
-# --- one explanation -----------------------------------------------------------------------------------------------
-
-
-def measure(
-    classifier: Classifier,
-    explanation: Explanation,
-    settings: Settings = ON_THE_PAGE,
-    controls: Iterable[str] = tuple(CONTROLS),
-) -> Iterator[tuple[str, Measurement | None]]:
-    """(key, Measurement) of every finished map and of the controls; (key, None) wherever closing stops the work.
-
-    `settings.coherency` says for which methods the map of the masked picture is made: for a full Score-CAM it would
-    double the cost.
-    """
-    inputs = classifier.preprocess(explanation.image)[0]
-    maps = {key: cam.map for key, cam in explanation.cams.items() if cam.complete}
-    layer, max_n, index = explanation.target_layer, explanation.max_n, explanation.class_index
-    count = classifier.channels(layer)
-    cam_fns = {}
-    for key, cam_map in maps.items():
-        fast = METHODS[key].uses_gradient or METHODS[key].takes(count, max_n) < count
-        if settings.coherency == "all" or (settings.coherency == "fast" and fast):
-            for seen in map_of_inputs(classifier, masked(inputs, cam_map)[None], key, index, layer, max_n):
-                yield key, None
-            cam_fns[key] = lambda _, unchanged=seen: unchanged
-    yield from measure_stream(
-        classifier.score_fn(index),
-        inputs,
-        maps,
-        cam_fns,
-        explanation.probability,
-        steps=settings.steps,
-        insertion_baseline=settings.insertion_baseline,
-        deletion_baseline=settings.deletion_baseline,
-        batch_size=classifier.block_size,
-        controls=controls,
-        seed=settings.seed,
-    )
-
-
-def to_json(measurements: Mapping[str, Measurement]) -> dict:
-    """What /evaluate answers: by key the metrics, the verdict against the controls and the two curves."""
-    controls = [each for key, each in measurements.items() if key in CONTROLS]
-    answer = {}
-    for key, each in measurements.items():
-        is_control = key in CONTROLS
-        curves = {
-            f"{name}_curve": {"fractions": curve.fractions.tolist(), "probabilities": curve.probabilities.tolist()}
-            for name, curve in (("insertion", each.insertion), ("deletion", each.deletion))
-        }
-        answer[key] = {
-            "name": (CONTROLS if is_control else METHODS)[key].name,
-            "control": is_control,
-            **each.metrics,
-            "beats_controls": None if is_control else beats_controls(each, controls),
-            **curves,
-        }
-    return answer
 
 
 # --- a set of pictures ---------------------------------------------------------------------------------------------

@@ -14,9 +14,9 @@ import numpy as np
 
 from ..bundle import maps_npz
 from ..errors import InputError, shown
+from ..evidence.measuring import measure, to_json
 from ..evidence.metrics import Measurement
 from ..evidence.results import metrics_csv
-from ..evidence.study import measure, to_json
 from ..explain import explain, explain_stream
 from ..explanation import Explanation
 from ..labels import Labels

@@ -8,10 +8,10 @@ import time
 import gradio as gr
 
 from ..evidence.figures import cost_figure, curves_figure, sweep_figure
+from ..evidence.measuring import measure
 from ..evidence.metrics import CONTROLS, Measurement
 from ..evidence.report import measurement_table
 from ..evidence.results import NAMES
-from ..evidence.study import measure
 from ..evidence.sweep import sweep
 from ..explanation import Explanation
 from ..figure import seconds_in_words

@@ -22,6 +22,7 @@ from PIL import Image
 
 import camkit
 from camkit import evaluate
+from camkit.cams import map_of_inputs
 from camkit.evidence import results, study
 from camkit.evidence.claims import BEGIN, END, PUBLISHED, comparison, comparison_table, published_table, put_table
 from camkit.evidence.curves import measure_stream
@@ -32,7 +33,6 @@ from camkit.evidence.results import Box, Results, Settings, interval, share
 from camkit.evidence.study import MEASUREMENTS, study_stream
 from camkit.evidence.sweep import sweep
 from camkit.evidence.tables import Table, escaped
-from camkit.explain import map_of_inputs
 
 FAST = Settings(methods=("gradcam", "faster_scorecam"), max_n=2, steps=4)
 SMALL = Settings(max_n=3, steps=4)

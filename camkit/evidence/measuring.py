@@ -1,0 +1,76 @@
+"""The maps of one explanation, measured: METRICS of every map and of the controls, as a stream that can be stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from ..explanation import Explanation
+from ..methods import METHODS
+from .curves import measure_stream
+from .metrics import CONTROLS, Measurement, beats_controls, masked
+from .results import Settings
+
+if TYPE_CHECKING:
+    from ..classifier import Classifier
+
+ON_THE_PAGE = Settings(coherency="fast")
+
+
+def measure(
+    classifier: Classifier,
+    explanation: Explanation,
+    settings: Settings = ON_THE_PAGE,
+    controls: Iterable[str] = tuple(CONTROLS),
+) -> Iterator[tuple[str, Measurement | None]]:
+    """(key, Measurement) of every finished map and of the controls; (key, None) wherever closing stops the work.
+
+    `settings.coherency` says for which methods the map of the masked picture is made: for a full Score-CAM it would
+    double the cost.
+    """
+    from ..cams import map_of_inputs
+
+    inputs = classifier.preprocess(explanation.image)[0]
+    maps = {key: cam.map for key, cam in explanation.cams.items() if cam.complete}
+    layer, max_n, index = explanation.target_layer, explanation.max_n, explanation.class_index
+    count = classifier.channels(layer)
+    cam_fns = {}
+    for key, cam_map in maps.items():
+        fast = METHODS[key].uses_gradient or METHODS[key].takes(count, max_n) < count
+        if settings.coherency == "all" or (settings.coherency == "fast" and fast):
+            for seen in map_of_inputs(classifier, masked(inputs, cam_map)[None], key, index, layer, max_n):
+                yield key, None
+            cam_fns[key] = lambda _, unchanged=seen: unchanged
+    yield from measure_stream(
+        classifier.score_fn(index),
+        inputs,
+        maps,
+        cam_fns,
+        explanation.probability,
+        steps=settings.steps,
+        insertion_baseline=settings.insertion_baseline,
+        deletion_baseline=settings.deletion_baseline,
+        batch_size=classifier.block_size,
+        controls=controls,
+        seed=settings.seed,
+    )
+
+
+def to_json(measurements: Mapping[str, Measurement]) -> dict:
+    """What /evaluate answers: by key the metrics, the verdict against the controls and the two curves."""
+    controls = [each for key, each in measurements.items() if key in CONTROLS]
+    answer = {}
+    for key, each in measurements.items():
+        is_control = key in CONTROLS
+        curves = {
+            f"{name}_curve": {"fractions": curve.fractions.tolist(), "probabilities": curve.probabilities.tolist()}
+            for name, curve in (("insertion", each.insertion), ("deletion", each.deletion))
+        }
+        answer[key] = {
+            "name": (CONTROLS if is_control else METHODS)[key].name,
+            "control": is_control,
+            **each.metrics,
+            "beats_controls": None if is_control else beats_controls(each, controls),
+            **curves,
+        }
+    return answer
