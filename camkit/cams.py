@@ -37,6 +37,7 @@ LARGEST_SCORE = 60.0
 OFF_THE_POLE = 1.00001
 # Stock Scorecam tiles its inputs once per channel; at early layers a block is weighed in parts of this many floats.
 WEIGH_FLOATS = 4_000_000
+REFRESH_SECONDS = 0.3  # between two states of a Score-CAM's map: making one costs about a tenth of a block's passes
 
 
 class PrecomputedLayer(keras.layers.Layer):
@@ -63,8 +64,8 @@ class PrecomputedLayer(keras.layers.Layer):
 class PrecomputedModel(keras.Model):
     """Stands in for the network in one call of a visualizer: (1, h, w, C) activations -> (1, classes) logits."""
 
-    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
-        inputs = keras.Input(shape)
+    def __init__(self, classes: int) -> None:
+        inputs = keras.Input((None, None, None))
         layer = PrecomputedLayer(classes)
         super().__init__(inputs, layer(inputs))
         self.layer = layer
@@ -85,7 +86,7 @@ class PrecomputedModel(keras.Model):
         return self.layer.logits.numpy()
 
 
-# One for each target layer and number of classes: building one costs more than using it.
+# One for each number of classes: building one costs more than using it.
 _precomputed_model = cache(PrecomputedModel)
 
 
@@ -111,7 +112,7 @@ def gradient_cam(method: Method, activations, logits, gradients, class_index: in
 
 
 def _stock_gradient_cam(method: Method, activations, logits, gradients, class_index, excess):
-    model = _precomputed_model(tuple(activations.shape[1:]), int(logits.shape[-1]))
+    model = _precomputed_model(int(logits.shape[-1]))
     with model.holding(logits, gradients):
         return resolve_name(method.visualizer)(model)(
             lambda output: output[:, class_index] - excess,
@@ -139,7 +140,7 @@ def channel_terms(method: Method, activations, logits, class_index: int) -> np.n
     total = np.zeros((height, width), np.float32)
     for begin in range(0, count, part):
         some, their_logits = activations[..., begin : begin + part], logits[begin : begin + part]
-        model = _precomputed_model(tuple(some.shape[1:]), int(logits.shape[-1]))
+        model = _precomputed_model(int(logits.shape[-1]))
         with model.holding(their_logits):
             cam = resolve_name(method.visualizer)(model)(
                 lambda output: output.numpy()[:, class_index],
@@ -198,22 +199,33 @@ def scorecam_blocks(
     """Sums the channels' terms block by block, up to the last of `stops` (numbers of channels, the dead counted too); a
     block never runs past a stop, so that the state there is exact. `inputs` (1, height, width, 3) and `activations`
     (1, h, w, C) are of one picture. Closing the iterator stops the work; the network is free between two blocks.
+
+    The terms are summed at every stop and otherwise once in REFRESH_SECONDS; after a block in between the last Progress
+    comes again, the same object, so that the work can be stopped there too.
     """
     order, ranks = ranked_channels(activations)
     stops = sorted({int(np.searchsorted(ranks, stop, side="right")) for stop in stops})
     live = stops[-1]
     begin, done, total = time.perf_counter(), 0, np.zeros(activations.shape[1:3], np.float32)
+    progress = Progress(total, 0, live, 0.0, meter.copy(), ranks)
     if not live:
-        yield Progress(total, 0, 0, 0.0, meter.copy(), ranks)
+        yield progress
+    activations = tf.gather(activations, order[:live], axis=-1)
+    maps = tf.transpose(activations[0], (2, 0, 1))
+    logits: list = []
+    refreshed = -REFRESH_SECONDS
     while done < live:
         end = min(done + classifier.block_size, next(stop for stop in stops if stop > done))
-        chosen = tf.gather(activations, order[done:end], axis=-1)
-        logits = classifier.masked_logits(inputs, tf.transpose(chosen[0], (2, 0, 1)), target_layer, meter)
-        weighing = time.perf_counter()
-        total, done = total + channel_terms(method, chosen, logits, class_index), end
-        meter.add(time.perf_counter() - weighing, 0, 0)
-        spent = time.perf_counter() - begin
-        yield Progress(total, done, live, spent / done * (live - done), meter.copy(), ranks)
+        logits.append(classifier.masked_logits(inputs, maps[done:end], target_layer, meter))
+        done, now = end, time.perf_counter()
+        if done in stops or now - begin - refreshed >= REFRESH_SECONDS:
+            chosen = activations[..., progress.done : done]
+            total = total + channel_terms(method, chosen, tf.concat(logits, axis=0), class_index)
+            logits.clear()
+            spent = refreshed = time.perf_counter() - begin
+            meter.add(begin + spent - now, 0, 0)
+            progress = Progress(total, done, live, spent / done * (live - done), meter.copy(), ranks)
+        yield progress
 
 
 def scorecam_cams(
@@ -226,32 +238,35 @@ def scorecam_cams(
     max_n: int,
     meter: Meter,
 ) -> Iterator[dict[str, Cam]]:
-    """After each block of one run the maps of all Score-CAM methods that the block served, by method key."""
+    """After each block of one run the maps of all Score-CAM methods that the block served, by method key; the same dict
+    again where no map has changed."""
     wanted = {method.key: method.takes(activations.shape[-1], max_n) for method in methods}
     blocks = scorecam_blocks(
         classifier, methods[-1], inputs, activations, class_index, target_layer, sorted(wanted.values()), meter
     )
+    last, cams = None, {}
     for progress in blocks:
-        raw = np.maximum(progress.total, 0)
-        cams = {}
-        for key, channels in list(wanted.items()):
-            total = progress.to_do(channels)
-            left = progress.seconds_left * (total - progress.done) / max(1, progress.live - progress.done)
-            cams[key] = Cam(
-                method=key,
-                raw=raw,
-                map=finish(raw, classifier.input_size),
-                seconds=progress.meter.seconds,
-                forward_passes=progress.meter.forward_passes,
-                backward_passes=progress.meter.backward_passes,
-                channels=progress.done,
-                channels_total=total,
-                complete=progress.done >= total,
-                seconds_left=left,
-            )
-            if cams[key].complete:
-                del wanted[key]
+        if progress is not last:
+            last, cams = progress, {key: _cam_at(progress, key, wanted[key], classifier.input_size) for key in wanted}
+            wanted = {key: channels for key, channels in wanted.items() if not cams[key].complete}
         yield cams
+
+
+def _cam_at(progress: Progress, method: str, channels: int, size: tuple[int, int]) -> Cam:
+    """The state of a method that takes the first `channels` of a layer."""
+    raw, total = np.maximum(progress.total, 0), progress.to_do(channels)
+    return Cam(
+        method=method,
+        raw=raw,
+        map=finish(raw, size),
+        seconds=progress.meter.seconds,
+        forward_passes=progress.meter.forward_passes,
+        backward_passes=progress.meter.backward_passes,
+        channels=progress.done,
+        channels_total=total,
+        complete=progress.done >= total,
+        seconds_left=progress.seconds_left * (total - progress.done) / max(1, progress.live - progress.done),
+    )
 
 
 # --- by any method ---------------------------------------------------------------------------------------------------

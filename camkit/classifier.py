@@ -9,12 +9,13 @@ classes) float32.
 
 from __future__ import annotations
 
+import math
 import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 
 import keras
 import numpy as np
@@ -30,6 +31,10 @@ from .picture import to_rgb
 CPU_BLOCK_BYTES = 128 * 2**20
 GPU_BLOCK_SHARE = 0.25
 LARGEST_BLOCK = 128
+BLOCK_SECONDS = 1 / 3  # a short request waits for one block at most
+TOO_SLOW = 3  # full blocks in a row that took longer, before blocks are halved: one may have met a busy machine
+# A weight tensor of more bytes stays a variable: such a layer is dense, and bounded by reading its weights.
+LARGEST_CONSTANT = 12 * 2**20
 MOST_LAYERS_NAMED = 20  # in a refusal: a deep network offers a hundred
 
 
@@ -55,16 +60,19 @@ class Classifier:
 
     `spec` is an entry of MODELS, `name` its key, `input_size` (height, width), `target_layers` the usable layers
     (default last), `labels` the class names. Every method may be called from any thread; passes are counted in the
-    `Meter` given.
+    `Meter` given. `frozen`: on a CPU the passes may hold the weights that the model has when they are first used; False
+    makes them read the model's variables each time, for weights that change.
     """
 
-    def __init__(self, model: keras.Model, spec) -> None:
+    def __init__(self, model: keras.Model, spec, *, frozen: bool = True) -> None:
         self.model = model
         self.spec = spec
         self.name = spec.key
         self.input_size = spec.input_size
         self.target_layers = spec.target_layers
         self.labels = spec.labels()
+        self._frozen = frozen and not gpus()
+        self._slow_blocks = 0
         self._compiled: dict[tuple[Callable, str | None], Callable] = {}  # used in the one thread only
         # A queue and one thread are first in, first out by construction. A lock would let a loop that releases and
         # takes it again starve everybody else.
@@ -152,14 +160,24 @@ class Classifier:
         while done < len(items):
             block = items[done : done + self.block_size]
             try:
-                results.append(self._run(make, layer, arguments(block), meter, forward=len(block)))
+                results.append(self._run(make, layer, arguments(block), timed := Meter(), forward=len(block)))
             except tf.errors.ResourceExhaustedError:
                 if not gpus() or len(block) == 1:
                     raise
                 self.block_size = max(1, self.block_size // 2)
                 continue
             done += len(block)
+            if meter is not None:
+                meter.add(timed.seconds, timed.forward_passes, 0)
+            self._keep_short(len(block), timed.seconds)
         return results
+
+    def _keep_short(self, size: int, seconds: float) -> None:
+        """Halves the blocks where they last too long."""
+        if size == self.block_size > 1:
+            self._slow_blocks = self._slow_blocks + 1 if seconds > BLOCK_SECONDS else 0
+            if self._slow_blocks == TOO_SLOW:
+                self.block_size, self._slow_blocks = self.block_size // 2, 0
 
     def _run(
         self, make: Callable, layer: str | None, arguments: tuple, meter: Meter | None, forward: int, backward: int = 0
@@ -167,9 +185,7 @@ class Classifier:
         """One call of the function that `make` compiles for this layer, on first use, and that is then kept."""
 
         def in_turn():
-            if (make, layer) not in self._compiled:
-                self._compiled[make, layer] = make(layer)
-            function = self._compiled[make, layer]
+            function = self._function(make, layer)
             begin = time.perf_counter()
             result = function(*arguments)
             if gpus():  # a call returns before the GPU is done: its time and its turn would be too short
@@ -190,43 +206,103 @@ class Classifier:
     def _inputs(self, batch: int | None) -> tf.TensorSpec:
         return tf.TensorSpec([batch, *self.input_size, self.spec.channels], tf.float32)
 
-    def _make_whole(self, _: None) -> Callable:
-        return self._compile(lambda inputs: self.model(inputs, training=False), self._inputs(None))
+    # Every pass is put together of few compiled functions, so that there is one copy of the frozen weights: they are in
+    # the trunk of the default layer.
 
-    def _make_forward(self, layer: str) -> Callable:
-        both = keras.Model(self.model.inputs, [self.model.get_layer(layer).output, self.model.outputs[0]])
-        return self._compile(lambda inputs: both(inputs, training=False), self._inputs(1))
+    def _function(self, make: Callable, layer: str | None) -> Callable:
+        """What `make` gives for a layer: made on first use, in the one thread, and kept."""
+        if (make, layer) not in self._compiled:
+            self._compiled[make, layer] = make(layer)
+        return self._compiled[make, layer]
 
-    def _make_gradient(self, layer: str) -> Callable:
+    def _make_trunk(self, layer: str) -> Callable:
+        """Inputs -> activations of the layer."""
+        trunk = keras.Model(self.model.inputs, self.model.get_layer(layer).output)
+        frozen = self._frozen and layer == self.target_layers[-1]
+        return self._compile(_with_constants(trunk) if frozen else partial(trunk, training=False), self._inputs(None))
+
+    def _make_head(self, layer: str) -> Callable:
+        """Activations of the layer -> logits."""
         middle = self.model.get_layer(layer).output
-        # The same layer objects on both sides of the target layer: no weight is copied.
-        trunk, head = keras.Model(self.model.inputs, middle), keras.Model(middle, self.model.outputs[0])
+        head = keras.Model(middle, self.model.outputs[0])
+        return self._compile(partial(head, training=False), tf.TensorSpec(middle.shape, tf.float32))
 
-        def passes(inputs, class_index):
-            activations = trunk(inputs, training=False)
+    def _make_head_gradient(self, layer: str) -> Callable:
+        """Activations of the layer and a class index, -1 for the top class -> logits, gradients."""
+        middle = self.model.get_layer(layer).output
+        head = keras.Model(middle, self.model.outputs[0])
+
+        def passes(activations, class_index):
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(activations)
                 logits = head(activations, training=False)
                 index = tf.where(class_index < 0, tf.argmax(logits[0], output_type=tf.int32), class_index)
                 score = tf.gather(logits[0], index)
-            return activations, logits, tape.gradient(score, activations)
+            return logits, tape.gradient(score, activations)
 
-        return self._compile(passes, self._inputs(1), tf.TensorSpec([], tf.int32))
+        return self._compile(passes, tf.TensorSpec([1, *middle.shape[1:]], tf.float32), tf.TensorSpec([], tf.int32))
 
-    def _make_masked(self, layer: str) -> Callable:
+    def _make_mask(self, layer: str) -> Callable:
+        """Inputs and maps at the layer's resolution -> inputs seen through each of them."""
         height, width = self.model.get_layer(layer).output.shape[1:3]
         rows = tf.constant(corner_aligned(height, self.input_size[0]))
         columns = tf.constant(corner_aligned(width, self.input_size[1]))
         epsilon = tf.constant(1e-7)  # keras.backend.epsilon(), as in tf-keras-vis
 
-        def passes(inputs, maps):
+        def mask(inputs, maps):
             masks = tf.einsum("Hh,nhw,Ww->nHW", rows, maps, columns)
             low = tf.reduce_min(masks, axis=(1, 2), keepdims=True)
             high = tf.reduce_max(masks, axis=(1, 2), keepdims=True)
             masks = (masks - low) / (high - low + epsilon)
-            return self.model(inputs * masks[..., None], training=False)
+            return inputs * masks[..., None]
 
-        return self._compile(passes, self._inputs(1), tf.TensorSpec([None, height, width], tf.float32))
+        return self._compile(mask, self._inputs(1), tf.TensorSpec([None, height, width], tf.float32))
+
+    def _make_forward(self, layer: str) -> Callable:
+        trunk, head = self._function(self._make_trunk, layer), self._function(self._make_head, layer)
+
+        def forward(inputs):
+            activations = trunk(inputs)
+            return activations, head(activations)
+
+        return forward
+
+    def _make_gradient(self, layer: str) -> Callable:
+        trunk, head = self._function(self._make_trunk, layer), self._function(self._make_head_gradient, layer)
+
+        def forward_and_back(inputs, class_index):
+            activations = trunk(inputs)
+            return activations, *head(activations, class_index)
+
+        return forward_and_back
+
+    def _make_whole(self, _: None) -> Callable:
+        forward = self._function(self._make_forward, self.target_layers[-1])
+        return lambda inputs: forward(inputs)[1]
+
+    def _make_masked(self, layer: str) -> Callable:
+        whole, mask = self._function(self._make_whole, None), self._function(self._make_mask, layer)
+        return lambda inputs, maps: whole(mask(inputs, maps))
+
+
+def _with_constants(model: keras.Model) -> Callable:
+    """The forward pass of a model with its weights as constants of the graph that is traced: oneDNN packs them once,
+    not in every pass, and batch normalisation is folded into the convolutions."""
+
+    def forward(inputs):
+        weights = [list(map(_constant, part)) for part in (model.trainable_variables, model.non_trainable_variables)]
+        return model.stateless_call(*weights, inputs, training=False)[0]
+
+    return forward
+
+
+def _constant(variable: keras.Variable):
+    """A variable's value as a constant of the graph that is being traced; a large one as the variable itself."""
+    if math.prod(variable.shape) * tf.as_dtype(variable.dtype).size > LARGEST_CONSTANT:
+        return variable.value
+    with tf.init_scope():  # outside that graph, where a value can be read
+        value = variable.numpy()
+    return tf.constant(value)
 
 
 @cache

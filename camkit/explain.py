@@ -49,7 +49,8 @@ def explain_stream(
     max_n: int = DEFAULT_MAX_N,
 ) -> Iterator[Explanation]:
     """Explanations that get better: the prediction first, then one more after each method and each block of Score-CAM's
-    channels. Closing the iterator stops the work; what was yielded stays valid.
+    channels, the same one again where no map has changed. Closing the iterator stops the work; what was yielded stays
+    valid.
 
     `image` is a Pillow image or an (H, W, 3) uint8 RGB array and is never modified; `class_index` None explains the top
     class; `target_layer` None the model's default; `max_n` is Faster Score-CAM's number of channels, where the default
@@ -136,6 +137,8 @@ def _stream(
     if scorecams:
         # They pay for the one forward pass that a Score-CAM by itself needs, not for a gradient's way back.
         shared.backward_passes = 0
+        drawn: dict | None = None
         for cams in scorecam_cams(classifier, scorecams, inputs, activations, index, layer, max_n, shared):
-            snapshot = with_cams(cams)
+            if cams is not drawn:
+                drawn, snapshot = cams, with_cams(cams)
             yield snapshot

@@ -81,10 +81,16 @@ def _sweep(
     points: list[SweepPoint] = []
     left = list(stops)
     method = METHODS["scorecam"]
+    last, state = None, None
     for progress in scorecam_blocks(classifier, method, inputs, activations, index, layer, stops, meter):
+        if state is not None and progress is last:
+            yield state
+            continue
+        last = progress
         cam_map = finish(np.maximum(progress.total, 0), classifier.input_size)
         # Several counts can end on one block: channels that are zero everywhere need no pass.
         while left and progress.to_do(left[0]) <= progress.done:
             points.append(SweepPoint(left.pop(0), 1.0, progress.meter.seconds, progress.meter.forward_passes, cam_map))
         points = [replace(point, correlation=correlation(point.map, cam_map)) for point in points]
-        yield Sweep(tuple(points), progress.done, progress.live, progress.seconds_left)
+        state = Sweep(tuple(points), progress.done, progress.live, progress.seconds_left)
+        yield state

@@ -5,6 +5,7 @@ import threading
 import warnings
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from conftest import EXAMPLES, LIMIT, TINY, VGG16_PATH, example, tiny_model, together
@@ -333,9 +334,85 @@ def test_functions_are_compiled_once(fresh, noise):
         fresh.forward(inputs, "late")
         fresh.forward_with_gradient(inputs, "late", count)
         fresh.masked_logits(inputs, maps[:count], "late")
-    makers = ((fresh._make_whole, None), *((make, "late") for make in (fresh._make_forward, fresh._make_gradient)))
-    assert set(fresh._compiled) == {*makers, (fresh._make_masked, "late")}
-    assert [function.experimental_get_tracing_count() for function in fresh._compiled.values()] == [1] * 4
+    compiled = {
+        make: function for (make, _), function in fresh._compiled.items() if hasattr(function, "get_concrete_function")
+    }
+    parts = {fresh._make_trunk, fresh._make_head, fresh._make_head_gradient, fresh._make_mask}
+    assert set(compiled) == parts
+    assert [function.experimental_get_tracing_count() for function in compiled.values()] == [1] * 4
+
+
+# Frozen weights
+
+
+def constants(function) -> list[tuple[int, ...]]:
+    """The shapes of the constants of two dimensions or more in a compiled function's graph."""
+    graph = function.get_concrete_function().graph
+    return [
+        tuple(op.outputs[0].shape)
+        for op in graph.get_operations()
+        if op.type == "Const" and op.outputs[0].shape.rank > 1
+    ]
+
+
+def test_the_weights_are_constants_of_the_default_trunk_alone(fresh, noise):
+    inputs = fresh.preprocess(noise)
+    for layer in fresh.target_layers:
+        fresh.forward_with_gradient(inputs, layer, 1)
+    fresh.logits(inputs)
+    fresh.masked_logits(inputs, np.ones((1, 12, 10), np.float32), "late")
+    kernels = {tuple(weight.shape) for weight in fresh.model.weights if len(weight.shape) > 1}
+    holding = {
+        key[0].__name__ + str(key[1])
+        for key, function in fresh._compiled.items()
+        if hasattr(function, "get_concrete_function") and kernels & set(constants(function))
+    }
+    assert holding == {"_make_trunklate"}
+
+
+def test_a_classifier_that_is_not_frozen_reads_the_weights_each_time(tiny, noise):
+    model = keras.models.clone_model(tiny.model)
+    model.set_weights(tiny.model.get_weights())
+    frozen, reading = Classifier(model, tiny.spec), Classifier(model, tiny.spec, frozen=False)
+    inputs = frozen.preprocess(noise)
+    before = frozen.logits(inputs)
+    np.testing.assert_allclose(reading.logits(inputs), before, atol=1e-5)
+    first = next(layer for layer in model.layers if layer.weights)
+    first.set_weights([2 * weight for weight in first.get_weights()])
+    assert np.array_equal(frozen.logits(inputs), before)
+    after = model(inputs, training=False).numpy()
+    assert np.abs(after - before).max() > 1e-3
+    np.testing.assert_allclose(reading.logits(inputs), after, atol=1e-5)
+
+
+def test_a_large_weight_stays_a_variable(fresh, noise, monkeypatch):
+    monkeypatch.setattr(classifier_module, "LARGEST_CONSTANT", 0)
+    logits = fresh.logits(fresh.preprocess(noise))
+    assert not {tuple(weight.shape) for weight in fresh.model.weights if len(weight.shape) > 1} & set(
+        constants(fresh._compiled[fresh._make_trunk, "late"])
+    )
+    np.testing.assert_allclose(logits, fresh.model(fresh.preprocess(noise), training=False), atol=1e-5)
+
+
+# Blocks are kept short
+
+
+def test_blocks_that_last_too_long_are_halved_and_one_slow_one_is_not_enough(fresh, noise, monkeypatch):
+    fresh.block_size = 8
+    many = np.repeat(fresh.preprocess(noise), 16, axis=0)
+    monkeypatch.setattr(classifier_module, "BLOCK_SECONDS", 0.0)
+    fresh.logits(many)
+    assert fresh.block_size == 8
+    monkeypatch.setattr(classifier_module, "BLOCK_SECONDS", 1000.0)
+    fresh.logits(many[:8])  # a quick one between: the count begins again
+    monkeypatch.setattr(classifier_module, "BLOCK_SECONDS", 0.0)
+    fresh.logits(many)
+    assert fresh.block_size == 8
+    fresh.logits(many[:8])
+    assert fresh.block_size == 4
+    monkeypatch.setattr(classifier_module, "BLOCK_SECONDS", 1000.0)
+    fresh.logits(many)
+    assert fresh.block_size == 4
 
 
 def test_two_threads_that_need_the_same_function_make_it_once(fresh, noise):
@@ -348,7 +425,7 @@ def test_two_threads_that_need_the_same_function_make_it_once(fresh, noise):
         fresh.predict(noise)
 
     together(work, work)
-    assert len(made) == 1
+    assert len(made) == 2  # trunk and head
 
 
 def test_load_gives_one_object(lite0, tmp_path):

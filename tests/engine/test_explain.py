@@ -9,7 +9,7 @@ import pytest
 from conftest import GRADIENT, LIMIT, TINY, together
 from PIL import Image
 
-from camkit import METHODS, Classifier, explain, explain_stream, top_predictions
+from camkit import METHODS, Classifier, cams, explain, explain_stream, top_predictions
 from camkit.explain import contrast
 
 pytestmark = pytest.mark.numeric
@@ -34,7 +34,8 @@ def counted(fresh):
 # Snapshots
 
 
-def test_snapshots_come_in_order_and_only_get_better(fresh, noise):
+def test_snapshots_come_in_order_and_only_get_better(fresh, noise, monkeypatch):
+    monkeypatch.setattr(cams, "REFRESH_SECONDS", 0.0)
     # `late` has 11 live channels; with blocks of 4 and Faster Score-CAM's stop at 6 they are taken as 4, 2, 4, 1.
     found = list(explain_stream(fresh, noise, METHODS, max_n=6))
     first = len(GRADIENT) + 1  # the prediction, then one map after another
@@ -51,8 +52,9 @@ def test_snapshots_come_in_order_and_only_get_better(fresh, noise):
         assert snapshot.predictions == found[0].predictions
 
 
-def test_a_partial_map_is_the_map_of_its_channels(fresh, tiny, noise):
-    """The snapshot after ten of the channels is a Faster Score-CAM of ten channels, valid and not called final."""
+def test_a_partial_map_is_the_map_of_its_channels(fresh, tiny, noise, monkeypatch):
+    """The snapshot after eight of the channels is a Faster Score-CAM of eight channels, valid and not called final."""
+    monkeypatch.setattr(cams, "REFRESH_SECONDS", 0.0)
     snapshot = next(
         snapshot
         for snapshot in explain_stream(fresh, noise, ("scorecam",), max_n=1)
@@ -96,6 +98,13 @@ def test_passes_are_counted_where_they_happen(counted, noise):
         "scorecam": (1 + 11, 0),
     }
     assert all(cam.seconds > 0 for cam in cams.values())
+
+
+def test_a_snapshot_in_which_nothing_has_changed_is_the_one_before(fresh, noise, monkeypatch):
+    monkeypatch.setattr(cams, "REFRESH_SECONDS", 1000.0)
+    first, *rest = list(explain_stream(fresh, noise, ("scorecam",)))
+    assert [snapshot.cams["scorecam"].channels for snapshot in rest] == [4, 4, 11]
+    assert rest[1] is rest[0] and not first.cams
 
 
 def test_the_prediction_needs_one_pass_for_everything(fresh, noise):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import LIMIT, stock
 
-from camkit import METHODS
+from camkit import METHODS, cams
 from camkit.cams import ranked_channels, scorecam_blocks
 from camkit.classifier import Classifier, Meter
 
@@ -40,14 +40,29 @@ def test_a_live_channel_may_be_negative_or_sum_to_zero():
     assert ranked_channels(activations)[0].tolist() == [1, 0]
 
 
-def test_blocks_end_at_every_stop(fresh, noise):
+def test_blocks_end_at_every_stop(fresh, noise, monkeypatch):
     fresh.block_size = 4
+    monkeypatch.setattr(cams, "REFRESH_SECONDS", 0.0)
     found, meter = run(fresh, noise, "late", [6, 12])
     assert [progress.done for progress in found] == [4, 6, 10, 11]
     assert {progress.live for progress in found} == {11}  # channel 3 is dead
     assert meter.forward_passes == 11
     assert [progress.meter.forward_passes for progress in found] == [4, 6, 10, 11]
     assert [found[0].to_do(channels) for channels in (1, 6, 10, 11, 12)] == [1, 6, 10, 10, 11]
+
+
+def test_between_two_stops_the_map_is_made_no_more_often_than_it_is_wanted(fresh, noise, monkeypatch):
+    fresh.block_size = 2
+    monkeypatch.setattr(cams, "REFRESH_SECONDS", 1000.0)
+    found, meter = run(fresh, noise, "late", [6, 12])
+    assert [progress.done for progress in found] == [2, 2, 6, 6, 6, 11]  # the first block, the stops; else as before
+    assert found[1] is found[0] and found[3] is found[2] and found[4] is found[2]
+    assert meter.forward_passes == 11
+    assert [progress.meter.forward_passes for progress in found] == [2, 2, 6, 6, 6, 11]
+    monkeypatch.setattr(cams, "REFRESH_SECONDS", 0.0)
+    often, _ = run(fresh, noise, "late", [6, 12])
+    for number in (2, 5):
+        np.testing.assert_allclose(found[number].total, often[number].total, atol=1e-6)
 
 
 def test_seconds_left_end_at_zero_and_seconds_grow(fresh, noise):
