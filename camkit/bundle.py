@@ -33,10 +33,12 @@ def write_bundle(
     versions: Mapping[str, str] | None = None,
     extra: Mapping[str, bytes] | None = None,
     opacity: str = "even",
+    drawn: Mapping[str, bytes] | None = None,
 ) -> None:
     """Writes one zip to a path or binary file: picture and overlays (PNG), raw and expanded maps (NPZ), settings,
     class, probabilities, costs and library `versions` (JSON), and any `extra` files by name, such as `figure_files`.
-    `alpha`, `colormap` and `opacity` are those of `overlay`. `load_bundle` reads it back."""
+    `alpha`, `colormap` and `opacity` are those of `overlay`; `drawn`: overlays by method that are PNG files already.
+    `load_bundle` reads it back."""
     settings = explanation.to_json() | {"alpha": alpha, "colormap": colormap, "opacity": opacity}
     settings |= {"versions": dict(versions or {})}
     files = {
@@ -45,7 +47,8 @@ def write_bundle(
         "picture.png": encode(explanation.image),
     }
     for key, cam in explanation.cams.items():
-        files[f"overlay_{key}.png"] = encode(overlay(explanation.image, cam.map, alpha, colormap, opacity))
+        known = (drawn or {}).get(key)
+        files[f"overlay_{key}.png"] = known or encode(overlay(explanation.image, cam.map, alpha, colormap, opacity))
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:  # PNG and NPZ are compressed already
         for name, data in {**files, **(extra or {})}.items():
             archive.writestr(name, data)

@@ -28,6 +28,7 @@ from .files import versions, write_file, write_zip
 from .readiness import classifier, default_model, is_ready, own_in_words
 from .uploads import Picture, Upload
 from .visitors import VISITORS, Run, in_words
+from .widgets import AsSent
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
@@ -131,22 +132,25 @@ def api_explain(image, method, class_name, model, target_layer, max_n, alpha, co
 
 @in_words(markup=False)
 def api_compare(image, methods, class_name, model, target_layer, max_n, faithfulness, opacity, request: gr.Request):
-    """Explains one class of one picture by several methods. Streams: each answer has the maps so far, the last one is
-    complete and brings the zip. With `faithfulness` every map and the controls are measured as in /evaluate."""
+    """Explains one class of one picture by several methods. Streams: each answer has the maps so far, as JPEG while
+    they change and as PNG when they are final; the last answer is complete and brings the zip. With `faithfulness`
+    every map and the controls are measured as in /evaluate."""
     overlay(np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.float32), opacity=opacity)  # refuses, as above
     clf, methods = classifier(model), check_methods(methods)
     index = class_index_of(class_name, clf.labels)
-    final: dict[str, str] = {}
+    final: dict[str, bytes] = {}
+    sent = None
     with VISITORS.api_run(request) as run:
         for snapshot in run.watch(explain_stream(clf, opened(image), methods, index, target_layer, max_n)):
-            if not snapshot.complete:
+            if not snapshot.complete and snapshot is not sent:
                 yield overlays(snapshot, final, opacity), comparison_json(snapshot), None
+                sent = snapshot
         measurements = measure_all(run, clf, snapshot) if faithfulness else {}
     facts, extra = comparison_json(snapshot), {}
     if measurements:
         facts["faithfulness"] = to_json(measurements)
         extra["faithfulness.csv"] = metrics_csv(measurements, snapshot.cams)
-    yield overlays(snapshot, final, opacity), facts, write_zip(snapshot, opacity=opacity, extra=extra)
+    yield overlays(snapshot, final, opacity), facts, write_zip(snapshot, opacity=opacity, extra=extra, drawn=final)
 
 
 @in_words(markup=False)
@@ -181,14 +185,17 @@ def class_index_of(text: str, labels: Labels) -> int | None:
     return labels.find_class(text).index if text and text.strip() else None
 
 
-def overlays(snapshot: Explanation, final: dict[str, str], opacity: str) -> list[tuple[str, str]]:
-    """The overlays as files with their captions; `final` keeps those of maps that will not change any more."""
+def overlays(snapshot: Explanation, final: dict[str, bytes], opacity: str) -> list[tuple[str, str]]:
+    """The overlays as files with their captions: JPEG of a map that still changes, PNG of one that does not, which is
+    kept in `final`."""
     shown = []
     for key, cam in snapshot.cams.items():
-        path = final.get(key) or write_file("overlay.png", encode(overlay(snapshot.image, cam.map, opacity=opacity)))
-        if cam.complete:
-            final[key] = path
-        shown.append((path, METHODS[key].name))
+        if key not in final:
+            drawn = overlay(snapshot.image, cam.map, opacity=opacity)
+            if cam.complete:
+                final[key] = encode(drawn)
+        name, content = ("overlay.png", final[key]) if key in final else ("overlay.jpg", encode(drawn, "JPEG"))
+        shown.append((write_file(name, content), METHODS[key].name))
     return shown
 
 
@@ -209,7 +216,7 @@ def comparison_json(explanation: Explanation) -> dict:
 # --- the hidden components -----------------------------------------------------------------------------------------
 
 
-class Documented:
+class Documented(AsSent):
     """Mixed into an input: its words in /gradio_api/info, and its value as it was sent."""
 
     label: str
@@ -217,28 +224,17 @@ class Documented:
     def api_info(self) -> dict:
         return super().api_info() | {"additional_description": PARAMETERS[self.label]}  # type: ignore[misc]
 
-    def preprocess(self, payload):
-        return payload
 
-    def get_block_name(self) -> str:
-        """The browser's component: that of the class this is mixed into."""
-        return type(self).__mro__[2].__name__.lower()
+class OneOf(Documented, gr.Dropdown): ...
 
 
-class Choice(Documented, gr.Dropdown):
-    is_template = True
+class Several(Documented, gr.CheckboxGroup): ...
 
 
-class Several(Documented, gr.CheckboxGroup):
-    is_template = True
+class Value(Documented, gr.Number): ...
 
 
-class Value(Documented, gr.Number):
-    is_template = True
-
-
-class Switch(Documented, gr.Checkbox):
-    is_template = True
+class Switch(Documented, gr.Checkbox): ...
 
 
 class Text(gr.Textbox):
@@ -262,15 +258,15 @@ def build() -> None:
     """The endpoints on one hidden button; an input that several of them take is one component."""
     with gr.Row(visible=False):
         image = DocumentedPicture(label="image")
-        model = Choice(["auto", *MODELS], value="auto", label="model")
+        model = OneOf(["auto", *MODELS], value="auto", label="model")
         top_k = Value(5, precision=0, label="top_k")
-        method = Choice(list(METHODS), value="gradcam", label="method")
+        method = OneOf(list(METHODS), value="gradcam", label="method")
         methods = Several(list(METHODS), value=list(DEFAULT_METHODS), label="methods")
         class_name, target_layer = Text("", label="class_name"), Text("", label="target_layer")
         max_n = Value(10, precision=0, label="max_n")
         alpha = Value(ALPHA, label="alpha")
-        colormap = Choice(list(COLORMAPS), value="viridis", label="colormap")
-        opacity = Choice(list(OPACITIES), value="even", label="opacity")
+        colormap = OneOf(list(COLORMAPS), value="viridis", label="colormap")
+        opacity = OneOf(list(OPACITIES), value="even", label="opacity")
         faithfulness = Switch(False, label="faithfulness")
         picture, several = gr.Image(format="png", label="overlay"), gr.Gallery(format="png", label="overlays")
         facts, archive = gr.JSON(label="facts"), gr.File(label="maps.npz")

@@ -13,27 +13,28 @@ from ..figure import percent
 from ..maps import data_url, grey, jpeg_url
 from ..methods import METHODS, check_methods
 from .readiness import classifier
-from .sessions import require_explanation
+from .sessions import memory_of
 from .visitors import VISITORS, in_words
-from .widgets import METHOD_CHOICES, FirstScreen, class_dropdown, classes_of, maps_component
+from .widgets import CLASSES_OF, METHOD_CHOICES, FirstScreen, class_dropdown, maps_component
 
 
 @in_words
-def on_contrast(session, other, method, request: gr.Request):
+def on_contrast(other, method, request: gr.Request):
     """Maps of two classes by one method, on one scale, and their difference."""
-    shown = require_explanation(session)
-    if other is None:
+    memory = memory_of(request)
+    shown = memory.explanation
+    if other is None or other == []:
         raise InputError("Choose a second class first: type a name into the box.")
-    if int(other) == shown.class_index:
+    clf = classifier(shown.model)
+    if clf.labels.class_at(other).index == shown.class_index:
         raise InputError(f"Both classes are {shown.class_name}: choose another one for B.")
     (method,) = check_methods(method)
-    clf = classifier(shown.model)
     explain = partial(explain_stream, clf, shown.image, [method], target_layer=shown.target_layer, max_n=shown.max_n)
     with VISITORS.page_run(request, same_maps=True, long=not METHODS[method].uses_gradient) as run:
         first = shown.cams.get(method)
         if first is None or not first.complete:
             first = run.last(explain(class_index=shown.class_index)).cams[method]
-        second = run.last(explain(class_index=int(other)))
+        second = run.last(explain(class_index=other))
     maps = contrast(first, second.cams[method])
     panels = []
     for key, letter, explanation, values in (("a", "A", shown, maps.first), ("b", "B", second, maps.second)):
@@ -57,7 +58,7 @@ def on_contrast(session, other, method, request: gr.Request):
             "diverging": True,
         }
     )
-    url = jpeg_url(session.memory.picture)
+    url = jpeg_url(memory.picture)
     aspect = shown.image.shape[1] / shown.image.shape[0]
     return {"run": run.number, "image": url, "aspect": aspect, "alt": "map over the picture", "panels": panels}
 
@@ -74,5 +75,5 @@ def build(screen: FirstScreen) -> None:
             go = gr.Button("Compare", variant="primary", size="md", scale=0, min_width=120, elem_id="contrast-go")
         panels = maps_component(None, "contrast", "--cam-height: 340px")
     quiet = {"api_visibility": "private", "show_progress": "hidden"}
-    gr.on([tab.select, screen.model.change], classes_of, screen.model, other, **quiet)
-    go.click(on_contrast, [screen.session, other, method], panels, api_visibility="private")
+    gr.on([tab.select, screen.model.change], None, screen.model, other, js=CLASSES_OF, **quiet)
+    go.click(on_contrast, [other, method], panels, api_visibility="private")

@@ -15,10 +15,10 @@ from ..figure import percent
 from ..maps import jpeg_url
 from ..methods import METHODS
 from .readiness import classifier
-from .sessions import require_explanation, require_session
+from .sessions import memory_of
 from .uploads import bytes_of_data_url
 from .visitors import in_words
-from .widgets import FirstScreen, browser_code
+from .widgets import FirstScreen, fetched
 
 HINT = "Paint over a part of the picture."
 MASK_SIDE = 224  # of what painter.js sends, whatever the model's input size is
@@ -26,9 +26,9 @@ MASK_BYTES = 200_000
 
 
 @in_words
-def on_cover(session, painting) -> str:
+def on_cover(painting, request: gr.Request) -> str:
     """What the class loses when the painted region is taken away, and what the maps said of that region."""
-    shown = require_explanation(session)
+    shown = memory_of(request).explanation
     region = region_of(painting)
     share = region.mean()
     if not share:
@@ -78,22 +78,22 @@ def region_of(painting) -> np.ndarray:
 
 
 @in_words
-def on_painter(session) -> tuple:
+def on_painter(request: gr.Request) -> tuple:
     """The picture that the page has, ready to be painted over."""
-    return {"image": jpeg_url(require_session(session).memory.picture), "mask": None}, f"<p>{HINT}</p>"
+    return {"image": jpeg_url(memory_of(request).picture), "mask": None}, f"<p>{HINT}</p>"
 
 
-def build(screen: FirstScreen) -> None:
+def build(_: FirstScreen) -> None:
     with gr.Tab("Cover and see") as tab, gr.Row():
         with gr.Column(min_width=300):
             painter = gr.HTML(
                 {"image": "", "mask": None},
                 html_template='<div class="cam-host"></div>',
-                js_on_load=browser_code("painter.js"),
+                js_on_load=fetched("painter.js"),
                 elem_id="painter",
             )
         with gr.Column(min_width=300):
             cover = gr.HTML(f"<p>{HINT}</p>", elem_id="cover")
     quiet = {"api_visibility": "private", "show_progress": "hidden"}
-    tab.select(on_painter, screen.session, [painter, cover], **quiet)
-    painter.input(on_cover, [screen.session, painter], cover, trigger_mode="always_last", **quiet)
+    tab.select(on_painter, None, [painter, cover], **quiet)
+    painter.input(on_cover, painter, cover, trigger_mode="always_last", **quiet)

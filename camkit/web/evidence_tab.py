@@ -16,7 +16,7 @@ from ..evidence.sweep import sweep
 from ..explanation import Explanation
 from ..figure import seconds_in_words
 from .readiness import classifier
-from .sessions import Session, require_explanation, require_session
+from .sessions import MEMORIES, Memory, memory_of
 from .visitors import VISITORS, Busy, in_words, on_stop, visitor_of
 from .widgets import NO_STOP, STOP, FirstScreen, progress_html, stop_button
 
@@ -31,15 +31,15 @@ def table_html(measurements: dict[str, Measurement], explanation: Explanation, c
 
 
 @in_words
-def on_measure(session, request: gr.Request):
+def on_measure(request: gr.Request):
     """The button."""
-    yield from measuring(require_session(session), request)
+    yield from measuring(memory_of(request), request)
 
 
-def measuring(session: Session, request: gr.Request):
+def measuring(memory: Memory, request: gr.Request):
     """Measures what the page shows; each column fills when it is known."""
-    explanation = require_explanation(session)
-    clf, same = classifier(explanation.model), [gr.skip()] * 3
+    explanation = memory.explanation
+    clf, same = classifier(explanation.model), [gr.skip()] * 2
     measurements: dict[str, Measurement] = {}
     maps = sum(cam.complete for cam in explanation.cams.values()) + len(CONTROLS)
     blocks, seen = maps * -(-SCORED // clf.block_size), 0
@@ -63,6 +63,7 @@ def measuring(session: Session, request: gr.Request):
                 words = f"Measured {len(measurements)} of {maps} maps, about {left} left"
                 yield progress_html(words, share), gr.skip(), table, *same
                 drawn = now
+    MEMORIES.measured(visitor_of(request), memory.run, measurements)
     cams = explanation.cams
     gains = {key: each.worth for key, each in measurements.items()}
     floor = max((gains[key] for key in measurements if key in CONTROLS), default=None)
@@ -73,24 +74,24 @@ def measuring(session: Session, request: gr.Request):
         table_html(measurements, explanation),
         gr.update(value=curves_figure(measurements, NAMES, CONTROLS), visible=True),
         gr.update(value=cost_figure(seconds, gains, NAMES, floor), visible=True),
-        (session.run, measurements),
     )
 
 
 @in_words
-def on_explanation(session, request: gr.Request):
+def on_explanation(request: gr.Request):
     """After an explanation: measures by itself when that is quick and nothing newer has begun."""
-    if session is None or not session.memory.explanation.cams or VISITORS.busy(visitor_of(request)):
+    memory = memory_of(request)
+    if not memory.known.cams or VISITORS.busy(visitor_of(request)):
         return
-    expected = expected_seconds(session.memory.explanation)
+    expected = expected_seconds(memory.known)
     if expected > LONGEST_WITHOUT_A_CLICK:
         words = f"A measurement takes about {seconds_in_words(expected)} here: press Measure."
-        yield progress_html(words), NO_STOP, "", *[gr.skip()] * 3
+        yield progress_html(words), NO_STOP, "", *[gr.skip()] * 2
         return
     try:
-        yield from measuring(session, request)
+        yield from measuring(memory, request)
     except Busy as busy:
-        yield progress_html(f"{busy} Then press Measure."), NO_STOP, "", *[gr.skip()] * 3
+        yield progress_html(f"{busy} Then press Measure."), NO_STOP, "", *[gr.skip()] * 2
 
 
 def expected_seconds(explanation: Explanation) -> float:
@@ -102,9 +103,9 @@ def expected_seconds(explanation: Explanation) -> float:
 
 
 @in_words
-def on_sweep(session, request: gr.Request):
+def on_sweep(request: gr.Request):
     """Faster Score-CAM's channels against its likeness to the full Score-CAM, out of one run."""
-    explanation = require_explanation(session)
+    explanation = memory_of(request).explanation
     clf = classifier(explanation.model)
     stream = sweep(clf, explanation.image, explanation.class_index, None, explanation.target_layer)
     with VISITORS.page_run(request, same_maps=True) as run:
@@ -148,11 +149,11 @@ def build(screen: FirstScreen) -> None:
                 sweep_plot = gr.Plot(show_label=False, elem_id="sweep", visible=False)
             with gr.Column(min_width=320):
                 cost = gr.Plot(label="Cost against faithfulness", elem_id="cost", visible=False)
-    outputs = [far, stop, table, curves, cost, screen.results]
+    outputs = [far, stop, table, curves, cost]
     quiet = {"api_visibility": "private", "show_progress": "hidden"}
     for explanation in screen.explanations:
-        explanation.success(on_explanation, screen.session, outputs, **quiet)
-    go.click(on_measure, screen.session, outputs, **quiet)
-    sweep_go.click(on_sweep, screen.session, [sweep_plot, sweep_far, sweep_stop], **quiet)
+        explanation.success(on_explanation, None, outputs, **quiet)
+    go.click(on_measure, None, outputs, **quiet)
+    sweep_go.click(on_sweep, None, [sweep_plot, sweep_far, sweep_stop], **quiet)
     for button in (stop, sweep_stop):
         button.click(on_stop, None, None, queue=False, **quiet)

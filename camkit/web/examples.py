@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from ..maps import data_url
+from ..maps import encode
+from .assets import asset
 
 PICTURES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -25,6 +27,11 @@ class Example:
     @property
     def path(self) -> Path:
         return PICTURES / f"{self.key}.jpg"
+
+    @cached_property
+    def content(self) -> bytes:
+        """The file's bytes, the same object for everybody who looks at the example."""
+        return self.path.read_bytes()
 
 
 # The page opens on the first one: two things in one picture, of which the classifier is sure to see one.
@@ -60,9 +67,10 @@ def examples_html() -> str:
     for index, example in enumerate(EXAMPLES.values()):
         thumbnail = Image.open(example.path)
         thumbnail.thumbnail((160, 160))
-        url = data_url(np.asarray(thumbnail.convert("RGB")), "JPEG", quality=80)
+        small = encode(np.asarray(thumbnail.convert("RGB")), "JPEG", quality=80)
+        path = asset(f"{example.key}.jpg", small, "image/jpeg")
         buttons.append(
-            f'<button type="button" data-index="{index}"><img src="{url}" alt="">'
+            f'<button type="button" data-index="{index}"><img data-path="{path}" alt="">'
             f"<span>{html.escape(example.question)}</span></button>"
         )
     return f'<div class="cam-examples" role="group" aria-label="Example pictures">{"".join(buttons)}</div>'

@@ -43,10 +43,12 @@ def write_zip(
     colormap: str = "viridis",
     opacity: str = "even",
     extra: Mapping[str, bytes] | None = None,
+    drawn: Mapping[str, bytes] | None = None,
 ) -> str:
-    """The path of a zip with everything in the explanation, and `extra` files by name."""
+    """The path of a zip with everything in the explanation, and `extra` files by name; the arguments of
+    `write_bundle`."""
     buffer = io.BytesIO()
-    write_bundle(buffer, explanation, alpha, colormap, versions(), extra, opacity)
+    write_bundle(buffer, explanation, alpha, colormap, versions(), extra, opacity, drawn)
     return write_file(f"{stem(explanation)}.zip", buffer.getvalue())
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import gradio as gr
 
-from ..errors import InputError, WeightsError
+from ..errors import InputError, WeightsError, shown
 from ..explain import explain_stream
 from ..explanation import Explanation
 from ..figure import percent
@@ -27,10 +27,20 @@ from .examples import OPENING, Example, aspect, by_number, examples_html
 from .files import write_file
 from .link import Choices, address_of, read_address
 from .readiness import classifier, default_model, model_choices, opening_model
-from .sessions import MEMORIES, require_session
+from .sessions import MEMORIES, memory_of
 from .uploads import Picture
-from .visitors import FILES_LIVE, VISITORS, Busy, Run, in_words, on_stop, visitor_of
-from .widgets import METHOD_CHOICES, FirstScreen, browser_code, class_dropdown, classes_of, maps_component, panel
+from .visitors import VISITORS, Busy, Run, in_words, on_stop, visitor_of
+from .widgets import (
+    CLASSES_OF,
+    METHOD_CHOICES,
+    Choice,
+    Count,
+    FirstScreen,
+    browser_code,
+    class_dropdown,
+    maps_component,
+    panel,
+)
 
 PREVIEW_CHANNELS = 64  # of Score-CAM when it is not to run in full
 REDRAW_SECONDS = 0.4  # between two redraws of a map that is being refined; drawing each block would slow the next
@@ -60,7 +70,7 @@ def explain_on_page(
         if labels is not None and labels is not clf.labels:
             class_index = None
         layer = choices.layer if choices.layer in clf.target_layers else clf.target_layers[-1]
-        max_n = min(int(choices.max_n), clf.channels(layer))
+        max_n = fitting(choices.max_n, clf.channels(layer))
         told = {"image": jpeg_url(picture), "aspect": image.shape[1] / image.shape[0]}
         told |= {} if example is None else {"example": example}
         methods, busy = room_for(check_methods(choices.methods), run)
@@ -81,6 +91,13 @@ def explain_on_page(
                 return
 
 
+def fitting(max_n, channels: int) -> int:
+    """The slider's number, or all channels of a layer that has fewer; InputError when it is none."""
+    if isinstance(max_n, bool) or not isinstance(max_n, (int, float)) or not max_n >= 1:
+        raise InputError(f"max_n is {shown(repr(max_n))}: it must be a whole number from 1 to {channels}.")
+    return int(min(max_n, channels))
+
+
 def room_for(methods: tuple[str, ...], run: Run) -> tuple[tuple[str, ...], str]:
     """The methods that the run can take, and why not all. A visitor who finds every place for long work taken still
     gets the maps that are quick; Busy when none of those is asked for."""
@@ -97,15 +114,15 @@ def room_for(methods: tuple[str, ...], run: Run) -> tuple[tuple[str, ...], str]:
 
 
 def page_update(snapshot: Explanation, run: Run, wait: str, choices: Choices, told: dict, picture: bytes) -> tuple:
-    """Panels, prediction, explained line, session, class box and the line at the top. `wait`: why maps that have not
+    """Panels, prediction, explained line, class box and the line at the top. `wait`: why maps that have not
     begun will not come, if they will not."""
+    MEMORIES.keep(run, picture, snapshot)
     first = not snapshot.cams
     told = told | {"alt": f"what speaks for {snapshot.class_name}", "address": address_of(snapshot, choices)}
     return (
         panels_value(check_methods(choices.methods), snapshot.cams, run.number, wait, told),
         prediction_html(snapshot) if first else gr.skip(),
         explained_html(snapshot) if first else gr.skip(),
-        MEMORIES.keep(run, picture, snapshot),
         gr.update(value=None) if first else gr.skip(),  # empty again, ready to be typed into
         *(headline.shown(choices.model, run.visitor) if first else [gr.skip()] * 5),
     )
@@ -152,27 +169,26 @@ def on_picture(image, request: gr.Request, *choices):
 
 
 @in_words
-def on_settings(session, request: gr.Request, *choices):
+def on_settings(request: gr.Request, *choices):
     """Other settings, on the picture and the class that the page has."""
-    memory = require_session(session).memory
-    shown = memory.explanation
-    labels = MODELS[shown.model].labels()
-    yield from explain_on_page(memory.picture, shown.class_index, Choices(*choices), request, labels)
+    memory = memory_of(request)
+    labels = MODELS[memory.known.model].labels()
+    yield from explain_on_page(memory.picture, memory.known.class_index, Choices(*choices), request, labels)
 
 
 @in_words
-def on_class(session, class_index, request: gr.Request, *choices):
+def on_class(class_index, request: gr.Request, *choices):
     """Another class, on the picture that the page has."""
     if class_index is not None:
-        picture = require_session(session).memory.picture
-        yield from explain_on_page(picture, int(class_index), Choices(*choices), request)
+        picture = memory_of(request).picture
+        yield from explain_on_page(picture, class_index, Choices(*choices), request)
 
 
 @in_words
-def on_prediction(session, request: gr.Request, event: gr.EventData, *choices):
+def on_prediction(request: gr.Request, event: gr.EventData, *choices):
     """A class of the prediction was chosen."""
-    memory = require_session(session).memory
-    labels = MODELS[memory.explanation.model].labels()
+    memory = memory_of(request)
+    labels = MODELS[memory.known.model].labels()
     index = labels.class_at(event.index).index
     yield from explain_on_page(memory.picture, index, Choices(*choices), request, labels)
 
@@ -217,10 +233,10 @@ def show_example(
 ) -> Iterator[tuple]:
     """The outputs of `page_update`, and the picture. `labels`: those that the class is one of."""
     told = {"aspect": aspect(example)}
-    content = example.path.read_bytes()
+    content = example.content
     # Out of the served folder: Gradio takes examples/ itself only while the server runs in the folder above it.
     served = write_file(example.path.name, content)
-    yield (panels_value(choices.methods, {}, told=told), *[gr.skip()] * 9, served)
+    yield (panels_value(choices.methods, {}, told=told), *[gr.skip()] * 8, served)
     for update in explain_on_page(content, class_index, choices, request, labels, example.key):
         yield (*update, gr.skip())
 
@@ -249,7 +265,8 @@ def on_layer(model, layer, max_n):
     """Another layer: Faster Score-CAM can take as many channels as it has."""
     clf = classifier(model)
     count = clf.channels(layer if layer in clf.target_layers else clf.target_layers[-1])
-    return gr.update(maximum=count, **({"value": count} if int(max_n) > count else {}))
+    fits = fitting(max_n, count)
+    return gr.update(maximum=count, **({"value": fits} if fits != max_n else {}))
 
 
 def on_use(model) -> str:
@@ -262,7 +279,6 @@ def on_use(model) -> str:
 
 def build(page: gr.Blocks) -> FirstScreen:
     """The first screen and everything that it does by itself. Where each part lies at which width is in style.css."""
-    session, results = gr.State(None, time_to_live=FILES_LIVE), gr.State(None, time_to_live=FILES_LIVE)
     line = headline.build(default_model())
     with gr.Column(elem_id="first"):
         image = Picture(label="Picture", sources=["upload", "webcam", "clipboard"], height=180, elem_id="picture")
@@ -273,33 +289,32 @@ def build(page: gr.Blocks) -> FirstScreen:
         class_box = class_dropdown("Another class", elem_id="class-box")
         opening = panels_value(DEFAULT_METHODS, {}, told={"aspect": aspect(OPENING)})
         panels = maps_component(opening, "maps")
-        view.build(session, results)
+        view.build()
         settings = build_settings()
     methods, model, layer, max_n, full = settings
-    outputs = [panels, prediction, explained, session, class_box, *line.parts]
-    current = [session, *settings]
+    outputs = [panels, prediction, explained, class_box, *line.parts]
     private = {"api_visibility": "private", "trigger_mode": "multiple", "show_progress": "hidden"}
     quiet = {"api_visibility": "private", "show_progress": "hidden"}
     explanations = [
         image.input(on_picture, [image, *settings], outputs, **private),
         examples.select(on_example, settings, [*outputs, image], **private),
-        prediction.select(on_prediction, current, outputs, **private),
-        class_box.input(on_class, [session, class_box, *settings], outputs, **private),
-        max_n.release(on_settings, current, outputs, **private),
-        *[changed.input(on_settings, current, outputs, **private) for changed in (methods, layer, full)],
+        prediction.select(on_prediction, settings, outputs, **private),
+        class_box.input(on_class, [class_box, *settings], outputs, **private),
+        max_n.release(on_settings, settings, outputs, **private),
+        *[changed.input(on_settings, settings, outputs, **private) for changed in (methods, layer, full)],
         page.load(on_open, settings, [*outputs, image, *settings], **private),
     ]
     panels.stop(on_stop, None, None, queue=False, **quiet)
-    model.change(classes_of, model, class_box, **quiet)
+    gr.on([page.load, model.change], None, model, class_box, js=CLASSES_OF, **quiet)
     layer.change(on_layer, [model, layer, max_n], max_n, **quiet)
     model_outputs = [model, layer, *line.parts]
     for changed in (
         model.input(on_model, model, model_outputs, **quiet),
         line.use.click(on_use, model, model, **quiet).then(on_model, model, model_outputs, **quiet),
     ):
-        explanations.append(changed.then(on_settings, current, outputs, **private))
+        explanations.append(changed.then(on_settings, settings, outputs, **private))
     headline.listen(line, model, page)
-    return FirstScreen(session, results, model, explanations)
+    return FirstScreen(model, explanations)
 
 
 def build_settings() -> list:
@@ -311,7 +326,7 @@ def build_settings() -> list:
         )
         with gr.Row():
             model = gr.Dropdown(model_choices(), value=default_model(), label="Model", elem_id="model")
-            layer = gr.Dropdown(layers, value=layers[-1], label="Target layer", elem_id="layer")
-            max_n = gr.Slider(1, 1280, 10, step=1, label="Channels of Faster Score-CAM", elem_id="max-n")
+            layer = Choice(layers, value=layers[-1], label="Target layer", elem_id="layer")
+            max_n = Count(1, 1280, 10, step=1, label="Channels of Faster Score-CAM", elem_id="max-n")
             full = gr.Checkbox(True, label=f"Score-CAM in full (else {PREVIEW_CHANNELS} channels)", elem_id="full")
     return [methods, model, layer, max_n, full]

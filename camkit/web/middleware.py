@@ -1,6 +1,7 @@
 """What every HTTP request passes before Gradio: closed routes, sizes, the share of one address, and who listens.
 
-Refuses with `{"detail": one sentence}` and a status; what it lets through is Gradio's own, unchanged.
+Answers for our own assets. Refuses with `{"detail": one sentence}` and a status; what it lets through is Gradio's own,
+unchanged.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 
+from ..models import check_model
 from ..picture import MAX_BYTES
+from .assets import PREFIX, answer
 from .folder import FOLDER, NoRoom
 from .limits import limits
 from .visitors import LISTENERS, address
@@ -66,6 +69,9 @@ class Gatekeeper:
             return
         path, method = scope["path"].removeprefix(scope.get("root_path", "")), scope["method"]
         try:
+            if path.startswith(PREFIX) and method in ("GET", "HEAD"):
+                await answer(path, Headers(scope=scope), lambda key: check_model(key).labels())(scope, receive, send)
+                return
             if CLOSED.match(path):
                 raise Refused(404, "This route is not part of the demo: its API is described at /gradio_api/info.")
             if method == "POST" and (found := JOIN.fullmatch(path)):

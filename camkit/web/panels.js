@@ -1,7 +1,7 @@
 // Draws maps over a picture in the browser, as maps.py does on the server: opacity, colours and mode change without
 // asking the server. Runs once per gr.HTML component, with `element`, `props`, `trigger` and `watch` given by Gradio.
 // props.value: {run, image, aspect, alt, address, example, panels: [{key, title, how, map, facts, note, badge, wait, progress,
-// partial, diverging}]}; image and map are data URLs (map: 8-bit grey PNG). props.tables: colour map name -> 256 RGB triples
+// partial, diverging}]}; image and map are data URLs (map: 8-bit grey PNG). TABLES: colour map name -> 256 RGB triples
 // as base64. View: a "cam-view" event. Stop is the event "stop". By keyboard: arrows move the probe, Escape hides it.
 
 const root = element.querySelector(".cam-host").attachShadow({ mode: "open" });
@@ -56,7 +56,7 @@ const host = element.querySelector(".cam-host"), grid = root.querySelector(".gri
 const panels = new Map();
 const pictures = new Map(); // data URL -> promise of a decoded image; only the latest of each panel is kept
 const view = { alpha: props.alpha, colormap: props.colormap, mode: "map", ...window.camView }; // camView: the controls, if moved before
-const tables = Object.fromEntries(Object.entries(props.tables).map(([name, text]) =>
+const tables = Object.fromEntries(Object.entries(TABLES).map(([name, text]) =>
   [name, Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0))]));
 let latestRun = -1;
 

@@ -34,5 +34,7 @@ LAUNCH = {
     "enable_monitoring": False,
     "app_kwargs": {"middleware": [Middleware(Gatekeeper)]},
     "max_threads": 80,  # more than the requests of one address and the long work of all take at once
-    "state_session_capacity": 500,  # visitors of whom Gradio keeps the state of the page's components
+    # Visitors of whom Gradio keeps a copy of the page's components, some 200 kB each. Nothing of ours depends on it:
+    # what the page remembers is in sessions.py.
+    "state_session_capacity": 50,
 }

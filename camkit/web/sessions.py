@@ -1,7 +1,8 @@
 """What the page remembers of a visitor between two clicks: a JPEG of the picture, and the raw maps.
 
-Everything else is made again from them when it is asked for. The number of pages remembered is bounded, in all and for
-each address; the oldest go first, and a page whose memory went is told so.
+Found by the visitor, not by Gradio's own state, of which little is kept (serving.py). Everything else is made again
+when it is asked for. The number of pages remembered is bounded, in all and for each address; the oldest go first, and a
+page whose memory went is told so.
 """
 
 from __future__ import annotations
@@ -9,15 +10,18 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
+import gradio as gr
 import numpy as np
 
 from ..errors import InputError
+from ..evidence.metrics import Measurement
 from ..explanation import Explanation
 from ..picture import open_picture
 from .limits import limits
-from .visitors import FILES_LIVE, Run
+from .visitors import FILES_LIVE, Run, visitor_of
 
 FORGOTTEN = "The server has no picture of this page, or no longer: choose a picture or an example."
 _NOTHING = np.zeros(0, np.float32)
@@ -25,14 +29,26 @@ _NOTHING = np.zeros(0, np.float32)
 
 @dataclass(frozen=True)
 class Memory:
-    """`picture`: a JPEG file's bytes. `explanation`: without its image and its maps of this `size`."""
+    """`picture`: a JPEG file's bytes. `known`: the explanation without its image and its maps of this `size`.
+    `run`: the number of the run that the page shows. `measurements`: of its maps, once they are made."""
 
     address: str
     picture: bytes
-    explanation: Explanation
+    known: Explanation
     size: tuple[int, int]
     run: int
     when: float
+    measurements: Mapping[str, Measurement] = field(default_factory=dict)
+
+    @property
+    def explanation(self) -> Explanation:
+        """As the page shows it, its picture decoded and its maps expanded again; InputError before the first map."""
+        from ..cams import finish
+
+        if not self.known.cams:
+            raise InputError("There is no map yet: wait for the first one.")
+        cams = {key: replace(cam, map=finish(cam.raw, self.size)) for key, cam in self.known.cams.items()}
+        return replace(self.known, image=open_picture(self.picture), cams=cams)
 
 
 class Memories:
@@ -42,7 +58,7 @@ class Memories:
         self._kept: OrderedDict[str, Memory] = OrderedDict()
         self._guard = threading.Lock()
 
-    def keep(self, run: Run, picture: bytes, explanation: Explanation) -> Session:
+    def keep(self, run: Run, picture: bytes, explanation: Explanation) -> None:
         cams = {key: replace(cam, map=_NOTHING) for key, cam in explanation.cams.items()}
         size = next((cam.map.shape for cam in explanation.cams.values()), (0, 0))
         slim = replace(explanation, image=_NOTHING, cams=cams)
@@ -58,7 +74,13 @@ class Memories:
                 if len(self._kept) <= allowed.pages and oldest.when > now - FILES_LIVE:
                     break
                 self._kept.popitem(last=False)
-        return Session(run.visitor, run.number)
+
+    def measured(self, visitor: str, run: int, measurements: Mapping[str, Measurement]) -> None:
+        """Adds the measurements of a run, if it is still the one that the page shows."""
+        with self._guard:
+            memory = self._kept.get(visitor)
+            if memory is not None and memory.run == run:
+                self._kept[visitor] = replace(memory, measurements=measurements)
 
     def find(self, visitor: str) -> Memory:
         """InputError when it is not, or no longer, there."""
@@ -76,38 +98,6 @@ class Memories:
 MEMORIES = Memories()
 
 
-@dataclass(frozen=True)
-class Session:
-    """What Gradio keeps for a page: whose it is, and the number of the run that it shows."""
-
-    visitor: str
-    run: int
-
-    @property
-    def memory(self) -> Memory:
-        """InputError when it went."""
-        return MEMORIES.find(self.visitor)
-
-    @property
-    def explanation(self) -> Explanation:
-        """As the page shows it, its picture decoded and its maps expanded again."""
-        from ..cams import finish
-
-        memory = self.memory
-        cams = {key: replace(cam, map=finish(cam.raw, memory.size)) for key, cam in memory.explanation.cams.items()}
-        return replace(memory.explanation, image=open_picture(memory.picture), cams=cams)
-
-
-def require_session(session: Session | None) -> Session:
-    """The page's session; InputError while there is none."""
-    if session is None:
-        raise InputError(FORGOTTEN)
-    return session
-
-
-def require_explanation(session: Session | None) -> Explanation:
-    """The page's explanation; InputError while there is none."""
-    explanation = require_session(session).explanation
-    if not explanation.cams:
-        raise InputError("There is no map yet: wait for the first one.")
-    return explanation
+def memory_of(request: gr.Request) -> Memory:
+    """What the page remembers; InputError when it does not, or no longer."""
+    return MEMORIES.find(visitor_of(request))

@@ -9,7 +9,7 @@ from ..figure import figure_files
 from ..maps import ALPHA, COLORMAPS
 from ..models import MODELS
 from .files import write_figure, write_zip
-from .sessions import require_explanation
+from .sessions import memory_of
 from .visitors import in_words
 from .widgets import COLORMAP, OPACITY, browser_code
 
@@ -24,25 +24,25 @@ def look(alpha: float, colormap: str, mode: str) -> dict:
 
 
 @in_words
-def on_download(session, results, alpha, colormap, mode) -> str:
+def on_download(alpha, colormap, mode, request: gr.Request) -> str:
     """The zip of what the page shows now, with the figure, and with the measurements when they are of it."""
-    explanation = require_explanation(session)
-    run, measurements = results or (0, {})
+    memory = memory_of(request)
+    explanation = memory.explanation
     drawn = look(alpha, colormap, mode)
     extra = figure_files(explanation, **drawn, model_name=MODELS[explanation.model].name)
-    if measurements and run == session.run:
-        extra["faithfulness.csv"] = metrics_csv(measurements, explanation.cams)
+    if memory.measurements:
+        extra["faithfulness.csv"] = metrics_csv(memory.measurements, explanation.cams)
     return write_zip(explanation, **drawn, extra=extra)
 
 
 @in_words
-def on_figure(session, alpha, colormap, mode) -> str:
+def on_figure(alpha, colormap, mode, request: gr.Request) -> str:
     """The picture and all maps side by side, as one PNG."""
-    explanation = require_explanation(session)
+    explanation = memory_of(request).explanation
     return write_figure(explanation, **look(alpha, colormap, mode), model_name=MODELS[explanation.model].name)
 
 
-def build(session: gr.State, results: gr.State) -> None:
+def build() -> None:
     with gr.Row(elem_id="view"):
         mode = gr.Radio(
             [(name, key) for key, name in VIEWS.items()], value="map", label="Opacity of the colours", elem_id="mode"
@@ -69,8 +69,8 @@ def build(session: gr.State, results: gr.State) -> None:
         control.change(None, shown, None, js=browser_code("view.js"), **quiet)
     mode.input(None, mode, alpha, js=f"(mode) => mode === 'even' ? {ALPHA} : {OPACITY}", **quiet)
     for button, handler, given, file in (
-        (figure, on_figure, [session, *shown], files[0]),
-        (download, on_download, [session, results, *shown], files[1]),
+        (figure, on_figure, shown, files[0]),
+        (download, on_download, shown, files[1]),
     ):
         ready = button.click(handler, given, file, show_progress_on=button, **private)
         ready.success(None, None, None, js=f"() => document.querySelector('#{file.elem_id}').click()", **quiet)

@@ -1,11 +1,13 @@
 """Components and words that several tabs share, and the page's theme.
 
-`browser_code` reads what runs in the browser: panels.js draws maps, painter.js is the brush of "Cover and see".
+`browser_code` reads what runs in the browser; what is long of it, panels.js, which draws maps, and painter.js, the
+brush of "Cover and see", is fetched when it is needed (`fetched`).
 """
 
 from __future__ import annotations
 
 import html
+import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,10 +16,9 @@ import gradio as gr
 
 from ..explanation import Cam
 from ..figure import cost_in_words, seconds_in_words
-from ..labels import Labels, imagenet
 from ..maps import data_url, grey, tables
 from ..methods import METHODS
-from ..models import check_model
+from .assets import CLASSES, ROOT, asset
 
 # How the page draws a map until somebody chooses otherwise: opacity times the map, so that the picture keeps its
 # colours where the map is low. Of five colour maps tried on four pictures, turbo was the easiest to see on all.
@@ -35,11 +36,9 @@ THEME = gr.themes.Default(
 
 @dataclass(frozen=True)
 class FirstScreen:
-    """What the other tabs take of the first screen. `results`: (run, measurements) of the evidence tab, for the
-    download; `explanations`: the events that end with an explanation on the page."""
+    """What the other tabs take of the first screen. `explanations`: the events that end with an explanation on the
+    page."""
 
-    session: gr.State
-    results: gr.State
     model: gr.Dropdown
     explanations: list
 
@@ -84,29 +83,61 @@ def browser_code(name: str) -> str:
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
+def fetched(name: str, **constants) -> str:
+    """Code for `js_on_load` that fetches and runs one of our files as Gradio would run it, after these constants."""
+    head = "".join(f"const {key} = {json.dumps(value)};\n" for key, value in constants.items())
+    path = asset(name, (head + browser_code(name)).encode(), "text/javascript")
+    given = "element", "props", "trigger", "watch"
+    run = f"new Function({', '.join(map(repr, given))}, code)({', '.join(given)})"
+    return f"fetch({ROOT} + '{path}').then((answer) => answer.text()).then((code) => {run});"
+
+
 def maps_component(value, elem_id: str, style: str = "") -> gr.HTML:
     """Panels that the browser draws; `value` is as panels.js takes it. "stop" is the event of a panel's Stop."""
     return gr.HTML(
         value,
         html_template=f'<div class="cam-host" style="{style}"></div>' if style else '<div class="cam-host"></div>',
-        js_on_load=browser_code("panels.js"),
+        js_on_load=_panels(),
         elem_id=elem_id,
-        tables=tables(),
         alpha=OPACITY,
         colormap=COLORMAP,
     )
 
 
+@cache
+def _panels() -> str:
+    return fetched("panels.js", TABLES=tables())
+
+
+class AsSent:
+    """Mixed into an input: its value reaches the handler as it was sent, since the handler knows best what it may be.
+    Gradio's own check is against the choices that it remembers of a visitor, and it forgets the oldest visitors."""
+
+    is_template = True
+
+    def preprocess(self, payload):
+        return payload
+
+    def get_block_name(self) -> str:
+        """The browser's component: that of the class this is mixed into."""
+        return next(each for each in type(self).__mro__ if each.__module__.startswith("gradio.")).__name__.lower()
+
+
+class Choice(AsSent, gr.Dropdown):
+    """One of several, of which the page may change what they are."""
+
+
+class Count(AsSent, gr.Slider):
+    """A number, of which the page may change how large it can be."""
+
+
+# Fills a class dropdown with the classes of a model.
+CLASSES_OF = f"""async (model) => {{
+  const answer = await fetch({ROOT} + "{CLASSES}" + encodeURIComponent(model));
+  return {{__type__: "update", choices: answer.ok ? await answer.json() : [], value: null}};
+}}"""
+
+
 def class_dropdown(label: str, **options) -> gr.Dropdown:
-    """Offers ImageNet's classes until `classes_of` puts a model's own in their place."""
-    return gr.Dropdown(_class_choices(imagenet()), label=label, value=None, filterable=True, **options)
-
-
-def classes_of(model: str) -> dict:
-    """A class dropdown's choices: the classes of a model."""
-    return gr.update(choices=_class_choices(check_model(model).labels()), value=None)
-
-
-def _class_choices(labels: Labels) -> list[tuple[str, int]]:
-    """Name and index for people, the index for handlers."""
-    return [(f"{entry.name} · {entry.index}", entry.index) for entry in labels]
+    """Its choices are fetched by CLASSES_OF."""
+    return Choice([], label=label, value=None, filterable=True, **options)
