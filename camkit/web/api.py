@@ -132,9 +132,8 @@ def api_explain(image, method, class_name, model, target_layer, max_n, alpha, co
 
 @in_words(markup=False)
 def api_compare(image, methods, class_name, model, target_layer, max_n, faithfulness, opacity, request: gr.Request):
-    """Explains one class of one picture by several methods. Streams: each answer has the maps so far, as JPEG while
-    they change and as PNG when they are final; the last answer is complete and brings the zip. With `faithfulness`
-    every map and the controls are measured as in /evaluate."""
+    """Explains one class of one picture by several methods. Streams the maps so far, as JPEG until they are final; the
+    last answer is complete and brings the zip. With `faithfulness` they are measured too, as by /evaluate."""
     overlay(np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.float32), opacity=opacity)  # refuses, as above
     clf, methods = classifier(model), check_methods(methods)
     index = class_index_of(class_name, clf.labels)

@@ -407,19 +407,32 @@ def test_pages_are_forgotten_oldest_first_and_told_so(monkeypatch, lite0, chelse
     kept = sessions.Memories()
     monkeypatch.setattr(sessions, "MEMORIES", kept)
 
-    def keep(visitor: str, address: str) -> sessions.Session:
-        return kept.keep(visitors.Run(1, visitor, address), b"", explanation)
+    def keep(visitor: str, address: str) -> None:
+        kept.keep(visitors.Run(1, visitor, address), b"", explanation)
 
-    first, second = keep("1", "a"), keep("2", "a")
-    assert first.memory.explanation.class_index == explanation.class_index  # used: now the younger of the two
+    keep("1", "a")
+    keep("2", "a")
+    assert kept.find("1").known.class_index == explanation.class_index  # used: now the younger of the two
     keep("3", "a")
     with pytest.raises(InputError, match="^The server has no picture of this page, or no longer"):
-        second.memory.picture  # noqa: B018
+        kept.find("2")
     keep("4", "b")
     keep("5", "c")
     assert len(kept) == 3
     with pytest.raises(InputError, match="no longer"):
-        first.explanation  # noqa: B018
+        kept.find("1")
+
+
+def test_measurements_are_kept_with_the_run_they_are_of(lite0, chelsea):
+    kept = sessions.Memories()
+    explanation = camkit.explain(lite0, chelsea, ["gradcam"])
+    kept.keep(visitors.Run(1, "me", "a"), b"", explanation)
+    kept.measured("me", 1, {"gradcam": "figures"})
+    assert kept.find("me").measurements == {"gradcam": "figures"}
+    kept.keep(visitors.Run(2, "me", "a"), b"", explanation)  # other maps
+    kept.measured("me", 1, {"gradcam": "figures"})  # of the old ones, too late
+    kept.measured("nobody", 1, {"gradcam": "figures"})
+    assert kept.find("me").measurements == {}
 
 
 def test_what_is_remembered_is_small_and_gives_the_same_back(monkeypatch, lite0, chelsea):
@@ -428,11 +441,11 @@ def test_what_is_remembered_is_small_and_gives_the_same_back(monkeypatch, lite0,
     picture = page_jpeg(chelsea)
     shown_image = camkit.open_picture(picture)
     explanation = camkit.explain(lite0, shown_image, ["gradcam", "gradcam_plus_plus"])
-    session = sessions.MEMORIES.keep(visitors.Run(1, "me", "a"), picture, explanation)
-    memory = session.memory
-    arrays = [cam.raw.nbytes + cam.map.nbytes for cam in memory.explanation.cams.values()]
-    assert len(memory.picture) + sum(arrays) + memory.explanation.image.nbytes < 300_000
-    again = session.explanation
+    sessions.MEMORIES.keep(visitors.Run(1, "me", "a"), picture, explanation)
+    memory = sessions.MEMORIES.find("me")
+    arrays = [cam.raw.nbytes + cam.map.nbytes for cam in memory.known.cams.values()]
+    assert len(memory.picture) + sum(arrays) + memory.known.image.nbytes < 300_000
+    again = memory.explanation
     assert (again.image == shown_image).all()
     for key, cam in explanation.cams.items():
         assert (again.cams[key].map == cam.map).all()
@@ -451,10 +464,10 @@ def test_a_page_that_was_forgotten_says_so_and_works_on(server_url):
         return plain_http.outcome(server_url, session)
 
     assert event("on_picture", picture)["success"]
-    assert event("on_settings", None)["success"]
+    assert event("on_settings")["success"]
     with sessions.MEMORIES._guard:
         del sessions.MEMORIES._kept[session]
-    assert plain_http.refusal(event("on_settings", None)) == sessions.FORGOTTEN
-    assert plain_http.refusal(event("on_class", None, 7)) == sessions.FORGOTTEN
+    assert plain_http.refusal(event("on_settings")) == sessions.FORGOTTEN
+    assert plain_http.refusal(event("on_class", 7)) == sessions.FORGOTTEN
     assert event("on_picture", picture)["success"]
     assert number

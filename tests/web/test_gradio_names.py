@@ -56,7 +56,7 @@ def test_a_component_says_by_which_of_the_browsers_it_is_drawn():
     from camkit.web import api, uploads
 
     assert gr.Dropdown().get_block_name() == "dropdown"
-    made = [api.Choice(["a"], label="model"), api.Several(["a"], label="methods"), api.Value(1, label="max_n")]
+    made = [api.OneOf(["a"], label="model"), api.Several(["a"], label="methods"), api.Value(1, label="max_n")]
     made += [
         api.Switch(False, label="faithfulness"),
         api.Text("", label="class_name"),

@@ -230,18 +230,17 @@ def test_an_example_that_does_not_exist(server_url, index):
         plain_http.refusal(message)
 
 
-def test_state_comes_from_the_server_whatever_is_sent(server_url, uploaded):
-    """The first input of these events is the page's state: what a request puts there is not looked at."""
-    forged = {"image": {"path": uploaded, "meta": META}, "explanation": {"cams": {"gradcam": 1}}, "run": 1}
-    for name, rest in {
-        "on_download": [[1, {}], 0.5, "viridis", "map"],
+def test_what_a_page_shows_comes_from_the_server_alone(server_url):
+    """No request names a picture or a map that these events use: without a page there is none."""
+    for name, given in {
+        "on_download": [0.5, "viridis", "map"],
         "on_figure": [0.5, "viridis", "map"],
         "on_cover": [{"mask": None}],
         "on_measure": [],
         "on_contrast": [285, "gradcam"],
         "on_sweep": [],
     }.items():
-        message = plain_http.run(server_url, plain_http.event_id(server_url, name), [forged, *rest])
+        message = plain_http.run(server_url, plain_http.event_id(server_url, name), given)
         assert plain_http.refusal(message) == FORGOTTEN, name
 
 
@@ -256,7 +255,7 @@ def visitor(server_url, uploaded) -> str:
 
 
 def paint(url: str, session: str, painting) -> dict:
-    plain_http.join(url, plain_http.event_id(url, "on_cover"), [None, painting], session).raise_for_status()
+    plain_http.join(url, plain_http.event_id(url, "on_cover"), [painting], session).raise_for_status()
     return plain_http.outcome(url, session)
 
 
