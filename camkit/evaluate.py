@@ -1,4 +1,4 @@
-"""`python -m camkit.evaluate FOLDER --model NAME --out DIR`: a study from the command line, and nothing but that.
+"""`python -m camkit.evaluate SOURCE ... --model NAME --out DIR`: a study from the command line, and nothing but that.
 
 Writes a CSV, a report and a checkpoint into DIR; killed half-way, the same command goes on where it was.
 """
@@ -12,7 +12,8 @@ from pathlib import Path
 
 from .errors import InputError, WeightsError
 from .evidence.claims import BEGIN, END, comparison_table, put_table
-from .evidence.pictures import find_pictures, read_boxes
+from .evidence.classes import FORMS, read_classes
+from .evidence.pictures import gather, sampled
 from .evidence.report import write_reports
 from .evidence.results import COHERENCY, Results, Settings, StudyState
 from .evidence.study import MEASUREMENTS, study_stream
@@ -39,7 +40,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m camkit.evaluate", description="Faithfulness of the methods over a folder of pictures."
     )
-    parser.add_argument("folder", type=Path, help="pictures, in it or in its subfolders; boxes.json in it is used")
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="a folder of pictures, in it or in its subfolders (boxes.json in it is used), or a picture",
+    )
+    parser.add_argument("--classes", metavar="HOW", help=f"true classes, which are then explained: {FORMS}")
+    parser.add_argument("--limit", type=int, metavar="N", help="take a random sample of N pictures")
+    parser.add_argument("--seed", type=int, default=0, help="of that sample; default: 0")
     parser.add_argument("--model", default="efficientnet_lite0", help=HELP["model"])
     parser.add_argument("--labels", help=HELP["labels"])
     parser.add_argument("--preprocess", help=HELP["preprocess"])
@@ -65,12 +74,15 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> None:
     if options.readme and not options.claims:
         raise InputError("--readme writes the measured claims: give --claims as well.")
-    pictures, boxes = find_pictures(options.folder), read_boxes(options.folder / "boxes.json")
+    pictures, boxes = gather(options.sources)
+    pictures = sampled(pictures, options.limit, options.seed)
     settings = Settings(tuple(options.methods), options.target_layer, options.max_n, options.steps, options.coherency)
     measurements = tuple(MEASUREMENTS) if options.claims else ("metrics",)
     options.out.mkdir(parents=True, exist_ok=True)
     classifier = load(options.model, options.labels, options.preprocess, weights=options.weights)
-    for state in study_stream(classifier, pictures, settings, boxes, measurements, options.out / "checkpoint.jsonl"):
+    classes = read_classes(options.classes, pictures, classifier.labels) if options.classes else None
+    checkpoint = options.out / "checkpoint.jsonl"
+    for state in study_stream(classifier, pictures, settings, boxes, measurements, checkpoint, classes):
         _show(state)
     results = Results.of(classifier, settings, state)
     for path in write_reports(options.out, results):

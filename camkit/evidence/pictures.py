@@ -1,15 +1,18 @@
-"""The pictures of a study: out of a folder or a zip, with their boxes."""
+"""The pictures of a study: out of folders, files or a zip, with their boxes."""
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import zipfile
 import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ..errors import InputError
+from ..errors import InputError, shown
 from ..picture import MAX_BYTES
 from .results import Box
 
@@ -109,6 +112,51 @@ def _check_sizes(count: int, room: int, limits: ZipLimits) -> None:
             f"The zip unpacks to more than {limits.total_bytes / 1e6:g} MB, or to more than {limits.ratio:g} "
             "times its own size: neither is allowed."
         )
+
+
+def gather(sources: Iterable[str | os.PathLike]) -> tuple[dict[str, Path], dict[str, tuple[Box, ...]]]:
+    """The pictures of several folders and files, by name, and the boxes that the folders' boxes.json draw on them.
+
+    A source is a folder as for `find_pictures`, a picture, or a pattern with * for those of a folder. A name that comes
+    twice gets its folder's name before it. InputError when a source is none of these, or two pictures stay alike.
+    """
+    pictures: dict[str, Path] = {}
+    boxes: dict[str, tuple[Box, ...]] = {}
+    paths = list(dict.fromkeys(map(Path, sources)))
+    found = [_in_source(source) for source in paths]
+    counts = Counter(name for each in found for name in each)
+    for source, each in zip(paths, found, strict=True):
+        drawn = read_boxes(source / "boxes.json") if source.is_dir() else {}
+        for name, path in each.items():
+            folder = (source if source.is_dir() else path.parent).resolve().name
+            unique = f"{folder}/{name}" if counts[name] > 1 else name
+            if unique in pictures:
+                raise InputError(f"Two pictures are called {shown(unique)}: each needs a name of its own.")
+            pictures[unique] = path
+            if name in drawn:
+                boxes[unique] = drawn[name]
+    return pictures, boxes
+
+
+def sampled(pictures: Mapping[str, Path], limit: int | None, seed: int = 0) -> dict[str, Path]:
+    """A random sample of `limit` pictures, in their order; all of them when there are no more, or for None."""
+    if limit is not None and limit < 1:
+        raise InputError(f"The limit is {limit}: it must be a whole number of at least 1.")
+    if limit is None or limit >= len(pictures):
+        return dict(pictures)
+    chosen = set(random.Random(seed).sample(sorted(pictures), limit))
+    return {name: path for name, path in pictures.items() if name in chosen}
+
+
+def _in_source(source: Path) -> dict[str, Path]:
+    if source.is_file() and is_picture_name(source.name):
+        return {source.name: source}
+    if "*" in source.name and source.parent.is_dir():  # where the shell does not expand it
+        found = sorted(source.parent.glob(source.name))
+        if pictures := {path.name: path for path in found if path.is_file() and is_picture_name(path.name)}:
+            return pictures
+        raise InputError(f"'{source.name}' matches no picture: PNG, JPEG, WebP, GIF or TIFF files are taken.")
+    return find_pictures(source)
 
 
 def find_pictures(folder: str | os.PathLike) -> dict[str, Path]:

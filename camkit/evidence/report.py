@@ -209,8 +209,8 @@ def conditions(results: Results) -> list[str]:
     return [
         f"{results.pictures} pictures, {results.model_name}, target layer {results.target_layer}, camkit {__version__}"
         f", {os.cpu_count()} CPU cores, {results.minutes:.1f} minutes of measuring, over all runs of this checkpoint.",
-        "The class explained is the top class, or that of the picture's first box; the same class on both sides of "
-        "every comparison.",
+        f"The class explained is the picture's true class where it is known ({results.known} of {results.pictures} "
+        "pictures), else that of its first box, else the top class; the same class on both sides of every comparison.",
         f"Curves of {settings.steps} steps; insertion starts from {start}, deletion ends in {end}. Faster Score-CAM "
         f"takes {settings.max_n} channels. The random control's seed is {settings.seed}.",
         f"Coherency, and so ADCC, was measured for {COHERENCY[settings.coherency]}.",

@@ -112,7 +112,7 @@ class Column:
 
 
 _OVER_A_SET = {"confidence_drop": "Average Drop", "increase": "Increase in Confidence", "gain": "Average Gain"}
-_SHARES = {"increase": "{:.0%}"}
+_FORMATS = {"increase": "{:.0%}"}
 COLUMNS: dict[str, Column] = {
     column.key: column
     for column in (
@@ -120,7 +120,7 @@ COLUMNS: dict[str, Column] = {
         Column("forward_passes", "Forward passes", "{:.0f}", "lower"),
         Column("backward_passes", "Backward passes", "{:.0f}", "lower"),
         *(
-            Column(key, _OVER_A_SET.get(key, metric.name), _SHARES.get(key, metric.format), metric.better)
+            Column(key, _OVER_A_SET.get(key, metric.name), _FORMATS.get(key, metric.format), metric.better)
             for key, metric in METRICS.items()
         ),
         Column("half_area", "Area above half maximum", "{:.0%}"),
@@ -128,7 +128,7 @@ COLUMNS: dict[str, Column] = {
         Column("beats_controls", "Beats every control", "{:.0%}", "higher"),
     )
 }
-_ZERO_OR_ONE = ("increase", "beats_controls")
+SHARES = ("increase", "beats_controls")  # zero or one on a picture
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def share(values: Iterable[float]) -> Interval | None:
 
 
 def _over(name: str, values: Iterable[float]) -> Interval | None:
-    return share(values) if name in _ZERO_OR_ONE else interval(values)
+    return share(values) if name in SHARES else interval(values)
 
 
 def metrics_csv(measurements: Mapping[str, Measurement], cams: Mapping[str, Cam]) -> bytes:
@@ -273,38 +273,57 @@ class Results:
         return len(self.values.get("metrics", ()))
 
     @property
+    def known(self) -> int:
+        """Of how many pictures the true class is known."""
+        return sum(value.get("true_class") is not None for value in self.values.get("metrics", ()))
+
+    @property
     def minutes(self) -> float:
         return sum(value["spent"] for values in self.values.values() for value in values) / 60
 
-    def figures(self, measurement: str, key: str, name: str, **where) -> list[float]:
-        """The column `name` of a method's rows in a measurement, one a picture, where other columns are as given."""
+    def table(self, measurement: str, name: str, **where) -> pd.DataFrame:
+        """The column `name` of a measurement where other columns are as given: a row a picture (or box), a column a
+        method or control, float64, NaN where nothing was measured. Empty without rows."""
         frame = self.frames.get(measurement)
         if frame is None or frame.empty:
-            return []
-        chosen = frame[frame["key"] == key]
+            return pd.DataFrame()
         for column, wanted in where.items():
-            chosen = chosen[chosen[column] == wanted]
-        return chosen[name].dropna().tolist()
+            frame = frame[frame[column] == wanted]
+        unit = ["picture", "label"] if "label" in frame else ["picture"]
+        return frame.drop_duplicates([*unit, "key"]).pivot(index=unit, columns="key", values=name).astype(float)
+
+    def figures(self, measurement: str, key: str, name: str, **where) -> list[float]:
+        """One column of `table`, without what was not measured."""
+        table = self.table(measurement, name, **where)
+        return table[key].dropna().tolist() if key in table else []
 
     def summary(self) -> dict[str, dict[str, Interval | None]]:
         """Mean and interval by method or control, then by column of COLUMNS; None where nothing was measured."""
-        measured = set(self.frames["metrics"]["key"])
-        return {
-            key: {name: _over(name, map(float, self.figures("metrics", key, name))) for name in COLUMNS}
-            for key in NAMES
-            if key in measured
-        }
+        tables = {name: self.table("metrics", name) for name in COLUMNS}
+        measured = [key for key in NAMES if any(key in table for table in tables.values())]
+        return {key: {name: _over(name, table[key].dropna()) for name, table in tables.items()} for key in measured}
 
     def differences(self) -> dict[tuple[str, str], dict[str, Interval | None]]:
         """First method less second, picture by picture, by pair and column: mean and interval of the difference."""
-        frame = self.frames["metrics"].drop_duplicates(["picture", "key"])
-        by_column = {name: frame.pivot(index="picture", columns="key", values=name).astype(float) for name in COLUMNS}
+        tables = {name: self.table("metrics", name) for name in COLUMNS}
+        pairs = combinations([key for key in METHODS if key in tables["seconds"]], 2)
         return {
-            (first, second): {
-                name: interval((table[first] - table[second]).dropna()) for name, table in by_column.items()
-            }
-            for first, second in combinations([key for key in METHODS if key in by_column["seconds"]], 2)
+            (first, second): {name: interval((table[first] - table[second]).dropna()) for name, table in tables.items()}
+            for first, second in pairs
         }
+
+    @property
+    def best_control(self) -> str | None:
+        """The control whose mean insertion less deletion is highest."""
+        table = self.table("metrics", "insertion_minus_deletion")
+        means = {key: table[key].mean() for key in CONTROLS if key in table}
+        return max(means, key=means.__getitem__) if means else None
+
+    def over_control(self, key: str) -> list[float]:
+        """Insertion less deletion of a method, less that of `best_control` on the same picture."""
+        table = self.table("metrics", "insertion_minus_deletion")
+        known = key in table and self.best_control is not None
+        return (table[key] - table[self.best_control]).dropna().tolist() if known else []
 
     def each(self, shown: Callable[[str], str]) -> tuple[str, ...]:
         """One cell a method."""

@@ -30,7 +30,7 @@ from ..picture import open_picture
 from ..version import __version__
 from .checkpoint import Checkpoint
 from .measuring import measure
-from .metrics import CONTROLS, Measurement, beats_controls, correlation, energy_inside
+from .metrics import CONTROLS, METRICS, Measurement, beats_controls, correlation, energy_inside
 from .results import NOISE, TUNING, Box, Settings, StudyState, earlier_layers
 from .sweep import sweep
 
@@ -53,13 +53,15 @@ def study_stream(
     boxes: Mapping[str, tuple[Box, ...]] | None = None,
     measurements: Iterable[str] = ("metrics",),
     checkpoint: str | os.PathLike | None = None,
+    classes: Mapping[str, int] | None = None,
 ) -> Iterator[StudyState]:
     """Takes `measurements` (keys of MEASUREMENTS) on every picture; yields a StudyState wherever closing is possible:
     after each block of channels, each batch of scored pictures and each picture. The last one yielded is complete.
 
-    `pictures`: name -> file or its bytes, as from `find_pictures` or `unzip_pictures`. `boxes`: as from `read_boxes`;
-    the first box of a picture says which class is explained, else it is the top class. `checkpoint`: a file that
-    finished jobs are appended to and taken from; None keeps them in memory. Bad arguments raise InputError at the call.
+    `pictures`: name -> file or its bytes, as from `find_pictures` or `unzip_pictures`. `boxes`: as from `read_boxes`.
+    `classes`: the true classes, as from `read_classes`. Explained is a picture's true class, else its first box's,
+    else the top class. `checkpoint`: a file that finished jobs are appended to and taken from; None keeps them in
+    memory. Bad arguments raise InputError at the call.
     """
     asked = set(measurements)
     if unknown := asked - set(MEASUREMENTS):
@@ -75,12 +77,21 @@ def study_stream(
                 f"The box '{box.label}' of {name} is of class {box.class_index}, but the model's classes go from 0 to "
                 f"{len(classifier.labels) - 1}: boxes.json must give classes of this model, or be left out."
             )
+    for index in set((classes or {}).values()):
+        classifier.labels.class_at(index)
     wanted = [key for key in MEASUREMENTS if key == "metrics" or key in asked]
-    return _study(classifier, dict(pictures), settings, dict(boxes or {}), wanted, Checkpoint(checkpoint))
+    saved = Checkpoint(checkpoint)
+    return _study(classifier, dict(pictures), settings, dict(boxes or {}), dict(classes or {}), wanted, saved)
 
 
 def _study(
-    classifier: Classifier, pictures: dict, settings: Settings, boxes: dict, wanted: list[str], saved: Checkpoint
+    classifier: Classifier,
+    pictures: dict,
+    settings: Settings,
+    boxes: dict,
+    classes: dict,
+    wanted: list[str],
+    saved: Checkpoint,
 ) -> Iterator[StudyState]:
     model = fingerprint(classifier)
     sample = np.linspace(0, len(pictures) - 1, SAMPLE).round()
@@ -103,7 +114,8 @@ def _study(
             continue
         measured: dict = {}
         for key in wanted:
-            case = Case(classifier, name, image, settings, boxes.get(name, ()), measured, warm, done in sample)
+            about = (boxes.get(name, ()), classes.get(name))
+            case = Case(classifier, name, image, settings, *about, measured, warm, done in sample)
             job = job_key(case, key, model)
             if job not in saved.values:
                 warm = warm or key == "metrics"
@@ -136,8 +148,8 @@ def fingerprint(classifier: Classifier) -> str:
 
 
 def job_key(case: Case, measurement: str, model: str) -> str:
-    """What a result depends on, as one hash: pixels, name, boxes, settings, model, version."""
-    given = [
+    """What a result depends on, as one hash: pixels, name, boxes, true class, settings, model, version."""
+    given: list = [
         measurement,
         __version__,
         model,
@@ -145,7 +157,10 @@ def job_key(case: Case, measurement: str, model: str) -> str:
         case.image.shape,
         asdict(case.settings),
         [asdict(box) for box in case.boxes],
+        case.true_class,
     ]
+    if measurement == "metrics":
+        given.append(list(METRICS))
     if MEASUREMENTS[measurement].samples and not case.sampled:
         given.append("without full Score-CAM")
     return hashlib.sha256(json.dumps(given, sort_keys=True).encode() + case.image.tobytes()).hexdigest()
@@ -156,15 +171,16 @@ def job_key(case: Case, measurement: str, model: str) -> str:
 
 @dataclass(frozen=True)
 class Case:
-    """One picture of a study: what a measurement is given. `measured` is what "metrics" returned for it, {} while
-    "metrics" itself runs. `warm`: the classifier has compiled what it needs. `sampled`: run a costly measurement in
-    full."""
+    """One picture of a study: what a measurement is given. `true_class` is None where it is not known. `measured` is
+    what "metrics" returned for it, {} while "metrics" itself runs. `warm`: the classifier has compiled what it needs.
+    `sampled`: run a costly measurement in full."""
 
     classifier: Classifier
     picture: str
     image: np.ndarray
     settings: Settings
     boxes: tuple[Box, ...] = ()
+    true_class: int | None = None
     measured: Mapping = field(default_factory=dict)
     warm: bool = True
     sampled: bool = True
@@ -175,7 +191,9 @@ class Case:
 
     @property
     def class_index(self) -> int | None:
-        """The first box's class, else the one "metrics" explained; None before that: the top class."""
+        """The true class, else the first box's, else the one "metrics" explained; None before that: the top class."""
+        if self.true_class is not None:
+            return self.true_class
         return self.boxes[0].class_index if self.boxes else self.measured.get("class_index")
 
     @cached_property
@@ -200,7 +218,8 @@ class Case:
 
 
 def take_metrics(case: Case) -> Work:
-    """Every method's map, cost and METRICS, and the controls': a row each."""
+    """Every method's map, cost and METRICS, and the controls': a row each; and where the true class stands among the
+    ten most probable ones (`true_rank` from 1; one more than there are when it is not among them)."""
     if not case.warm:
         quick = [key for key in METHODS if METHODS[key].uses_gradient or METHODS[key].takes(2, 1) < 2]
         for _ in explain_stream(case.classifier, case.image, quick, None, case.layer, case.settings.max_n):
@@ -213,9 +232,12 @@ def take_metrics(case: Case) -> Work:
         yield "metrics"
     known = {name: getattr(explanation, name) for name in ("class_index", "class_name", "probability")}
     controls = [measurements[key] for key in CONTROLS]
+    ranks = {prediction.class_index: rank for rank, prediction in enumerate(explanation.predictions, 1)}
     yield {
         "picture": case.picture,
         **known,
+        "true_class": case.true_class,
+        "true_rank": None if case.true_class is None else ranks.get(case.true_class, len(ranks) + 1),
         "rows": [
             {"picture": case.picture, **known, **_row(case, explanation, key, measurement, controls)}
             for key, measurement in measurements.items()
@@ -228,6 +250,7 @@ def take_metrics(case: Case) -> Work:
 def _row(case: Case, explanation: Explanation, key: str, measurement: Measurement, controls: list) -> dict:
     cam, size = explanation.cams.get(key), case.classifier.input_size
     cam_map = cam.map if cam else CONTROLS[key].make(size, case.settings.seed)
+    box = next((each for each in case.boxes if each.class_index == explanation.class_index), None)
     return {
         "key": key,
         "seconds": cam and cam.seconds,
@@ -235,7 +258,7 @@ def _row(case: Case, explanation: Explanation, key: str, measurement: Measuremen
         "backward_passes": cam and cam.backward_passes,
         **measurement.metrics,
         "half_area": float((cam_map > cam_map.max() / 2).mean()) if cam_map.any() else 0.0,
-        "energy_inside": energy_inside(cam_map, case.boxes[0].region(size)) if case.boxes else None,
+        "energy_inside": energy_inside(cam_map, box.region(size)) if box else None,
         "beats_controls": float(beats_controls(measurement, controls)) if cam else None,
     }
 

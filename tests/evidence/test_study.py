@@ -590,22 +590,34 @@ def structure(markdown: str) -> tuple:
 
 def test_the_comparison_names_every_claim_and_measures_under_it(everything):
     header, width, claims, widths = structure(comparison_table(everything))
-    assert header == ["Claim", "Grad-CAM", "Grad-CAM++", "Score-CAM", "Faster Score-CAM"]
+    assert header == ["Claim", "Grad-CAM (a)", "Grad-CAM++ (b)", "Score-CAM (c)", "Faster Score-CAM (d)"]
     assert {width, *widths} == {5}
     names = ("Algorithm", "Explanation", "Interpretability", "Model layer", "Tuning", "Performance", "Pros", "Cons")
     assert [line[0] for line in claims if isinstance(line, list)] == [f"**{name}**" for name in names]
     measured = [line for line in claims if isinstance(line, str)]
-    assert len(measured) == 11 and all(line.startswith("measured: ") for line in measured)
+    assert len(measured) == 19 and all(line.startswith("measured: ") for line in measured)
 
 
 def test_the_comparison_holds_the_measured_means(everything):
     lines = {line[0]: line[1:] for line in map(cells, comparison_table(everything).splitlines()) if line}
-    assert lines["measured: backward passes"] == ["**1**", "**1**", "**0**", "**0**"]
-    mean = np.mean([each["complexity"] for each in rows_of(everything) if each["key"] == "scorecam"])
-    assert lines["measured: complexity: mean of the map"][2] == f"**{mean:.3f}**"
-    assert re.fullmatch(
-        r"\*\*\d of 3 · \d of 3\*\*", lines["measured: beats every control at the default layer · two earlier ones"][0]
-    )
+    assert lines["measured: backward passes"] == ["**1** > c d", "**1** > c d", "**0**", "**0**"]
+    found = interval([each["complexity"] for each in rows_of(everything) if each["key"] == "scorecam"])
+    assert lines["measured: complexity: mean of the map"][2].split(" >")[0] == f"**{found.show('{:.3f}')}**"
+    assert re.match(r"\*\*\d+% \[\d+%, \d+%\]\*\*", lines["measured: beats every control at the default layer"][0])
+    assert lines["measured: map moves at max_n 5 from 10"][:3] == ["**no such parameter**"] * 3
+
+
+def test_only_clear_differences_are_marked_in_the_comparison(tiny):
+    """Grad-CAM is higher than Grad-CAM++ on each of three pictures by about 0.1, than Score-CAM by -1, 1 and 3."""
+    worth = {"gradcam": (1.0, 2.0, 3.0), "gradcam_plus_plus": (0.9, 1.89, 2.91), "scorecam": (2.0, 1.0, 0.0)}
+    rows = [
+        row(name, key, insertion_minus_deletion=value)
+        for key, values in worth.items()
+        for name, value in zip("abc", values, strict=True)
+    ]
+    lines = {line[0]: line[1:] for line in comparison(results_of(tiny, rows)).rows}
+    cells = lines["measured: insertion - deletion (higher is better)"]
+    assert [each.rpartition("**")[2] for each in cells] == [" > b", "", "", ""]
 
 
 def test_the_readme_holds_the_comparison_as_the_command_writes_it(everything):
@@ -668,7 +680,8 @@ def test_the_page_stands_alone_and_is_small(everything):
         and "no|picture&lt;b&gt;.png" in page
         and "**" not in page
     )
-    assert len(page) < 2_000_000 / 50 * 3  # fifty pictures of which all were shown would still fit
+    # Fifty pictures of which all were shown would still make 2 MB.
+    assert sum(map(len, re.findall(r'"data:[^"]+', page))) < 2_000_000 / 50 * 3
 
 
 def test_the_page_shows_a_limited_number_of_pictures(everything):
@@ -711,7 +724,7 @@ def test_a_table_of_some_methods_leaves_the_others_empty(tiny):
     )
     lines = {line[0]: line for line in comparison(results_).rows}
     assert lines["measured: seconds a picture"][2] == "**–**" != lines["measured: seconds a picture"][1]  # noqa: RUF001
-    assert structure(comparison_table(results_))[3] == [5] * 19
+    assert structure(comparison_table(results_))[3] == [5] * 27
 
 
 # --- the sweep -----------------------------------------------------------------------------------------------------
