@@ -13,9 +13,10 @@ from pathlib import Path
 from .errors import InputError, WeightsError
 from .evidence.claims import BEGIN, END, comparison_table, put_table
 from .evidence.classes import FORMS, read_classes
-from .evidence.pictures import gather, sampled
+from .evidence.pictures import gather, random_sample
+from .evidence.progress import StudyState
 from .evidence.report import write_reports
-from .evidence.results import COHERENCY, Results, Settings, StudyState
+from .evidence.results import COHERENCY, Results, Settings
 from .evidence.study import MEASUREMENTS, study_stream
 from .methods import DEFAULT_METHODS, METHODS
 from .models import HELP, load
@@ -75,7 +76,7 @@ def _run(options: argparse.Namespace) -> None:
     if options.readme and not options.claims:
         raise InputError("--readme writes the measured claims: give --claims as well.")
     pictures, boxes = gather(options.sources)
-    pictures = sampled(pictures, options.limit, options.seed)
+    pictures = random_sample(pictures, options.limit, options.seed)
     settings = Settings(tuple(options.methods), options.target_layer, options.max_n, options.steps, options.coherency)
     measurements = tuple(MEASUREMENTS) if options.claims else ("metrics",)
     options.out.mkdir(parents=True, exist_ok=True)

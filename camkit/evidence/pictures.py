@@ -12,12 +12,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from ..errors import InputError, shown
 from ..picture import MAX_BYTES
 from .results import Box
 
 # The file name endings of camkit.picture.FORMATS.
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff"})
+SAMPLED = 3  # pictures on which the sweep runs up to the full Score-CAM
+SHOWN = 24  # pictures of a report: some 25 kB each, so that it stays under 2 MB
 LONGEST_NAME = 255  # characters, folders included
 _CHUNK = 64 * 1024
 # LZMA and bzip2 let a header ask for gigabytes of memory before the first byte comes out.
@@ -34,6 +38,32 @@ class ZipLimits:
     total_bytes: int = 100 * 1000 * 1000
     ratio: float = 100.0
     entries: int = 1000
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a study before it is opened: `source` is a file or its bytes. `true_class` is None where it is not
+    known; `sampled`: costly measurements are made in full; `shown`: the report shows it."""
+
+    name: str
+    source: str | os.PathLike | bytes
+    boxes: tuple[Box, ...] = ()
+    true_class: int | None = None
+    sampled: bool = True
+    shown: bool = True
+
+
+def plan(
+    pictures: Mapping[str, str | os.PathLike | bytes],
+    boxes: Mapping[str, tuple[Box, ...]] | None = None,
+    classes: Mapping[str, int] | None = None,
+) -> list[Picture]:
+    """The pictures of a study, by name, with their boxes and true classes; SAMPLED and SHOWN of them, evenly spread."""
+    sampled, shown = (set(np.linspace(0, len(pictures) - 1, count).round().astype(int)) for count in (SAMPLED, SHOWN))
+    return [
+        Picture(name, source, (boxes or {}).get(name, ()), (classes or {}).get(name), place in sampled, place in shown)
+        for place, (name, source) in enumerate(pictures.items())
+    ]
 
 
 def is_picture_name(name: str) -> bool:
@@ -138,7 +168,7 @@ def gather(sources: Iterable[str | os.PathLike]) -> tuple[dict[str, Path], dict[
     return pictures, boxes
 
 
-def sampled(pictures: Mapping[str, Path], limit: int | None, seed: int = 0) -> dict[str, Path]:
+def random_sample(pictures: Mapping[str, Path], limit: int | None, seed: int = 0) -> dict[str, Path]:
     """A random sample of `limit` pictures, in their order; all of them when there are no more, or for None."""
     if limit is not None and limit < 1:
         raise InputError(f"The limit is {limit}: it must be a whole number of at least 1.")

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 import statistics
+import sys
+from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -28,6 +30,7 @@ from .tables import NOTHING
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
+    from .progress import StudyState
 
 COHERENCY = {
     "all": "every method",
@@ -213,30 +216,44 @@ def metrics_csv(measurements: Mapping[str, Measurement], cams: Mapping[str, Cam]
 # --- a study's results ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class StudyState:
-    """The state of a study: `done` of `total` pictures, the one at work and what is being measured on it, and all that
-    was measured so far. `values` holds, by measurement, what each finished picture gave; `skipped` the sentence for
-    each picture that cannot be read; `seconds_left` is None until one picture has been measured."""
+class _Columns:
+    """A frame in the making, row by row: numbers as float64, NaN for None, texts as they are, each once in memory."""
 
-    done: int
-    total: int
-    picture: str = ""
-    label: str = ""
-    seconds_left: float | None = None
-    values: Mapping[str, tuple[dict, ...]] = field(default_factory=dict)
-    skipped: Mapping[str, str] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._columns: dict[str, array | list] = {}
 
-    @property
-    def complete(self) -> bool:
-        return self.done == self.total
+    def add(self, row: Mapping[str, Any]) -> None:
+        for name, value in row.items():
+            if name not in self._columns:
+                self._columns[name] = [] if isinstance(value, str) else array("d")
+            self._columns[name].append(
+                sys.intern(value) if isinstance(value, str) else math.nan if value is None else value
+            )
+
+    def frame(self) -> pd.DataFrame:
+        return pd.DataFrame(
+            {
+                name: pd.Series(column, dtype=object) if isinstance(column, list) else np.asarray(column)
+                for name, column in self._columns.items()
+            }
+        )
+
+
+ANSWER = ("picture", "true_class", "true_rank")
 
 
 @dataclass(frozen=True)
 class Results:
-    """Everything the reports say: the measured `values` by measurement, the `skipped` pictures, how it was measured."""
+    """Everything the reports say: the measured `values` by measurement, the `skipped` pictures, how it was measured.
+
+    `values` are read once, one by one, into `frames`: by measurement a row a picture and method or control (and layer,
+    noise or box), numbers as float64, NaN where nothing was measured; and into `answers`, a row a picture.
+    """
 
     values: Mapping[str, Sequence[dict]]
+    frames: Mapping[str, pd.DataFrame]
+    answers: pd.DataFrame
+    minutes: float
     skipped: Mapping[str, str]
     settings: Settings
     model: str
@@ -247,8 +264,21 @@ class Results:
 
     @classmethod
     def of(cls, classifier: Classifier, settings: Settings, state: StudyState) -> Results:
+        frames, answers, seconds = {}, _Columns(), 0.0
+        for name, values in state.values.items():
+            rows = _Columns()
+            for value in values:
+                seconds += value["spent"]
+                for row in value["rows"]:
+                    rows.add({"picture": value["picture"], **row})
+                if name == "metrics":
+                    answers.add({key: value.get(key) for key in ANSWER})
+            frames[name] = rows.frame()
         return cls(
             state.values,
+            frames,
+            answers.frame(),
+            seconds / 60,
             state.skipped,
             settings,
             classifier.name,
@@ -258,39 +288,46 @@ class Results:
             earlier_layers(classifier),
         )
 
-    @cached_property
-    def frames(self) -> dict[str, pd.DataFrame]:
-        """By measurement its rows, one a picture and method or control (and layer, noise or box), as measured."""
-        return {
-            name: pd.DataFrame(
-                [{"picture": value["picture"], **row} for value in values for row in value["rows"]], dtype=object
-            )
-            for name, values in self.values.items()
-        }
-
     @property
     def pictures(self) -> int:
-        return len(self.values.get("metrics", ()))
+        return len(self.answers)
 
     @property
     def known(self) -> int:
         """Of how many pictures the true class is known."""
-        return sum(value.get("true_class") is not None for value in self.values.get("metrics", ()))
+        return int(self.answers["true_class"].count()) if self.pictures else 0
 
-    @property
-    def minutes(self) -> float:
-        return sum(value["spent"] for values in self.values.values() for value in values) / 60
+    def top(self, count: int) -> Interval | None:
+        """The share of the pictures of known class whose class is among the `count` most probable ones."""
+        ranks = self.answers["true_rank"].dropna() if self.pictures else []
+        return share([float(rank <= count) for rank in ranks])
+
+    def answered(self, rightly: bool) -> Results:
+        """The figures of the pictures whose true class is known and was the classifier's answer, or was not."""
+        ranks = self.answers["true_rank"]
+        answers = self.answers[ranks == 1 if rightly else ranks > 1]
+        chosen = set(answers["picture"])
+        frames = {
+            name: frame[frame["picture"].isin(chosen)] if len(frame) else frame for name, frame in self.frames.items()
+        }
+        return replace(self, answers=answers, frames=frames)
+
+    @cached_property
+    def _tables(self) -> dict[tuple, pd.DataFrame]:
+        return {}
 
     def table(self, measurement: str, name: str, **where) -> pd.DataFrame:
         """The column `name` of a measurement where other columns are as given: a row a picture (or box), a column a
         method or control, float64, NaN where nothing was measured. Empty without rows."""
-        frame = self.frames.get(measurement)
-        if frame is None or frame.empty:
-            return pd.DataFrame()
-        for column, wanted in where.items():
-            frame = frame[frame[column] == wanted]
-        unit = ["picture", "label"] if "label" in frame else ["picture"]
-        return frame.drop_duplicates([*unit, "key"]).pivot(index=unit, columns="key", values=name).astype(float)
+        wanted = (measurement, name, *where.items())
+        if wanted not in self._tables:
+            frame = self.frames.get(measurement, pd.DataFrame())
+            for column, value in where.items() if len(frame) else ():
+                frame = frame[frame[column] == value]
+            unit = ["picture", "box"] if "box" in frame else ["picture"]
+            table = frame.pivot(index=unit, columns="key", values=name) if len(frame) else pd.DataFrame()
+            self._tables[wanted] = table.astype(float)
+        return self._tables[wanted]
 
     def figures(self, measurement: str, key: str, name: str, **where) -> list[float]:
         """One column of `table`, without what was not measured."""
@@ -343,6 +380,14 @@ class Results:
         values = self.figures("metrics" if layer is None else "layers", key, "beats_controls", **where)
         return f"{sum(values):.0f} of {len(values)}" if values else NOTHING
 
+    @cached_property
+    def _moves(self) -> dict[str, list[float]]:
+        moves: dict[str, list[float]] = {}
+        for value in self.values.get("sweep", ()):
+            for count, moved in value["moved"].items():
+                moves.setdefault(count, []).append(moved)
+        return moves
+
     def moves(self, count: int) -> list[float]:
         """How far Faster Score-CAM's map moves when its max_n becomes `count`."""
-        return [value["moved"][str(count)] for value in self.values.get("sweep", ()) if str(count) in value["moved"]]
+        return self._moves.get(str(count), [])

@@ -7,7 +7,7 @@ import pytest
 
 import camkit
 from camkit.evidence.classes import read_classes
-from camkit.evidence.pictures import gather, sampled
+from camkit.evidence.pictures import gather, random_sample
 from camkit.labels import Labels, imagenet
 
 NAMED = ("imagenet_00_243.jpg", "val/ILSVRC2012_val_00000293_n02123045.JPEG", "cat_and_coffee.jpg", "a_00000293.jpg")
@@ -49,12 +49,12 @@ def test_sources_that_cannot_be_used(files, sources, message):
 
 def test_a_sample_is_random_by_its_seed_and_keeps_the_order():
     pictures = {f"{number:02}.png": Path(str(number)) for number in range(40)}
-    chosen = sampled(pictures, 10, 1)
+    chosen = random_sample(pictures, 10, 1)
     assert list(chosen) == sorted(chosen) and len(chosen) == 10 and chosen.items() <= pictures.items()
-    assert sampled(pictures, 10, 1) == chosen != sampled(pictures, 10, 2)
-    assert sampled(pictures, 40) == sampled(pictures, None) == pictures
+    assert random_sample(pictures, 10, 1) == chosen != random_sample(pictures, 10, 2)
+    assert random_sample(pictures, 40) == random_sample(pictures, None) == pictures
     with pytest.raises(camkit.InputError, match="The limit is 0"):
-        sampled(pictures, 0)
+        random_sample(pictures, 0)
 
 
 def test_a_file_name_says_its_class_at_its_end_and_a_counter_is_none():
