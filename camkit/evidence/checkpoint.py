@@ -38,10 +38,7 @@ class Checkpoint:
             with open(other, "rb") as file:
                 theirs = Checkpoint()
                 theirs._read(file, other.name)
-                for key, start in theirs._starts.items():
-                    if key not in self._starts:
-                        file.seek(start)
-                        self._append(key, file.readline())
+                self._append(theirs._lines(file, (key for key in theirs if key not in self)))
 
     def __contains__(self, key: str) -> bool:
         return key in self._starts
@@ -54,27 +51,41 @@ class Checkpoint:
 
     def add(self, key: str, value: dict) -> None:
         """Keeps a result; on disk before this returns."""
-        self._append(key, json.dumps({"job": key, "value": _packed(value)}, separators=(",", ":")).encode() + b"\n")
+        self.add_all([(key, value)])
+
+    def add_all(self, results: Iterable[tuple[str, dict]]) -> None:
+        """Keeps several, which are on disk together before this returns."""
+        self._append(
+            (key, json.dumps({"job": key, "value": _packed(value)}, separators=(",", ":")).encode() + b"\n")
+            for key, value in results
+        )
 
     def values(self, keys: Iterable[str]) -> Iterator[dict]:
         """What was kept of these jobs, read one by one."""
         with self._reading() as file:
-            for key in keys:
-                file.seek(self._starts[key])
-                yield _unpacked(json.loads(file.readline())["value"])
+            for _, line in self._lines(file, keys):
+                yield _unpacked(json.loads(line)["value"])
+
+    def _lines(self, file: IO[bytes], keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        for key in keys:
+            file.seek(self._starts[key])
+            yield key, file.readline()
 
     def _reading(self) -> AbstractContextManager[IO[bytes]]:
         return nullcontext(self._memory) if self.path is None else open(self.path, "rb")
 
-    def _append(self, key: str, line: bytes) -> None:
+    def _append(self, lines: Iterable[tuple[str, bytes]]) -> None:
         if self.path is None:
-            self._starts[key] = self._memory.seek(0, io.SEEK_END)
-            self._memory.write(line)
+            for key, line in lines:
+                self._starts[key] = self._memory.seek(0, io.SEEK_END)
+                self._memory.write(line)
             return
-        with open(self.path, "ab", buffering=0) as file:
-            file.write(line)
+        with open(self.path, "ab") as file:
+            for key, line in lines:
+                self._starts[key] = file.tell()
+                file.write(line)
+            file.flush()
             os.fsync(file.fileno())
-            self._starts[key] = file.tell() - len(line)
 
     def _read(self, file: IO[bytes], name: str) -> int:
         """Finds the lines of a file; returns where its last whole one ends."""

@@ -56,9 +56,10 @@ class Progress:
         """A picture is done: its results are kept, or why it was skipped."""
         if skipped:
             self.skipped[name] = skipped
+        fresh = [(job.key, job.value) for job in jobs if job.value is not None and job.key not in self.saved]
+        if fresh:
+            self.saved.add_all(fresh)
         for job in jobs:
-            if job.value is not None and job.key not in self.saved:
-                self.saved.add(job.key, job.value)
             self.keys[job.measurement].append(job.key)
         self.done += 1
         self.measured += any(job.value is not None for job in jobs)

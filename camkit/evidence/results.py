@@ -177,25 +177,21 @@ def marked(value: Interval | None, pattern: str) -> str:
 
 def interval(values: Iterable[float]) -> Interval | None:
     """Mean and Student's t interval of the mean; None without values."""
-    values = list(values)
-    if not values:
-        return None
-    middle = statistics.fmean(values)
-    if len(values) == 1:
-        return Interval(middle, None, None, 1)
-    half = float(student.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
-    return Interval(middle, middle - half, middle + half, len(values))
+    found = np.fromiter(values, np.float64)
+    if len(found) < 2:
+        return Interval(float(found[0]), None, None, 1) if len(found) else None
+    middle = float(found.mean())
+    half = float(student.ppf(0.975, len(found) - 1) * found.std(ddof=1)) / math.sqrt(len(found))
+    return Interval(middle, middle - half, middle + half, len(found))
 
 
 def share(values: Iterable[float]) -> Interval | None:
     """Mean of zeros and ones and its Wilson interval; None without values."""
-    values = list(values)
-    if not values:
-        return None
-    if len(values) == 1:
-        return Interval(values[0], None, None, 1)
-    ends = binomtest(round(sum(values)), len(values)).proportion_ci(method="wilson")
-    return Interval(statistics.fmean(values), float(ends.low), float(ends.high), len(values))
+    found = np.fromiter(values, np.float64)
+    if len(found) < 2:
+        return Interval(float(found[0]), None, None, 1) if len(found) else None
+    ends = binomtest(round(found.sum()), len(found)).proportion_ci(method="wilson")
+    return Interval(float(found.mean()), float(ends.low), float(ends.high), len(found))
 
 
 def _over(name: str, values: Iterable[float]) -> Interval | None:
@@ -300,17 +296,14 @@ class Results:
     def top(self, count: int) -> Interval | None:
         """The share of the pictures of known class whose class is among the `count` most probable ones."""
         ranks = self.answers["true_rank"].dropna() if self.pictures else []
-        return share([float(rank <= count) for rank in ranks])
+        return share(rank <= count for rank in ranks)
 
     def answered(self, rightly: bool) -> Results:
-        """The figures of the pictures whose true class is known and was the classifier's answer, or was not."""
+        """The metrics of the pictures whose true class is known and was the classifier's answer, or was not."""
         ranks = self.answers["true_rank"]
         answers = self.answers[ranks == 1 if rightly else ranks > 1]
-        chosen = set(answers["picture"])
-        frames = {
-            name: frame[frame["picture"].isin(chosen)] if len(frame) else frame for name, frame in self.frames.items()
-        }
-        return replace(self, answers=answers, frames=frames)
+        metrics = self.frames["metrics"]
+        return replace(self, answers=answers, frames={"metrics": metrics[metrics["picture"].isin(answers["picture"])]})
 
     @cached_property
     def _tables(self) -> dict[tuple, pd.DataFrame]:
