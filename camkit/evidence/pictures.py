@@ -8,7 +8,7 @@ import random
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -144,21 +144,25 @@ def _check_sizes(count: int, room: int, limits: ZipLimits) -> None:
         )
 
 
-def gather(sources: Iterable[str | os.PathLike]) -> tuple[dict[str, Path], dict[str, tuple[Box, ...]]]:
+def gather(
+    sources: Iterable[str | os.PathLike], remote: Callable[[str], dict[str, str]] | None = None
+) -> tuple[dict[str, str | Path], dict[str, tuple[Box, ...]]]:
     """The pictures of several folders and files, by name, and the boxes that the folders' boxes.json draw on them.
 
-    A source is a folder as for `find_pictures`, a picture, or a pattern with * for those of a folder. A name that comes
-    twice gets its folder's name before it. InputError when a source is none of these, or two pictures stay alike.
+    A source is a folder as for `find_pictures`, a picture, or a pattern with * for those of a folder; `remote` lists
+    what a URI such as s3://bucket/folder means. A name that comes twice gets its folder's name before it. InputError
+    when a source is none of these, or two pictures stay alike.
     """
-    pictures: dict[str, Path] = {}
+    pictures: dict[str, str | Path] = {}
     boxes: dict[str, tuple[Box, ...]] = {}
-    paths = list(dict.fromkeys(map(Path, sources)))
-    found = [_in_source(source) for source in paths]
+    unlike = list(dict.fromkeys(map(str, sources)))
+    found = [_in_source(source, remote) for source in unlike]
     counts = Counter(name for each in found for name in each)
-    for source, each in zip(paths, found, strict=True):
-        drawn = read_boxes(source / "boxes.json") if source.is_dir() else {}
+    for source, each in zip(unlike, found, strict=True):
+        inside = Path(source).is_dir()
+        drawn = read_boxes(Path(source) / "boxes.json") if inside else {}
         for name, path in each.items():
-            folder = (source if source.is_dir() else path.parent).resolve().name
+            folder = Path(source).resolve().name if inside or "://" in source else Path(path).resolve().parent.name
             unique = f"{folder}/{name}" if counts[name] > 1 else name
             if unique in pictures:
                 raise InputError(f"Two pictures are called {shown(unique)}: each needs a name of its own.")
@@ -168,7 +172,7 @@ def gather(sources: Iterable[str | os.PathLike]) -> tuple[dict[str, Path], dict[
     return pictures, boxes
 
 
-def random_sample(pictures: Mapping[str, Path], limit: int | None, seed: int = 0) -> dict[str, Path]:
+def random_sample(pictures: Mapping[str, str | Path], limit: int | None, seed: int = 0) -> dict[str, str | Path]:
     """A random sample of `limit` pictures, in their order; all of them when there are no more, or for None."""
     if limit is not None and limit < 1:
         raise InputError(f"The limit is {limit}: it must be a whole number of at least 1.")
@@ -178,7 +182,12 @@ def random_sample(pictures: Mapping[str, Path], limit: int | None, seed: int = 0
     return {name: path for name, path in pictures.items() if name in chosen}
 
 
-def _in_source(source: Path) -> dict[str, Path]:
+def _in_source(given: str, remote: Callable[[str], dict[str, str]] | None) -> Mapping[str, str | Path]:
+    if "://" in given:
+        if remote is None:
+            raise InputError(f"{shown(given)} is not on this machine: Ray reads it, give --ray local or an address.")
+        return remote(given)
+    source = Path(given)
     if source.is_file() and is_picture_name(source.name):
         return {source.name: source}
     if "*" in source.name and source.parent.is_dir():  # where the shell does not expand it

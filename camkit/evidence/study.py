@@ -111,9 +111,10 @@ class Study:
     def __post_init__(self) -> None:
         self.model = fingerprint(self.classifier)
 
-    def keys(self, picture: Picture, data: bytes) -> dict[str, str]:
+    def keys(self, picture: Picture) -> dict[str, str]:
         """By measurement what its result depends on, as one hash: the file's bytes, name, boxes, true class, settings,
-        model, version."""
+        model, version. UnreadableError when there is no such file."""
+        data = self._data(picture)
         about: list = [__version__, self.model, picture.name, asdict(self.settings), picture.true_class]
         about += [[asdict(box) for box in picture.boxes], hashlib.sha256(data).hexdigest()]
         found = {}
@@ -129,10 +130,10 @@ class Study:
     def take(self, picture: Picture, saved: Checkpoint) -> Iterator[str | Job]:
         """Labels wherever closing is possible, and every Job of a picture; those that are `saved` are not done again.
         UnreadableError when there is work to do and the picture cannot be read."""
+        picture = replace(picture, source=self._data(picture))
+        keys = self.keys(picture)
         try:
-            data = picture.source if isinstance(picture.source, bytes) else read_file(picture.source)
-            keys = self.keys(picture, data)
-            image = None if all(key in saved for key in keys.values()) else open_picture(data)
+            image = None if all(key in saved for key in keys.values()) else open_picture(picture.source)
         except InputError as error:
             raise UnreadableError(str(error)) from error
         measured: dict = {}
@@ -153,6 +154,12 @@ class Study:
                 self.warm = self.warm or name == "metrics"
             if name == "metrics" and not measured and image is not None:
                 (measured,) = saved.values([key])
+
+    def _data(self, picture: Picture) -> bytes:
+        try:
+            return picture.source if isinstance(picture.source, bytes) else read_file(picture.source)
+        except InputError as error:
+            raise UnreadableError(str(error)) from error
 
     def _steps(self, entry: StudyMeasurement, case: Case) -> Work:
         if entry.uses_maps and not case.maps:  # "metrics" was measured by an earlier run
