@@ -1,4 +1,4 @@
-"""`python -m camkit.evaluate FOLDER --model NAME --out DIR`: a study from the command line, and nothing but that.
+"""`python -m camkit.evaluate SOURCE ... --model NAME --out DIR`: a study from the command line, and nothing but that.
 
 Writes a CSV, a report and a checkpoint into DIR; killed half-way, the same command goes on where it was.
 """
@@ -6,18 +6,28 @@ Writes a CSV, a report and a checkpoint into DIR; killed half-way, the same comm
 from __future__ import annotations
 
 import argparse
+import math
 import os
+import re
 import sys
+import time
+from functools import partial
 from pathlib import Path
 
-from .errors import InputError, WeightsError
+from .errors import InputError, WeightsError, shown
+from .evidence.checkpoint import Checkpoint
 from .evidence.claims import BEGIN, END, comparison_table, put_table
-from .evidence.pictures import find_pictures, read_boxes
+from .evidence.classes import FORMS, read_classes
+from .evidence.cluster import list_pictures, study_on_ray
+from .evidence.pictures import gather, plan, random_sample
+from .evidence.progress import StudyState
 from .evidence.report import write_reports
-from .evidence.results import COHERENCY, Results, Settings, StudyState
+from .evidence.results import COHERENCY, Results, Settings
 from .evidence.study import MEASUREMENTS, study_stream
 from .methods import DEFAULT_METHODS, METHODS
 from .models import HELP, load
+
+CHECKPOINT = "checkpoint.jsonl"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,7 +49,22 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m camkit.evaluate", description="Faithfulness of the methods over a folder of pictures."
     )
-    parser.add_argument("folder", type=Path, help="pictures, in it or in its subfolders; boxes.json in it is used")
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="a folder of pictures, in it or in its subfolders (boxes.json in it is used), or a picture; "
+        "with --ray also s3://, gs:// or hf://",
+    )
+    parser.add_argument("--classes", metavar="HOW", help=f"true classes, which are then explained: {FORMS}")
+    parser.add_argument("--limit", type=int, metavar="N", help="take a random sample of N pictures")
+    parser.add_argument("--seed", type=int, default=0, help="of that sample; default: 0")
+    parser.add_argument("--shard", type=_shard, metavar="I/N", help="measure the I-th of N parts of the pictures only")
+    parser.add_argument(
+        "--merge", nargs="+", type=Path, default=(), metavar="DIR", help="take what runs with these --out have finished"
+    )
+    parser.add_argument("--ray", metavar="ADDRESS", help="let Ray's workers measure: local, or a cluster's address")
+    parser.add_argument("--workers", type=int, metavar="N", help="default: one for each GPU, else for every two CPUs")
     parser.add_argument("--model", default="efficientnet_lite0", help=HELP["model"])
     parser.add_argument("--labels", help=HELP["labels"])
     parser.add_argument("--preprocess", help=HELP["preprocess"])
@@ -62,16 +87,38 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _shard(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", text)
+    if not match or int(match[1]) > int(match[2]):
+        raise argparse.ArgumentTypeError(f"'{shown(text)}' is no part of a whole: give 1/8, 2/8 and so on to 8/8")
+    return int(match[1]), int(match[2])
+
+
 def _run(options: argparse.Namespace) -> None:
     if options.readme and not options.claims:
         raise InputError("--readme writes the measured claims: give --claims as well.")
-    pictures, boxes = find_pictures(options.folder), read_boxes(options.folder / "boxes.json")
+    if options.workers is not None and not options.ray:
+        raise InputError("--workers are Ray's: give --ray local, or the address of a cluster, as well.")
+    found, boxes = gather(options.sources, list_pictures if options.ray else None)
+    sample = random_sample(found, options.limit, options.seed)
     settings = Settings(tuple(options.methods), options.target_layer, options.max_n, options.steps, options.coherency)
-    measurements = tuple(MEASUREMENTS) if options.claims else ("metrics",)
+    load_again = partial(load, options.model, options.labels, options.preprocess, weights=options.weights)
     options.out.mkdir(parents=True, exist_ok=True)
-    classifier = load(options.model, options.labels, options.preprocess, weights=options.weights)
-    for state in study_stream(classifier, pictures, settings, boxes, measurements, options.out / "checkpoint.jsonl"):
-        _show(state)
+    classifier = load_again()
+    classes = read_classes(options.classes, sample, classifier.labels) if options.classes else None
+    part, parts = options.shard or (1, 1)
+    pictures = plan(sample, boxes, classes)[part - 1 :: parts]
+    checkpoint = Checkpoint(options.out / CHECKPOINT, [folder / CHECKPOINT for folder in options.merge])
+    measurements = tuple(MEASUREMENTS) if options.claims else ("metrics",)
+    if options.ray:
+        states = study_on_ray(
+            classifier, load_again, pictures, settings, measurements, checkpoint, options.ray, options.workers
+        )
+    else:
+        states = study_stream(classifier, pictures, settings, measurements=measurements, checkpoint=checkpoint)
+    show = _Display()
+    for state in states:
+        show(state)
     results = Results.of(classifier, settings, state)
     for path in write_reports(options.out, results):
         print(path)
@@ -79,14 +126,23 @@ def _run(options: argparse.Namespace) -> None:
         put_table(options.readme, comparison_table(results))
 
 
-def _show(state: StudyState) -> None:
-    """One line on stderr, rewritten in place on a terminal; in a log, one line a picture."""
-    left = "" if state.seconds_left is None else f", about {state.seconds_left / 60:.1f} min left"
-    line = f"{state.done} of {state.total} pictures{left} {state.picture} {state.label}".rstrip()
-    if sys.stderr.isatty():
-        print(f"\r{line[:118]:<118}", end="\n" if state.complete else "", file=sys.stderr, flush=True)
-    elif not state.label:
-        print(line, file=sys.stderr, flush=True)
+class _Display:
+    """How far the study is, on stderr: one line rewritten in place on a terminal; in a log, one line a minute."""
+
+    def __init__(self) -> None:
+        self._printed = -math.inf
+
+    def __call__(self, state: StudyState) -> None:
+        rate = "" if state.per_minute is None else f", {state.per_minute:.3g} a minute"
+        minutes = (state.seconds_left or 0.0) / 60
+        words = f"{minutes:.1f} min" if minutes < 120 else f"{minutes / 60:.0f} h"
+        left = "" if state.seconds_left is None else f", about {words} left"
+        line = f"{state.done} of {state.total} pictures{rate}{left} {state.picture} {state.label}".rstrip()
+        if sys.stderr.isatty():
+            print(f"\r{line[:118]:<118}", end="\n" if state.complete else "", file=sys.stderr, flush=True)
+        elif state.complete or time.monotonic() - self._printed >= 60:
+            self._printed = time.monotonic()
+            print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def open_picture(source: str | os.PathLike | bytes, longest: int | None = None) 
     Returns (H, W, 3) uint8 RGB. Raises InputError with one sentence when it is larger than 20 MB, 25 megapixels or
     10,000 pixels a side, smaller than 8 pixels a side, of another format than PNG, JPEG, WebP, GIF or TIFF, or damaged.
     """
-    data = source if isinstance(source, bytes) else _read(Path(source))
+    data = source if isinstance(source, bytes) else read_file(source)
     if not data:
         raise InputError("The picture file is empty: choose a PNG, JPEG, WebP, GIF or TIFF file.")
     check_bytes(len(data))
@@ -119,7 +119,9 @@ def check_size(width: int, height: int) -> None:
         )
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: str | os.PathLike) -> bytes:
+    """A picture's file as it is; InputError when it is too large or cannot be opened."""
+    path = Path(path)
     try:
         check_bytes(path.stat().st_size)
         return path.read_bytes()

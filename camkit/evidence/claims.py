@@ -7,18 +7,19 @@ each that can be measured stand the lines that measure it. Owns the README's mar
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError
-from .results import COLUMNS, NAMES, NOISE, TUNING, Results, cell, mean
+from .results import COLUMNS, NAMES, NOISE, SHARES, TUNING, Results, cell, interval, mean, share
 from .tables import NOTHING, Table
 
 BEGIN, END = "<!-- comparison:begin -->", "<!-- comparison:end -->"
 
 # In the order of the tutorial's columns.
 _CLAIMED = ("gradcam", "gradcam_plus_plus", "scorecam", "faster_scorecam")
+LETTERS = dict(zip("abcd", _CLAIMED, strict=True))  # of the columns
 _CLAIMS = {
     "Algorithm": ("gradient-based", "gradient-based", "gradient-free", "gradient-free"),
     "Explanation": (
@@ -46,63 +47,110 @@ _CLAIMS = {
 }
 
 
-def _mean(name: str) -> Callable[[Results, str], str]:
-    return lambda results, key: mean(results.figures("metrics", key, name), COLUMNS[name].format)
+@dataclass(frozen=True)
+class _Line:
+    """One measured line: a column of a measurement, where other columns are as given; the table's words for it."""
+
+    label: str
+    measurement: str
+    name: str
+    format: str
+    where: Mapping[str, object] = field(default_factory=dict)
+
+    def cells(self, results: Results) -> Iterator[str]:
+        """Mean and interval of each method, and the letters of the columns that it is clearly higher than."""
+        table = results.table(self.measurement, self.name, **self.where)
+        over = share if self.name in SHARES else interval
+        for key in _CLAIMED:
+            if key not in table:
+                yield f"**{NOTHING}**"
+                continue
+            below = []
+            for letter, other in LETTERS.items():
+                difference = interval((table[key] - table[other]).dropna()) if other in table else None
+                below += [letter] if difference and difference.clear and difference.mean > 0 else []
+            mark = f" > {' '.join(below)}" if below else ""
+            yield f"**{cell(over(table[key].dropna()), self.format)}**{mark}"
 
 
-def _layers_used(results: Results, key: str) -> str:
-    return " · ".join(results.beats(key, layer) for layer in (None, *results.layers))
+@dataclass(frozen=True)
+class _Single:
+    """One measured line without comparison between the methods: `values` gives a method's figures, one a picture."""
+
+    label: str
+    format: str
+    values: Callable[[Results, str], list[float] | str]
+
+    def cells(self, results: Results) -> Iterator[str]:
+        for key in _CLAIMED:
+            values = self.values(results, key)
+            yield f"**{values if isinstance(values, str) else cell(interval(values), self.format)}**"
 
 
-def _layers_moved(results: Results, key: str) -> str:
-    return " · ".join(mean(results.figures("layers", key, "moved", layer=layer), "{:.2f}") for layer in results.layers)
+def _metric(label: str, name: str) -> _Line:
+    return _Line(label, "metrics", name, COLUMNS[name].format)
 
 
-def _tuned(results: Results, key: str) -> str:
-    if key != "faster_scorecam":
-        return "no such parameter"
-    return " · ".join(mean(results.moves(count), "{:.2f}") for count in TUNING if count != TUNING[1])
+def _tuned(count: int) -> _Single:
+    def values(results: Results, key: str) -> list[float] | str:
+        return results.moves(count) if key == "faster_scorecam" else "no such parameter"
+
+    return _Single(f"map moves at max_n {count} from {TUNING[1]}", "{:.2f}", values)
 
 
-def _inside(results: Results, key: str) -> str:
-    return mean(results.figures("boxes", key, "energy_inside"), "{:.0%}")
+def _noisy(sigma: int) -> _Line:
+    label = f"correlation with itself under noise of sigma {sigma}"
+    return _Line(label, "noise", "correlation", "{:.2f}", {"sigma": sigma})
 
 
-def _noisy(results: Results, key: str) -> str:
-    return " · ".join(mean(results.figures("noise", key, "correlation", sigma=sigma), "{:.2f}") for sigma in NOISE)
+def _earlier(results: Results, label: str, name: str, pattern: str) -> list[_Line]:
+    """At the two layers before the default one; a network that has fewer leaves cells empty."""
+    layers = (*results.layers, "", "")[:2]
+    steps = ("one resolution earlier", "two resolutions earlier")
+    return [
+        _Line(label.format(step), "layers", name, pattern, {"layer": layer})
+        for step, layer in zip(steps, layers, strict=True)
+    ]
 
 
-# Under each claim the lines that measure it; a claim that has none cannot be measured.
-_MEASURED: dict[str, dict[str, Callable[[Results, str], str]]] = {
-    "Algorithm": {"backward passes": _mean("backward_passes")},
-    "Explanation": {"insertion - deletion (higher is better)": _mean("insertion_minus_deletion")},
-    "Model layer": {"beats every control at the default layer · two earlier ones": _layers_used},
-    "Tuning": {
-        "map moves at two earlier layers (1 - correlation)": _layers_moved,
-        f"map moves at max_n {' · '.join(str(n) for n in TUNING if n != TUNING[1])} from {TUNING[1]}": _tuned,
-    },
-    "Performance": {"seconds a picture": _mean("seconds"), "forward passes a picture": _mean("forward_passes")},
-    "Pros": {
-        "energy inside hand-drawn boxes": _inside,
-        f"correlation with itself under noise of sigma {' · '.join(map(str, NOISE))}": _noisy,
-    },
-    "Cons": {
-        "complexity: mean of the map": _mean("complexity"),
-        "share of the picture above half maximum": _mean("half_area"),
-    },
-}
+def _measured(results: Results) -> dict[str, list[_Line | _Single]]:
+    """Under each claim the lines that measure it; a claim that has none cannot be measured."""
+    return {
+        "Algorithm": [_metric("backward passes", "backward_passes")],
+        "Explanation": [
+            _metric("insertion - deletion (higher is better)", "insertion_minus_deletion"),
+            _Single("the same less that of the best control", "{:+.3f}", Results.over_control),
+        ],
+        "Model layer": [
+            _metric("beats every control at the default layer", "beats_controls"),
+            *_earlier(results, "beats every control {}", "beats_controls", "{:.0%}"),
+        ],
+        "Tuning": [
+            *_earlier(results, "map moves {} (1 - correlation)", "moved", "{:.2f}"),
+            *(_tuned(count) for count in TUNING if count != TUNING[1]),
+        ],
+        "Performance": [_metric("seconds a picture", "seconds"), _metric("forward passes", "forward_passes")],
+        "Pros": [
+            _Line("energy inside hand-drawn boxes", "boxes", "energy_inside", "{:.0%}"),
+            *(_noisy(sigma) for sigma in NOISE),
+        ],
+        "Cons": [
+            _metric("complexity: mean of the map", "complexity"),
+            _metric("share of the picture above half maximum", "half_area"),
+        ],
+    }
 
 
 def comparison(results: Results) -> Table:
     """The claims, and under each what was measured of it."""
     rows: list[tuple[str, ...]] = []
+    measured = _measured(results)
     for claim, cells in _CLAIMS.items():
         rows.append((f"**{claim}**", *cells))
-        for label, measured in _MEASURED.get(claim, {}).items():
-            rows.append((f"measured: {label}", *(f"**{measured(results, key)}**" for key in _CLAIMED)))
+        rows += [(f"measured: {line.label}", *line.cells(results)) for line in measured.get(claim, ())]
     return Table(
         "The claims, and what was measured",
-        ("Claim", *(NAMES[key] for key in _CLAIMED)),
+        ("Claim", *(f"{NAMES[key]} ({letter})" for letter, key in LETTERS.items())),
         tuple(rows),
         _conditions(results),
     )
@@ -112,9 +160,12 @@ def _conditions(results: Results) -> str:
     chances = results.figures("boxes", results.settings.methods[0], "chance")
     return (
         f"Measured with {results.model_name} on {results.pictures} pictures and {len(chances)} hand-drawn boxes (an "
-        f"even map has {mean(chances, '{:.0%}')} of its energy inside), {os.cpu_count()} CPU cores; means over "
-        f"pictures or boxes. Layers: {', '.join((results.target_layer, *results.layers))}. The claims are those of the "
-        "tutorial this project grew out of, as printed there."
+        f"even map has {mean(chances, '{:.0%}')} of its energy inside), {os.cpu_count()} CPU cores. Means over "
+        'pictures or boxes, in brackets the 95 % interval of the mean. "> a" marks a clear difference: higher than in '
+        "column a on the same pictures, where the 95 % interval of the mean difference leaves out zero; nothing "
+        "corrects for the number of comparisons. Best control: the one with the highest mean. Layers: "
+        f"{', '.join((results.target_layer, *results.layers))}. The claims are those of the tutorial this project grew "
+        "out of, as printed there."
     )
 
 

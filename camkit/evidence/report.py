@@ -3,11 +3,15 @@ HTML page, and the rows as CSV."""
 
 from __future__ import annotations
 
+import csv
 import os
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import TextIO
 
 from ..errors import InputError, shown
 from ..explanation import Explanation
@@ -19,11 +23,11 @@ from .results import COHERENCY, COLUMNS, NAMES, NOISE, TUNING, Results, cell, in
 from .tables import NOTHING, TEMPLATES, Cell, Table, escaped
 from .words import set_verdict, verdict
 
-SHOWN = 24  # pictures on the page: some 25 kB each, so that it stays under 2 MB
+MOST_BOXES, MOST_SKIPPED = 100, 20  # of a report's table and list; the rest is counted
 _ARROWS = {"lower": " ↓", "higher": " ↑", "": ""}
 _PAIRED = ("seconds", "confidence_drop", "increase", "insertion", "deletion", "insertion_minus_deletion", "complexity",
            "adcc")  # fmt: skip
-_FIELDS = ("picture", "class_index", "class_name", "probability", "key", *COLUMNS)
+_ABOUT = ("picture", "class_index", "class_name", "probability", "true_class", "true_rank")
 
 
 # --- the tables ----------------------------------------------------------------------------------------------------
@@ -132,15 +136,43 @@ def noise_table(results: Results) -> Table:
 
 def box_table(results: Results) -> Table:
     """Share of the map's energy inside each hand-drawn box."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
+    count = 0
     for value in results.values["boxes"]:
-        found = {(row["label"], row["key"]): row for row in value["rows"]}
-        for label, row in {row["label"]: row for row in value["rows"]}.items():
-            cells = (f"{found[label, key]['energy_inside']:.0%}" for key in results.settings.methods)
-            rows.append((shown(value["picture"]), f"{label} ({row['class_name']})", f"{row['chance']:.0%}", *cells))
+        found = {(row["box"], row["key"]): row for row in value["rows"]}
+        boxes = {row["box"]: row for row in value["rows"]}
+        count += len(boxes)
+        for number, row in islice(boxes.items(), MOST_BOXES - len(rows)):
+            cells = (f"{found[number, key]['energy_inside']:.0%}" for key in results.settings.methods)
+            rows.append(
+                (shown(value["picture"]), f"{row['label']} ({row['class_name']})", f"{row['chance']:.0%}", *cells)
+            )
     header = ("Picture", "Box (class)", "The box's share of the picture", *results.names)
     note = "An even map has as much energy inside as the box has area."
+    if count > len(rows):
+        note += f" The first {len(rows)} of {count} boxes."
     return Table("Localization: energy inside the box", header, tuple(rows), note)
+
+
+def accuracy_table(results: Results) -> Table:
+    """How often the classifier was right where the true class is known."""
+    rows = tuple(
+        (f"True class {words}", cell(results.top(count), "{:.1%}"))
+        for count, words in ((1, "is the top class (top-1)"), (5, "is among the first five (top-5)"))
+    )
+    note = (
+        f"Of the {results.known} pictures whose true class is known; Wilson's 95 % intervals. A map of a wrong answer "
+        "is another thing than a map of a right one: see the tables below."
+    )
+    return Table("Accuracy of the classifier", ("Figure", results.model_name), rows if results.known else (), note)
+
+
+def answer_tables(results: Results) -> Iterator[Table]:
+    """The means over the pictures that were answered rightly and over those that were not."""
+    for rightly, words in ((True, "rightly"), (False, "wrongly")):
+        part = results.answered(rightly)
+        if part.pictures:
+            yield replace(summary_table(part), title=f"Means over the {part.pictures} pictures answered {words}")
 
 
 def tuning_table(results: Results) -> Table:
@@ -176,7 +208,8 @@ _BY_MEASUREMENT = {
 def tables(results: Results) -> list[Table]:
     """Every table that the measured parts allow."""
     claims = [table(results) for part, made in _BY_MEASUREMENT.items() if results.values.get(part) for table in made]
-    return [summary_table(results), difference_table(results), *claims, published_table(results)]
+    answers = [accuracy_table(results), *answer_tables(results)] if results.known else []
+    return [summary_table(results), difference_table(results), *answers, *claims, published_table(results)]
 
 
 # --- the files -----------------------------------------------------------------------------------------------------
@@ -186,15 +219,24 @@ def write_reports(folder: Path, results: Results) -> list[Path]:
     """results.csv, report.md with the tables, report.html with the pictures too; returns their paths. InputError when
     no picture could be read."""
     if not results.pictures:
-        reasons = " ".join(f"{shown(name)}: {why}" for name, why in results.skipped.items())
+        reasons = " ".join(f"{shown(name)}: {why}" for name, why in islice(results.skipped.items(), MOST_SKIPPED))
         raise InputError(f"No picture could be read. {reasons}")
     rows, markdown, page = folder / "results.csv", folder / "report.md", folder / "report.html"
-    frame = results.frames["metrics"]
-    texts = {name: frame[name].map(unlike_formula) for name in ("picture", "class_name")}
-    frame.assign(**texts).to_csv(rows, columns=list(_FIELDS), index=False, lineterminator="\r\n")
+    with rows.open("w", encoding="utf-8", newline="") as file:
+        write_csv(file, results)
     markdown.write_text(markdown_report(results), encoding="utf-8")
     page.write_text(html_report(results), encoding="utf-8")
     return [rows, markdown, page]
+
+
+def write_csv(file: TextIO, results: Results) -> None:
+    """A row for each picture and method or control, as measured; empty where nothing was."""
+    writer = csv.writer(file)
+    writer.writerow((*_ABOUT, "key", *COLUMNS))
+    for value in results.values["metrics"]:
+        texts = {name: unlike_formula(value[name]) for name in ("picture", "class_name")}
+        about = [(value | texts)[name] for name in _ABOUT]
+        writer.writerows([*about, row["key"], *map(row.get, COLUMNS)] for row in value["rows"])
 
 
 def unlike_formula(text: str) -> str:
@@ -209,13 +251,14 @@ def conditions(results: Results) -> list[str]:
     return [
         f"{results.pictures} pictures, {results.model_name}, target layer {results.target_layer}, camkit {__version__}"
         f", {os.cpu_count()} CPU cores, {results.minutes:.1f} minutes of measuring, over all runs of this checkpoint.",
-        "The class explained is the top class, or that of the picture's first box; the same class on both sides of "
-        "every comparison.",
+        f"The class explained is the picture's true class where it is known ({results.known} of {results.pictures} "
+        "pictures), else that of its first box, else the top class; the same class on both sides of every comparison.",
         f"Curves of {settings.steps} steps; insertion starts from {start}, deletion ends in {end}. Faster Score-CAM "
         f"takes {settings.max_n} channels. The random control's seed is {settings.seed}.",
         f"Coherency, and so ADCC, was measured for {COHERENCY[settings.coherency]}.",
         *_sampled(results),
-        *(f"Skipped: {shown(name)}. {why}" for name, why in results.skipped.items()),
+        *(f"Skipped: {shown(name)}. {why}" for name, why in islice(results.skipped.items(), MOST_SKIPPED)),
+        *([f"Skipped: {more} more pictures."] if (more := len(results.skipped) - MOST_SKIPPED) > 0 else ()),
     ]
 
 
@@ -235,18 +278,13 @@ def markdown_report(results: Results) -> str:
 
 def html_report(results: Results) -> str:
     """The conditions, all tables, and the pictures with their overlays, in one file that needs no other."""
-    pictures = [
-        {
-            "title": f"{shown(value['picture'])}: {value['class_name']}, {value['probability']:.1%}",
-            "figures": [(data, captions(value)[key]) for key, data in value["thumbnails"].items()],
-        }
-        for value in results.values["metrics"][:SHOWN]
-    ]
+    pictures = []
+    for value in results.values.get("overlays", ()):
+        captions = {key: f"{NAMES[key]} {worth:+.3f}" for key, worth in value["worth"].items()}
+        captions["picture"] = "the picture"
+        figures = [(data, captions[key]) for key, data in value["thumbnails"].items()]
+        title = f"{shown(value['picture'])}: {value['class_name']}, {value['probability']:.1%}"
+        pictures.append({"title": title, "figures": figures})
     return TEMPLATES.get_template("report.html.j2").render(
         conditions=conditions(results), tables=tables(results), pictures=pictures, count=results.pictures
     )
-
-
-def captions(value: dict) -> dict[str, str]:
-    worth = {row["key"]: f"{NAMES[row['key']]} {row['insertion_minus_deletion']:+.3f}" for row in value["rows"]}
-    return {"picture": "the picture"} | worth

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 import statistics
+import sys
+from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -28,6 +30,7 @@ from .tables import NOTHING
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
+    from .progress import StudyState
 
 COHERENCY = {
     "all": "every method",
@@ -112,7 +115,7 @@ class Column:
 
 
 _OVER_A_SET = {"confidence_drop": "Average Drop", "increase": "Increase in Confidence", "gain": "Average Gain"}
-_SHARES = {"increase": "{:.0%}"}
+_FORMATS = {"increase": "{:.0%}"}
 COLUMNS: dict[str, Column] = {
     column.key: column
     for column in (
@@ -120,7 +123,7 @@ COLUMNS: dict[str, Column] = {
         Column("forward_passes", "Forward passes", "{:.0f}", "lower"),
         Column("backward_passes", "Backward passes", "{:.0f}", "lower"),
         *(
-            Column(key, _OVER_A_SET.get(key, metric.name), _SHARES.get(key, metric.format), metric.better)
+            Column(key, _OVER_A_SET.get(key, metric.name), _FORMATS.get(key, metric.format), metric.better)
             for key, metric in METRICS.items()
         ),
         Column("half_area", "Area above half maximum", "{:.0%}"),
@@ -128,7 +131,7 @@ COLUMNS: dict[str, Column] = {
         Column("beats_controls", "Beats every control", "{:.0%}", "higher"),
     )
 }
-_ZERO_OR_ONE = ("increase", "beats_controls")
+SHARES = ("increase", "beats_controls")  # zero or one on a picture
 
 
 @dataclass(frozen=True)
@@ -174,29 +177,25 @@ def marked(value: Interval | None, pattern: str) -> str:
 
 def interval(values: Iterable[float]) -> Interval | None:
     """Mean and Student's t interval of the mean; None without values."""
-    values = list(values)
-    if not values:
-        return None
-    middle = statistics.fmean(values)
-    if len(values) == 1:
-        return Interval(middle, None, None, 1)
-    half = float(student.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
-    return Interval(middle, middle - half, middle + half, len(values))
+    found = np.fromiter(values, np.float64)
+    if len(found) < 2:
+        return Interval(float(found[0]), None, None, 1) if len(found) else None
+    middle = float(found.mean())
+    half = float(student.ppf(0.975, len(found) - 1) * found.std(ddof=1)) / math.sqrt(len(found))
+    return Interval(middle, middle - half, middle + half, len(found))
 
 
 def share(values: Iterable[float]) -> Interval | None:
     """Mean of zeros and ones and its Wilson interval; None without values."""
-    values = list(values)
-    if not values:
-        return None
-    if len(values) == 1:
-        return Interval(values[0], None, None, 1)
-    ends = binomtest(round(sum(values)), len(values)).proportion_ci(method="wilson")
-    return Interval(statistics.fmean(values), float(ends.low), float(ends.high), len(values))
+    found = np.fromiter(values, np.float64)
+    if len(found) < 2:
+        return Interval(float(found[0]), None, None, 1) if len(found) else None
+    ends = binomtest(round(found.sum()), len(found)).proportion_ci(method="wilson")
+    return Interval(float(found.mean()), float(ends.low), float(ends.high), len(found))
 
 
 def _over(name: str, values: Iterable[float]) -> Interval | None:
-    return share(values) if name in _ZERO_OR_ONE else interval(values)
+    return share(values) if name in SHARES else interval(values)
 
 
 def metrics_csv(measurements: Mapping[str, Measurement], cams: Mapping[str, Cam]) -> bytes:
@@ -213,30 +212,44 @@ def metrics_csv(measurements: Mapping[str, Measurement], cams: Mapping[str, Cam]
 # --- a study's results ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class StudyState:
-    """The state of a study: `done` of `total` pictures, the one at work and what is being measured on it, and all that
-    was measured so far. `values` holds, by measurement, what each finished picture gave; `skipped` the sentence for
-    each picture that cannot be read; `seconds_left` is None until one picture has been measured."""
+class _Columns:
+    """A frame in the making, row by row: numbers as float64, NaN for None, texts as they are, each once in memory."""
 
-    done: int
-    total: int
-    picture: str = ""
-    label: str = ""
-    seconds_left: float | None = None
-    values: Mapping[str, tuple[dict, ...]] = field(default_factory=dict)
-    skipped: Mapping[str, str] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._columns: dict[str, array | list] = {}
 
-    @property
-    def complete(self) -> bool:
-        return self.done == self.total
+    def add(self, row: Mapping[str, Any]) -> None:
+        for name, value in row.items():
+            if name not in self._columns:
+                self._columns[name] = [] if isinstance(value, str) else array("d")
+            self._columns[name].append(
+                sys.intern(value) if isinstance(value, str) else math.nan if value is None else value
+            )
+
+    def frame(self) -> pd.DataFrame:
+        return pd.DataFrame(
+            {
+                name: pd.Series(column, dtype=object) if isinstance(column, list) else np.asarray(column)
+                for name, column in self._columns.items()
+            }
+        )
+
+
+ANSWER = ("picture", "true_class", "true_rank")
 
 
 @dataclass(frozen=True)
 class Results:
-    """Everything the reports say: the measured `values` by measurement, the `skipped` pictures, how it was measured."""
+    """Everything the reports say: the measured `values` by measurement, the `skipped` pictures, how it was measured.
+
+    `values` are read once, one by one, into `frames`: by measurement a row a picture and method or control (and layer,
+    noise or box), numbers as float64, NaN where nothing was measured; and into `answers`, a row a picture.
+    """
 
     values: Mapping[str, Sequence[dict]]
+    frames: Mapping[str, pd.DataFrame]
+    answers: pd.DataFrame
+    minutes: float
     skipped: Mapping[str, str]
     settings: Settings
     model: str
@@ -247,8 +260,21 @@ class Results:
 
     @classmethod
     def of(cls, classifier: Classifier, settings: Settings, state: StudyState) -> Results:
+        frames, answers, seconds = {}, _Columns(), 0.0
+        for name, values in state.values.items():
+            rows = _Columns()
+            for value in values:
+                seconds += value["spent"]
+                for row in value["rows"]:
+                    rows.add({"picture": value["picture"], **row})
+                if name == "metrics":
+                    answers.add({key: value.get(key) for key in ANSWER})
+            frames[name] = rows.frame()
         return cls(
             state.values,
+            frames,
+            answers.frame(),
+            seconds / 60,
             state.skipped,
             settings,
             classifier.name,
@@ -258,53 +284,76 @@ class Results:
             earlier_layers(classifier),
         )
 
-    @cached_property
-    def frames(self) -> dict[str, pd.DataFrame]:
-        """By measurement its rows, one a picture and method or control (and layer, noise or box), as measured."""
-        return {
-            name: pd.DataFrame(
-                [{"picture": value["picture"], **row} for value in values for row in value["rows"]], dtype=object
-            )
-            for name, values in self.values.items()
-        }
-
     @property
     def pictures(self) -> int:
-        return len(self.values.get("metrics", ()))
+        return len(self.answers)
 
     @property
-    def minutes(self) -> float:
-        return sum(value["spent"] for values in self.values.values() for value in values) / 60
+    def known(self) -> int:
+        """Of how many pictures the true class is known."""
+        return int(self.answers["true_class"].count()) if self.pictures else 0
+
+    def top(self, count: int) -> Interval | None:
+        """The share of the pictures of known class whose class is among the `count` most probable ones."""
+        ranks = self.answers["true_rank"].dropna() if self.pictures else []
+        return share(rank <= count for rank in ranks)
+
+    def answered(self, rightly: bool) -> Results:
+        """The metrics of the pictures whose true class is known and was the classifier's answer, or was not."""
+        ranks = self.answers["true_rank"]
+        answers = self.answers[ranks == 1 if rightly else ranks > 1]
+        metrics = self.frames["metrics"]
+        return replace(self, answers=answers, frames={"metrics": metrics[metrics["picture"].isin(answers["picture"])]})
+
+    @cached_property
+    def _tables(self) -> dict[tuple, pd.DataFrame]:
+        return {}
+
+    def table(self, measurement: str, name: str, **where) -> pd.DataFrame:
+        """The column `name` of a measurement where other columns are as given: a row a picture (or box), a column a
+        method or control, float64, NaN where nothing was measured. Empty without rows."""
+        wanted = (measurement, name, *where.items())
+        if wanted not in self._tables:
+            frame = self.frames.get(measurement, pd.DataFrame())
+            for column, value in where.items() if len(frame) else ():
+                frame = frame[frame[column] == value]
+            unit = ["picture", "box"] if "box" in frame else ["picture"]
+            table = frame.pivot(index=unit, columns="key", values=name) if len(frame) else pd.DataFrame()
+            self._tables[wanted] = table.astype(float)
+        return self._tables[wanted]
 
     def figures(self, measurement: str, key: str, name: str, **where) -> list[float]:
-        """The column `name` of a method's rows in a measurement, one a picture, where other columns are as given."""
-        frame = self.frames.get(measurement)
-        if frame is None or frame.empty:
-            return []
-        chosen = frame[frame["key"] == key]
-        for column, wanted in where.items():
-            chosen = chosen[chosen[column] == wanted]
-        return chosen[name].dropna().tolist()
+        """One column of `table`, without what was not measured."""
+        table = self.table(measurement, name, **where)
+        return table[key].dropna().tolist() if key in table else []
 
     def summary(self) -> dict[str, dict[str, Interval | None]]:
         """Mean and interval by method or control, then by column of COLUMNS; None where nothing was measured."""
-        measured = set(self.frames["metrics"]["key"])
-        return {
-            key: {name: _over(name, map(float, self.figures("metrics", key, name))) for name in COLUMNS}
-            for key in NAMES
-            if key in measured
-        }
+        tables = {name: self.table("metrics", name) for name in COLUMNS}
+        measured = [key for key in NAMES if any(key in table for table in tables.values())]
+        return {key: {name: _over(name, table[key].dropna()) for name, table in tables.items()} for key in measured}
 
     def differences(self) -> dict[tuple[str, str], dict[str, Interval | None]]:
         """First method less second, picture by picture, by pair and column: mean and interval of the difference."""
-        frame = self.frames["metrics"].drop_duplicates(["picture", "key"])
-        by_column = {name: frame.pivot(index="picture", columns="key", values=name).astype(float) for name in COLUMNS}
+        tables = {name: self.table("metrics", name) for name in COLUMNS}
+        pairs = combinations([key for key in METHODS if key in tables["seconds"]], 2)
         return {
-            (first, second): {
-                name: interval((table[first] - table[second]).dropna()) for name, table in by_column.items()
-            }
-            for first, second in combinations([key for key in METHODS if key in by_column["seconds"]], 2)
+            (first, second): {name: interval((table[first] - table[second]).dropna()) for name, table in tables.items()}
+            for first, second in pairs
         }
+
+    @property
+    def best_control(self) -> str | None:
+        """The control whose mean insertion less deletion is highest."""
+        table = self.table("metrics", "insertion_minus_deletion")
+        means = {key: table[key].mean() for key in CONTROLS if key in table}
+        return max(means, key=means.__getitem__) if means else None
+
+    def over_control(self, key: str) -> list[float]:
+        """Insertion less deletion of a method, less that of `best_control` on the same picture."""
+        table = self.table("metrics", "insertion_minus_deletion")
+        known = key in table and self.best_control is not None
+        return (table[key] - table[self.best_control]).dropna().tolist() if known else []
 
     def each(self, shown: Callable[[str], str]) -> tuple[str, ...]:
         """One cell a method."""
@@ -324,6 +373,14 @@ class Results:
         values = self.figures("metrics" if layer is None else "layers", key, "beats_controls", **where)
         return f"{sum(values):.0f} of {len(values)}" if values else NOTHING
 
+    @cached_property
+    def _moves(self) -> dict[str, list[float]]:
+        moves: dict[str, list[float]] = {}
+        for value in self.values.get("sweep", ()):
+            for count, moved in value["moved"].items():
+                moves.setdefault(count, []).append(moved)
+        return moves
+
     def moves(self, count: int) -> list[float]:
         """How far Faster Score-CAM's map moves when its max_n becomes `count`."""
-        return [value["moved"][str(count)] for value in self.values.get("sweep", ()) if str(count) in value["moved"]]
+        return self._moves.get(str(count), [])

@@ -3,7 +3,8 @@
 A measurement is a generator: it yields a short label whenever it could be stopped (after a block of
 Score-CAM's channels or a batch of scored pictures) and last what it measured as plain JSON values, so that a checkpoint
 can hold it; a finished one on one picture is one line there. Those that need the picture's own maps get them
-from the first, "metrics". Knows no tables and no statistics.
+from the first, "metrics"; maps are kept while a picture is at work, and made again where a later run needs them.
+Knows no tables and no statistics.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -26,18 +27,19 @@ from ..explain import explain_stream
 from ..explanation import Explanation
 from ..maps import data_url, overlay
 from ..methods import METHODS
-from ..picture import open_picture
+from ..picture import open_picture, read_file
 from ..version import __version__
 from .checkpoint import Checkpoint
 from .measuring import measure
-from .metrics import CONTROLS, Measurement, beats_controls, correlation, energy_inside
-from .results import NOISE, TUNING, Box, Settings, StudyState, earlier_layers
+from .metrics import CONTROLS, METRICS, Measurement, beats_controls, correlation, energy_inside
+from .pictures import Picture, plan
+from .progress import Job, Progress, StudyState
+from .results import NOISE, TUNING, Box, Settings, earlier_layers
 from .sweep import sweep
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
 
-SAMPLE = 3  # pictures, evenly spread, on which the sweep runs up to the full Score-CAM
 THUMBNAIL = 112  # pixels in height
 DEFAULTS = Settings()
 Work = Iterator[str | dict]
@@ -48,19 +50,31 @@ Work = Iterator[str | dict]
 
 def study_stream(
     classifier: Classifier,
-    pictures: Mapping[str, str | os.PathLike | bytes],
+    pictures: Mapping[str, str | os.PathLike | bytes] | Sequence[Picture],
     settings: Settings = DEFAULTS,
     boxes: Mapping[str, tuple[Box, ...]] | None = None,
     measurements: Iterable[str] = ("metrics",),
-    checkpoint: str | os.PathLike | None = None,
+    checkpoint: str | os.PathLike | Checkpoint | None = None,
+    classes: Mapping[str, int] | None = None,
 ) -> Iterator[StudyState]:
     """Takes `measurements` (keys of MEASUREMENTS) on every picture; yields a StudyState wherever closing is possible:
     after each block of channels, each batch of scored pictures and each picture. The last one yielded is complete.
 
-    `pictures`: name -> file or its bytes, as from `find_pictures` or `unzip_pictures`. `boxes`: as from `read_boxes`;
-    the first box of a picture says which class is explained, else it is the top class. `checkpoint`: a file that
-    finished jobs are appended to and taken from; None keeps them in memory. Bad arguments raise InputError at the call.
+    `pictures`: name -> file or its bytes, as from `find_pictures` or `unzip_pictures`. `boxes`: as from `read_boxes`.
+    `classes`: the true classes, as from `read_classes`. Or `pictures` is a part of what `plan` makes of all these.
+    Explained is a picture's true class, else its first box's, else the top class. `checkpoint`: a file that finished
+    jobs are appended to and taken from; None keeps them in memory. Bad arguments raise InputError at the call.
     """
+    planned = plan(pictures, boxes, classes) if isinstance(pictures, Mapping) else list(pictures)
+    wanted = check_study(classifier, planned, settings, measurements)
+    saved = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
+    return _study(Study(classifier, settings, wanted), planned, saved)
+
+
+def check_study(
+    classifier: Classifier, pictures: Sequence[Picture], settings: Settings, measurements: Iterable[str]
+) -> list[str]:
+    """The measurements to take, in their order; InputError when the classifier cannot do what is asked for."""
     asked = set(measurements)
     if unknown := asked - set(MEASUREMENTS):
         raise InputError(f"Unknown measurements {sorted(unknown)}: use some of {', '.join(MEASUREMENTS)}.")
@@ -69,58 +83,110 @@ def study_stream(
     blank = np.zeros((*classifier.input_size, 3), np.uint8)
     # Checks what depends on the classifier; nothing is computed, since nothing is taken from it.
     explain_stream(classifier, blank, settings.methods, None, settings.target_layer, settings.max_n)
-    for name, box in ((name, each) for name, drawn in (boxes or {}).items() for each in drawn):
+    for name, box in ((picture.name, box) for picture in pictures for box in picture.boxes):
         if box.class_index >= len(classifier.labels):
             raise InputError(
                 f"The box '{box.label}' of {name} is of class {box.class_index}, but the model's classes go from 0 to "
                 f"{len(classifier.labels) - 1}: boxes.json must give classes of this model, or be left out."
             )
-    wanted = [key for key in MEASUREMENTS if key == "metrics" or key in asked]
-    return _study(classifier, dict(pictures), settings, dict(boxes or {}), wanted, Checkpoint(checkpoint))
+    for index in {picture.true_class for picture in pictures} - {None}:
+        classifier.labels.class_at(index)
+    return [key for key, each in MEASUREMENTS.items() if each.always or key in asked]
 
 
-def _study(
-    classifier: Classifier, pictures: dict, settings: Settings, boxes: dict, wanted: list[str], saved: Checkpoint
-) -> Iterator[StudyState]:
-    model = fingerprint(classifier)
-    sample = np.linspace(0, len(pictures) - 1, SAMPLE).round()
-    values: dict[str, list[dict]] = {key: [] for key in wanted}
-    skipped: dict[str, str] = {}
-    spent: list[float] = []
-    warm = False
+class UnreadableError(InputError):
+    """A picture that is skipped, with the sentence that says why."""
 
-    def state(done: int, name: str, label: str, begun: float = 0.0) -> StudyState:
-        left = max(0.0, (len(pictures) - done) * sum(spent) / len(spent) - begun) if spent else None
-        frozen = {key: tuple(results) for key, results in values.items()}
-        return StudyState(done, len(pictures), name, label, left, frozen, dict(skipped))
 
-    for done, (name, source) in enumerate(pictures.items()):
-        begin, fresh = time.perf_counter(), len(saved.values)
+@dataclass
+class Study:
+    """What is asked of every picture: `wanted` measurements by a classifier, whose fingerprint `model` is."""
+
+    classifier: Classifier
+    settings: Settings
+    wanted: Sequence[str]
+    model: str = ""
+    warm: bool = False  # the classifier has compiled what it needs
+
+    def __post_init__(self) -> None:
+        self.model = fingerprint(self.classifier)
+
+    def keys(self, picture: Picture) -> dict[str, str]:
+        """By measurement what its result depends on, as one hash: the file's bytes, name, boxes, true class, settings,
+        model, version. UnreadableError when there is no such file."""
+        data = self._data(picture)
+        about: list = [__version__, self.model, picture.name, asdict(self.settings), picture.true_class]
+        about += [[asdict(box) for box in picture.boxes], hashlib.sha256(data).hexdigest()]
+        found = {}
+        for key in self.wanted:
+            entry = MEASUREMENTS[key]
+            given = [key, *about, list(METRICS) if key == "metrics" else []]
+            if entry.samples and not picture.sampled:
+                given.append("without full Score-CAM")
+            if picture.shown or not entry.shown_only:
+                found[key] = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:32]
+        return found
+
+    def take(self, picture: Picture, saved: Checkpoint) -> Iterator[str | Job]:
+        """Labels wherever closing is possible, and every Job of a picture; those that are `saved` are not done again.
+        UnreadableError when there is work to do and the picture cannot be read."""
+        picture = replace(picture, source=self._data(picture))
+        keys = self.keys(picture)
         try:
-            image = open_picture(source)
+            image = None if all(key in saved for key in keys.values()) else open_picture(picture.source)
         except InputError as error:
-            skipped[name] = str(error)
-            continue
+            raise UnreadableError(str(error)) from error
         measured: dict = {}
-        for key in wanted:
-            case = Case(classifier, name, image, settings, boxes.get(name, ()), measured, warm, done in sample)
-            job = job_key(case, key, model)
-            if job not in saved.values:
-                warm = warm or key == "metrics"
+        maps: dict[str, np.ndarray] = {}
+        for name, key in keys.items():
+            if image is None or key in saved:
+                yield Job(name, key)
+            else:
+                about = (picture.boxes, picture.true_class, measured, maps, self.warm, picture.sampled)
+                case = Case(self.classifier, picture.name, image, self.settings, *about)
                 started = time.perf_counter()
-                for step in MEASUREMENTS[key].take(case):
+                for step in self._steps(MEASUREMENTS[name], case):
                     if isinstance(step, dict):
-                        saved.add(job, step | {"spent": time.perf_counter() - started})
+                        yield Job(name, key, step | {"spent": time.perf_counter() - started})
+                        measured = step if name == "metrics" else measured
                     else:
-                        label = f"{MEASUREMENTS[key].label}: {step}"
-                        yield state(done, name, label, time.perf_counter() - begin)
-            values[key].append(saved.values[job])
-            measured = values["metrics"][-1]
-        if len(saved.values) > fresh:
-            spent.append(time.perf_counter() - begin)
-        if done + 1 < len(pictures):
-            yield state(done + 1, name, "")
-    yield replace(state(len(pictures), "", ""), seconds_left=0.0)
+                        yield f"{MEASUREMENTS[name].label}: {step}"
+                self.warm = self.warm or name == "metrics"
+            if name == "metrics" and not measured and image is not None:
+                (measured,) = saved.values([key])
+
+    def _data(self, picture: Picture) -> bytes:
+        try:
+            return picture.source if isinstance(picture.source, bytes) else read_file(picture.source)
+        except InputError as error:
+            raise UnreadableError(str(error)) from error
+
+    def _steps(self, entry: StudyMeasurement, case: Case) -> Work:
+        if entry.uses_maps and not case.maps:  # "metrics" was measured by an earlier run
+            explanation = yield from case.explain(case.layer, case.measured["class_index"])
+            case.maps.update({key: cam.map for key, cam in explanation.cams.items()})
+        yield from entry.take(case)
+
+
+def _study(study: Study, pictures: Sequence[Picture], saved: Checkpoint) -> Iterator[StudyState]:
+    progress = Progress(len(pictures), saved, {key: [] for key in study.wanted})
+    for picture in pictures:
+        jobs: list[Job] = []
+        skipped = ""
+        try:
+            for step in study.take(picture, saved):
+                if isinstance(step, str):
+                    yield progress.state(picture.name, step)
+                else:
+                    jobs.append(step)
+                    if step.value is not None:
+                        saved.add(step.key, step.value)
+        except UnreadableError as error:
+            skipped = str(error)
+        progress.finish(picture.name, jobs, skipped)
+        if progress.done < progress.total:
+            yield progress.state(picture.name)
+    yield progress.state()
 
 
 def fingerprint(classifier: Classifier) -> str:
@@ -135,37 +201,24 @@ def fingerprint(classifier: Classifier) -> str:
     return f"{classifier.name} {checksum:08x}"
 
 
-def job_key(case: Case, measurement: str, model: str) -> str:
-    """What a result depends on, as one hash: pixels, name, boxes, settings, model, version."""
-    given = [
-        measurement,
-        __version__,
-        model,
-        case.picture,
-        case.image.shape,
-        asdict(case.settings),
-        [asdict(box) for box in case.boxes],
-    ]
-    if MEASUREMENTS[measurement].samples and not case.sampled:
-        given.append("without full Score-CAM")
-    return hashlib.sha256(json.dumps(given, sort_keys=True).encode() + case.image.tobytes()).hexdigest()
-
-
 # --- the measurements ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Case:
-    """One picture of a study: what a measurement is given. `measured` is what "metrics" returned for it, {} while
-    "metrics" itself runs. `warm`: the classifier has compiled what it needs. `sampled`: run a costly measurement in
-    full."""
+    """One picture of a study: what a measurement is given. `true_class` is None where it is not known. `measured` is
+    what "metrics" returned for it, {} while "metrics" itself runs, and `maps` are the (height, width) maps of the
+    untouched picture by method, which "metrics" puts there. `warm`: the classifier has compiled what it needs.
+    `sampled`: run a costly measurement in full."""
 
     classifier: Classifier
     picture: str
     image: np.ndarray
     settings: Settings
     boxes: tuple[Box, ...] = ()
+    true_class: int | None = None
     measured: Mapping = field(default_factory=dict)
+    maps: dict[str, np.ndarray] = field(default_factory=dict)
     warm: bool = True
     sampled: bool = True
 
@@ -175,16 +228,10 @@ class Case:
 
     @property
     def class_index(self) -> int | None:
-        """The first box's class, else the one "metrics" explained; None before that: the top class."""
+        """The true class, else the first box's, else the one "metrics" explained; None before that: the top class."""
+        if self.true_class is not None:
+            return self.true_class
         return self.boxes[0].class_index if self.boxes else self.measured.get("class_index")
-
-    @cached_property
-    def maps(self) -> dict[str, np.ndarray]:
-        """(height, width) maps of the untouched picture by method."""
-        from ..cams import finish
-
-        raws = {key: np.array(raw, np.float32) for key, raw in self.measured["raw"].items()}
-        return {key: finish(raw, self.classifier.input_size) for key, raw in raws.items()}
 
     def explain(
         self, layer: str, class_index: int | None, image: np.ndarray | None = None
@@ -200,7 +247,8 @@ class Case:
 
 
 def take_metrics(case: Case) -> Work:
-    """Every method's map, cost and METRICS, and the controls': a row each."""
+    """Every method's map, cost and METRICS, and the controls': a row each; and where the true class stands among the
+    ten most probable ones (`true_rank` from 1; one more than there are when it is not among them)."""
     if not case.warm:
         quick = [key for key in METHODS if METHODS[key].uses_gradient or METHODS[key].takes(2, 1) < 2]
         for _ in explain_stream(case.classifier, case.image, quick, None, case.layer, case.settings.max_n):
@@ -211,23 +259,23 @@ def take_metrics(case: Case) -> Work:
         if measurement is not None:
             measurements[key] = measurement
         yield "metrics"
+    case.maps.update({key: cam.map for key, cam in explanation.cams.items()})
     known = {name: getattr(explanation, name) for name in ("class_index", "class_name", "probability")}
     controls = [measurements[key] for key in CONTROLS]
+    ranks = {prediction.class_index: rank for rank, prediction in enumerate(explanation.predictions, 1)}
     yield {
         "picture": case.picture,
         **known,
-        "rows": [
-            {"picture": case.picture, **known, **_row(case, explanation, key, measurement, controls)}
-            for key, measurement in measurements.items()
-        ],
-        "thumbnails": _thumbnails(case.image, {key: cam.map for key, cam in explanation.cams.items()}),
-        "raw": {key: cam.raw.tolist() for key, cam in explanation.cams.items()},
+        "true_class": case.true_class,
+        "true_rank": None if case.true_class is None else ranks.get(case.true_class, len(ranks) + 1),
+        "rows": [_row(case, explanation, key, measurement, controls) for key, measurement in measurements.items()],
     }
 
 
 def _row(case: Case, explanation: Explanation, key: str, measurement: Measurement, controls: list) -> dict:
     cam, size = explanation.cams.get(key), case.classifier.input_size
     cam_map = cam.map if cam else CONTROLS[key].make(size, case.settings.seed)
+    box = next((each for each in case.boxes if each.class_index == explanation.class_index), None)
     return {
         "key": key,
         "seconds": cam and cam.seconds,
@@ -235,17 +283,26 @@ def _row(case: Case, explanation: Explanation, key: str, measurement: Measuremen
         "backward_passes": cam and cam.backward_passes,
         **measurement.metrics,
         "half_area": float((cam_map > cam_map.max() / 2).mean()) if cam_map.any() else 0.0,
-        "energy_inside": energy_inside(cam_map, case.boxes[0].region(size)) if case.boxes else None,
+        "energy_inside": energy_inside(cam_map, box.region(size)) if box else None,
         "beats_controls": float(beats_controls(measurement, controls)) if cam else None,
     }
 
 
-def _thumbnails(image: np.ndarray, maps: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """Data URLs of small JPEGs: the picture, and an overlay for each map."""
-    width = max(1, round(image.shape[1] * THUMBNAIL / image.shape[0]))
-    small = np.array(Image.fromarray(image).resize((min(width, 4 * THUMBNAIL), THUMBNAIL), Image.Resampling.LANCZOS))
-    pictures = {"picture": small} | {key: overlay(small, cam_map) for key, cam_map in maps.items()}
-    return {key: data_url(picture, "JPEG", quality=80) for key, picture in pictures.items()}
+def take_overlays(case: Case) -> Work:
+    """What the report shows of a picture: small JPEGs of it and of each map's overlay as data URLs, and each map's
+    insertion less deletion."""
+    width = max(1, round(case.image.shape[1] * THUMBNAIL / case.image.shape[0]))
+    size = (min(width, 4 * THUMBNAIL), THUMBNAIL)
+    small = np.array(Image.fromarray(case.image).resize(size, Image.Resampling.LANCZOS))
+    pictures = {"picture": small} | {key: overlay(small, cam_map) for key, cam_map in case.maps.items()}
+    yield {
+        "picture": case.picture,
+        "class_name": case.measured["class_name"],
+        "probability": case.measured["probability"],
+        "thumbnails": {key: data_url(picture, "JPEG", quality=80) for key, picture in pictures.items()},
+        "worth": {row["key"]: row["insertion_minus_deletion"] for row in case.measured["rows"]},
+        "rows": [],
+    }
 
 
 def take_layers(case: Case) -> Work:
@@ -294,14 +351,14 @@ def take_noise(case: Case) -> Work:
 def take_boxes(case: Case) -> Work:
     """Share of each map's energy inside each box, the box's share of the picture beside it."""
     rows = []
-    for box in case.boxes:
+    for number, box in enumerate(case.boxes):
         maps = case.maps
         if box.class_index != case.measured["class_index"]:
             explanation = yield from case.explain(case.layer, box.class_index)
             maps = {key: cam.map for key, cam in explanation.cams.items()}
         region = box.region(case.classifier.input_size)
         class_name = case.classifier.labels.class_at(box.class_index).name
-        about = {"label": box.label, "class_index": box.class_index, "class_name": class_name}
+        about = {"box": number, "label": box.label, "class_index": box.class_index, "class_name": class_name}
         about["chance"] = float(region.mean())
         rows += [about | {"key": key, "energy_inside": energy_inside(each, region)} for key, each in maps.items()]
     yield {"picture": case.picture, "rows": rows}
@@ -326,22 +383,28 @@ def take_sweep(case: Case) -> Work:
 
 @dataclass(frozen=True)
 class StudyMeasurement:
-    """One entry of MEASUREMENTS: `label` says what it measures, `take` does so on one picture, and `samples` tells that
-    it does less on pictures that are not sampled. The steps that `take` yields continue the label in the progress."""
+    """One entry of MEASUREMENTS: `label` says what it measures, `take` does so on one picture. `samples`: it does less
+    on pictures that are not sampled; `shown_only`: it is for those that the report shows; `uses_maps`: it needs the
+    picture's own; `always`: nobody has to ask for it. The steps that `take` yields continue the label in the progress.
+    """
 
     key: str
     label: str
     take: Callable[[Case], Work]
     samples: bool = False
+    shown_only: bool = False
+    uses_maps: bool = True
+    always: bool = False
 
 
 MEASUREMENTS: dict[str, StudyMeasurement] = {
     each.key: each
     for each in (
-        StudyMeasurement("metrics", "maps, costs and faithfulness", take_metrics),
+        StudyMeasurement("metrics", "maps, costs and faithfulness", take_metrics, uses_maps=False, always=True),
+        StudyMeasurement("overlays", "overlays for the report", take_overlays, shown_only=True, always=True),
         StudyMeasurement("layers", "earlier layers", take_layers),
         StudyMeasurement("noise", "noise", take_noise),
         StudyMeasurement("boxes", "boxes", take_boxes),
-        StudyMeasurement("sweep", "the sweep of Faster Score-CAM", take_sweep, samples=True),
+        StudyMeasurement("sweep", "the sweep of Faster Score-CAM", take_sweep, samples=True, uses_maps=False),
     )
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from .metrics import CONTROLS, Measurement
-from .results import NAMES, Results, number
+from .results import NAMES, Results, interval, number
 
 ALIKE = 0.005  # of insertion less deletion: below, two maps are worth the same; curves of 28 steps tell no more
 SMALL = 0.05  # of the class's probability: below, all figures are small
@@ -63,12 +63,19 @@ def set_verdict(results: Results) -> str:
     if results.pictures == 1:
         return f"Of one picture: {NAMES[best]}'s map is worth most ({figure})."
     words = f"Over {results.pictures} pictures {NAMES[best]}'s maps are worth most on average ({figure})"
-    alike = [
-        second if first == best else first
-        for (first, second), row in results.differences().items()
-        if best in (first, second) and (difference := row[name]) is not None and not difference.clear
+    clear: dict[bool, list[str]] = {True: [], False: []}
+    for pair, row in results.differences().items():
+        if best in pair and (difference := row[name]) is not None:
+            clear[difference.clear].append(NAMES[pair[pair[0] == best]])
+    said = [
+        f"{'' if key else 'not '}clearly more than those of {listed(names)}" for key, names in clear.items() if names
     ]
-    words += f", not clearly more than those of {listed(NAMES[key] for key in alike)}." if alike else "."
+    words += "".join(f", {each}" for each in said) + "."
+    over = {key: interval(results.over_control(key)) for key in means}
+    unclear = [NAMES[key] for key, each in over.items() if each is None or not each.clear or each.mean < 0]
+    if unclear and results.best_control:
+        verb = "is" if len(unclear) == 1 else "are"
+        words += f" {listed(unclear)} {verb} not clearly better on average than {_CONTROL[results.best_control]}."
     lost = {key: results.figures("metrics", key, "beats_controls") for key in means}
     often = [f"{NAMES[key]}'s on {len(each) - sum(each):.0f}" for key, each in lost.items() if sum(each) < len(each)]
     if often:

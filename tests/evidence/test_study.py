@@ -5,6 +5,7 @@ refusals, the zip's limits one by one, the tables and files, the sweep against s
 import csv
 import io
 import json
+import math
 import os
 import re
 import signal
@@ -24,10 +25,11 @@ import camkit
 from camkit import evaluate
 from camkit.cams import map_of_inputs
 from camkit.evidence import results, study
+from camkit.evidence.checkpoint import Checkpoint
 from camkit.evidence.claims import BEGIN, END, PUBLISHED, comparison, comparison_table, published_table, put_table
 from camkit.evidence.curves import measure_stream
 from camkit.evidence.metrics import CONTROLS, METRICS
-from camkit.evidence.pictures import ZipLimits, find_pictures, read_boxes, unzip_pictures
+from camkit.evidence.pictures import SHOWN, ZipLimits, find_pictures, plan, read_boxes, unzip_pictures
 from camkit.evidence.report import html_report, markdown_report, summary_table, tables, write_reports
 from camkit.evidence.results import Box, Results, Settings, interval, share
 from camkit.evidence.study import MEASUREMENTS, study_stream
@@ -46,6 +48,7 @@ def picture(seed: int) -> bytes:
     return buffer.getvalue()
 
 
+ALWAYS = sum(each.always for each in MEASUREMENTS.values())  # lines that a picture of a report makes
 PICTURES = {f"{seed}.png": picture(seed) for seed in range(3)}
 
 
@@ -96,7 +99,10 @@ def row(name, key, **values):
 
 
 def results_of(tiny, rows) -> Results:
-    values = {"metrics": [{"picture": each["picture"], "spent": 0.0, "rows": [each]} for each in rows]}
+    by_picture: dict = {}
+    for each in rows:
+        by_picture.setdefault(each["picture"], []).append(each)
+    values = {"metrics": [{"picture": name, "spent": 0.0, "rows": each} for name, each in by_picture.items()]}
     return Results.of(tiny, SMALL, study.StudyState(1, 1, values=values))
 
 
@@ -132,8 +138,8 @@ def test_rows_hold_every_metric_of_every_method_and_control(everything):
     keys = [each["key"] for each in rows_of(everything) if each["picture"] == "0.png"]
     assert keys == [*camkit.DEFAULT_METHODS, *CONTROLS] and len(rows_of(everything)) == 3 * len(keys)
     for each in rows_of(everything):
-        assert all(each[name] is not None for name in METRICS)
-        assert (each["seconds"] is None) == (each["key"] in CONTROLS) == (each["beats_controls"] is None)
+        assert all(math.isfinite(each[name]) for name in METRICS)
+        assert math.isnan(each["seconds"]) == (each["key"] in CONTROLS) == math.isnan(each["beats_controls"])
 
 
 def test_the_class_is_the_top_class_or_that_of_the_first_box(everything, tiny):
@@ -251,12 +257,15 @@ def test_a_stream_closed_half_way_goes_on_where_it_was(tiny, tmp_path, monkeypat
     stream = study_stream(tiny, PICTURES, FAST, checkpoint=tmp_path / "c")
     state = next(state for state in stream if state.done == 1)
     stream.close()
-    assert len(state.values["metrics"]) == 1 and (tmp_path / "c").read_bytes().count(b"\n") == 1
+    assert len(state.values["metrics"]) == 1 and (tmp_path / "c").read_bytes().count(b"\n") == ALWAYS
     again = finished(tiny, PICTURES, FAST, checkpoint=tmp_path / "c")
     assert comparable(again) == comparable(whole)
     assert again.values["metrics"][0] == state.values["metrics"][0]  # the clock's readings are kept, too
     forbid(monkeypatch)
-    assert finished(tiny, PICTURES, FAST, checkpoint=tmp_path / "c").values == again.values
+    third = finished(tiny, PICTURES, FAST, checkpoint=tmp_path / "c")
+    assert {key: list(values) for key, values in third.values.items()} == {
+        key: list(values) for key, values in again.values.items()
+    }
 
 
 def test_the_first_picture_measured_pays_for_no_warming_up(tiny, tmp_path):
@@ -282,28 +291,29 @@ def test_closing_stops_within_a_picture(tiny):
 @pytest.mark.parametrize("lost", [1, 40])
 def test_a_cut_last_line_is_done_again_and_no_other(tiny, tmp_path, monkeypatch, lost):
     path = tmp_path / "c"
-    whole = finished(tiny, PICTURES, FAST, checkpoint=path)
+    whole = comparable(finished(tiny, PICTURES, FAST, checkpoint=path))
     data = path.read_bytes()
     path.write_bytes(data[:-lost])
-    measured, run = [], MEASUREMENTS["metrics"].take
+    measured, run = [], MEASUREMENTS["overlays"].take
+    forbid(monkeypatch)
     monkeypatch.setitem(
         MEASUREMENTS,
-        "metrics",
-        replace(MEASUREMENTS["metrics"], take=lambda case: measured.append(case.picture) or run(case)),
+        "overlays",
+        replace(MEASUREMENTS["overlays"], take=lambda case: measured.append(case.picture) or run(case)),
     )
-    assert comparable(finished(tiny, PICTURES, FAST, checkpoint=path)) == comparable(whole)
-    assert measured == ["2.png"] and len(path.read_bytes().splitlines()) == 3
+    assert comparable(finished(tiny, PICTURES, FAST, checkpoint=path)) == whole
+    assert measured == ["2.png"] and len(path.read_bytes().splitlines()) == 3 * ALWAYS
     assert all(json.loads(line)["job"] for line in path.read_bytes().splitlines())
 
 
 def test_a_damaged_line_is_done_again_and_said(tiny, tmp_path, caplog):
     path = tmp_path / "c"
-    whole = finished(tiny, PICTURES, FAST, checkpoint=path)
+    whole = comparable(finished(tiny, PICTURES, FAST, checkpoint=path))
     first, *rest = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(first[:20] + b"\0\n" + b"".join(rest) + b"[1]\n")
-    assert comparable(finished(tiny, PICTURES, FAST, checkpoint=path)) == comparable(whole)
+    assert comparable(finished(tiny, PICTURES, FAST, checkpoint=path)) == whole
     assert [record.message for record in caplog.records] == [
-        f"Line {number} of c is damaged; its job is done again." for number in (1, 4)
+        f"Line {number} of c is damaged; its job is done again." for number in (1, 3 * ALWAYS + 1)
     ]
 
 
@@ -323,7 +333,7 @@ def test_work_of_another_kind_is_not_mixed_in(tiny, tmp_path, monkeypatch, other
         monkeypatch.setattr(study, "fingerprint", lambda classifier: "tiny 0")
     stated = finished(tiny, pictures, settings, boxes, checkpoint=tmp_path / "c")
     assert comparable(stated) == comparable(finished(tiny, pictures, settings, boxes))
-    assert len((tmp_path / "c").read_bytes().splitlines()) == 2  # kept beside it, for whoever goes back
+    assert len((tmp_path / "c").read_bytes().splitlines()) == 2 * ALWAYS  # kept beside it, for whoever goes back
 
 
 def test_other_weights_are_another_model(tiny):
@@ -363,7 +373,7 @@ def test_a_killed_run_goes_on_where_it_was(tiny, tmp_path):
         assert child.stdout.readline() == "second\n"
         child.send_signal(signal.SIGKILL)
         limit.cancel()
-    kept = json.loads(path.read_bytes())["value"]
+    (kept,) = (value for value in Checkpoint(path).values(Checkpoint(path)) if "probability" in value and value["rows"])
     again = finished(tiny, PICTURES, FAST, checkpoint=path)
     assert again.values["metrics"][0] == kept  # made by the killed process, not again here
     assert [value["picture"] for value in again.values["metrics"]] == list(PICTURES)
@@ -590,22 +600,34 @@ def structure(markdown: str) -> tuple:
 
 def test_the_comparison_names_every_claim_and_measures_under_it(everything):
     header, width, claims, widths = structure(comparison_table(everything))
-    assert header == ["Claim", "Grad-CAM", "Grad-CAM++", "Score-CAM", "Faster Score-CAM"]
+    assert header == ["Claim", "Grad-CAM (a)", "Grad-CAM++ (b)", "Score-CAM (c)", "Faster Score-CAM (d)"]
     assert {width, *widths} == {5}
     names = ("Algorithm", "Explanation", "Interpretability", "Model layer", "Tuning", "Performance", "Pros", "Cons")
     assert [line[0] for line in claims if isinstance(line, list)] == [f"**{name}**" for name in names]
     measured = [line for line in claims if isinstance(line, str)]
-    assert len(measured) == 11 and all(line.startswith("measured: ") for line in measured)
+    assert len(measured) == 19 and all(line.startswith("measured: ") for line in measured)
 
 
 def test_the_comparison_holds_the_measured_means(everything):
     lines = {line[0]: line[1:] for line in map(cells, comparison_table(everything).splitlines()) if line}
-    assert lines["measured: backward passes"] == ["**1**", "**1**", "**0**", "**0**"]
-    mean = np.mean([each["complexity"] for each in rows_of(everything) if each["key"] == "scorecam"])
-    assert lines["measured: complexity: mean of the map"][2] == f"**{mean:.3f}**"
-    assert re.fullmatch(
-        r"\*\*\d of 3 · \d of 3\*\*", lines["measured: beats every control at the default layer · two earlier ones"][0]
-    )
+    assert lines["measured: backward passes"] == ["**1** > c d", "**1** > c d", "**0**", "**0**"]
+    found = interval([each["complexity"] for each in rows_of(everything) if each["key"] == "scorecam"])
+    assert lines["measured: complexity: mean of the map"][2].split(" >")[0] == f"**{found.show('{:.3f}')}**"
+    assert re.match(r"\*\*\d+% \[\d+%, \d+%\]\*\*", lines["measured: beats every control at the default layer"][0])
+    assert lines["measured: map moves at max_n 5 from 10"][:3] == ["**no such parameter**"] * 3
+
+
+def test_only_clear_differences_are_marked_in_the_comparison(tiny):
+    """Grad-CAM is higher than Grad-CAM++ on each of three pictures by about 0.1, than Score-CAM by -1, 1 and 3."""
+    worth = {"gradcam": (1.0, 2.0, 3.0), "gradcam_plus_plus": (0.9, 1.89, 2.91), "scorecam": (2.0, 1.0, 0.0)}
+    rows = [
+        row(name, key, insertion_minus_deletion=value)
+        for key, values in worth.items()
+        for name, value in zip("abc", values, strict=True)
+    ]
+    lines = {line[0]: line[1:] for line in comparison(results_of(tiny, rows)).rows}
+    cells = lines["measured: insertion - deletion (higher is better)"]
+    assert [each.rpartition("**")[2] for each in cells] == [" > b", "", "", ""]
 
 
 def test_the_readme_holds_the_comparison_as_the_command_writes_it(everything):
@@ -668,12 +690,17 @@ def test_the_page_stands_alone_and_is_small(everything):
         and "no|picture&lt;b&gt;.png" in page
         and "**" not in page
     )
-    assert len(page) < 2_000_000 / 50 * 3  # fifty pictures of which all were shown would still fit
+    # Fifty pictures of which all were shown would still make 2 MB.
+    assert sum(map(len, re.findall(r'"data:[^"]+', page))) < 2_000_000 / 50 * 3
 
 
-def test_the_page_shows_a_limited_number_of_pictures(everything):
-    many = replace(everything, values={"metrics": everything.values["metrics"] * 20})
-    assert html_report(many).count("<h3>") == 24 and "24 of 60" in html_report(many)
+def test_the_report_shows_some_of_many_pictures_evenly_spread(everything):
+    planned = plan({f"{number}.png": b"" for number in range(1000)})
+    shown = [number for number, picture in enumerate(planned) if picture.shown]
+    assert len(shown) == SHOWN and (shown[0], shown[-1]) == (0, 999) and set(np.diff(shown)) == {43, 44}
+    assert all(picture.shown for picture in plan(dict.fromkeys(map(str, range(SHOWN)))))
+    many = replace(everything, values=everything.values | {"overlays": everything.values["overlays"][:2]})
+    assert html_report(many).count("<h3>") == 2 and "2 of 3" in html_report(many)
 
 
 def test_files_are_written_and_the_csv_has_a_row_a_picture_and_method(everything, tmp_path):
@@ -711,7 +738,7 @@ def test_a_table_of_some_methods_leaves_the_others_empty(tiny):
     )
     lines = {line[0]: line for line in comparison(results_).rows}
     assert lines["measured: seconds a picture"][2] == "**–**" != lines["measured: seconds a picture"][1]  # noqa: RUF001
-    assert structure(comparison_table(results_))[3] == [5] * 19
+    assert structure(comparison_table(results_))[3] == [5] * 27
 
 
 # --- the sweep -----------------------------------------------------------------------------------------------------

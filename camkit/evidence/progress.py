@@ -1,0 +1,81 @@
+"""How far a study is: its finished jobs, whoever did them, and the state that is shown of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from .checkpoint import Checkpoint, Values
+
+
+@dataclass(frozen=True)
+class StudyState:
+    """The state of a study: `done` of `total` pictures, the one at work and what is being measured on it, and all that
+    was measured so far. `values` holds, by measurement, what each finished picture gave, read from the checkpoint when
+    it is looked at; `skipped` the sentence for each picture that cannot be read; `seconds_left` and the pictures
+    measured `per_minute` are None until one has been measured."""
+
+    done: int
+    total: int
+    picture: str = ""
+    label: str = ""
+    seconds_left: float | None = None
+    values: Mapping[str, Sequence[dict]] = field(default_factory=dict)
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    per_minute: float | None = None
+
+    @property
+    def complete(self) -> bool:
+        return self.done == self.total
+
+
+@dataclass(frozen=True)
+class Job:
+    """One measurement of one picture and the key of its result; `value` is None for one that the checkpoint holds."""
+
+    measurement: str
+    key: str
+    value: dict | None = None
+
+
+@dataclass
+class Progress:
+    """What a study has done so far, whoever does the work: the `keys` of its jobs by measurement, `skipped` pictures,
+    and on how many pictures this run did some work."""
+
+    total: int
+    saved: Checkpoint
+    keys: dict[str, list[str]]
+    skipped: dict[str, str] = field(default_factory=dict)
+    done: int = 0
+    measured: int = 0
+    begun: float = field(default_factory=time.perf_counter)
+
+    def finish(self, name: str, jobs: Sequence[Job], skipped: str = "") -> None:
+        """A picture is done: its results are kept, or why it was skipped."""
+        if skipped:
+            self.skipped[name] = skipped
+        fresh = [(job.key, job.value) for job in jobs if job.value is not None and job.key not in self.saved]
+        if fresh:
+            self.saved.add_all(fresh)
+        for job in jobs:
+            self.keys[job.measurement].append(job.key)
+        self.done += 1
+        self.measured += any(job.value is not None for job in jobs)
+        if not self.measured:  # pictures that are found finished say nothing of the rate
+            self.begun = time.perf_counter()
+
+    def state(self, name: str = "", label: str = "") -> StudyState:
+        rate = self.measured / (time.perf_counter() - self.begun) if self.measured else None
+        left = None if rate is None else (self.total - self.done) / rate
+        return StudyState(
+            self.done,
+            self.total,
+            name,
+            label,
+            0.0 if self.done == self.total else left,
+            {key: Values(self.saved, keys) for key, keys in self.keys.items()},
+            dict(self.skipped),
+            None if rate is None else 60 * rate,
+        )
