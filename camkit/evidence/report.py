@@ -21,8 +21,8 @@ from .words import set_verdict, verdict
 
 SHOWN = 24  # pictures on the page: some 25 kB each, so that it stays under 2 MB
 _ARROWS = {"lower": " ↓", "higher": " ↑", "": ""}
-_PAIRED = ("seconds", "confidence_drop", "increase", "insertion", "deletion", "insertion_minus_deletion", "complexity",
-           "adcc")  # fmt: skip
+_PAIRED = ("seconds", "confidence_drop", "increase", "insertion", "deletion", "insertion_minus_deletion", "road",
+           "complexity", "adcc")  # fmt: skip
 _FIELDS = ("picture", "class_index", "class_name", "probability", "key", *COLUMNS)
 
 

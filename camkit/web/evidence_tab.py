@@ -8,10 +8,11 @@ import time
 import gradio as gr
 
 from ..evidence.figures import cost_figure, curves_figure, sweep_figure
-from ..evidence.measuring import measure
+from ..evidence.measuring import ON_THE_PAGE, measure
 from ..evidence.metrics import CONTROLS, Measurement
 from ..evidence.report import measurement_table
 from ..evidence.results import NAMES
+from ..evidence.road import REMOVED
 from ..evidence.sweep import sweep
 from ..explanation import Explanation
 from ..figure import seconds_in_words
@@ -22,7 +23,8 @@ from .widgets import NO_STOP, STOP, FirstScreen, progress_html, stop_button
 
 LONGEST_WITHOUT_A_CLICK = 30.0  # seconds that a measurement may be expected to take to begin by itself
 REDRAW_SECONDS = 0.4  # between two redraws of the progress
-SCORED = 57  # pictures to score for each map: two curves of 28 steps and the masked picture
+# Pictures to score for each map: two curves, the masked picture and ROAD's.
+SCORED = 2 * ON_THE_PAGE.steps + 1 + len(REMOVED)
 
 
 def table_html(measurements: dict[str, Measurement], explanation: Explanation, complete: bool = True) -> str:
