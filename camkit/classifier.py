@@ -58,8 +58,9 @@ class Classifier:
     `Meter` given.
     """
 
-    def __init__(self, model: keras.Model, spec) -> None:
+    def __init__(self, model: keras.Model, spec, frozen: bool = True) -> None:
         self.model = model
+        self.frozen = frozen  # whether the compiled passes may keep the weights as they are now
         self.spec = spec
         self.name = spec.key
         self.input_size = spec.input_size

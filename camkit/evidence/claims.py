@@ -72,10 +72,17 @@ def _noisy(results: Results, key: str) -> str:
     return " · ".join(mean(results.figures("noise", key, "correlation", sigma=sigma), "{:.2f}") for sigma in NOISE)
 
 
+def _unlearned(results: Results, key: str) -> str:
+    return mean(results.figures("sanity", key, "correlation", last=True), "{:+.2f}")
+
+
 # Under each claim the lines that measure it; a claim that has none cannot be measured.
 _MEASURED: dict[str, dict[str, Callable[[Results, str], str]]] = {
     "Algorithm": {"backward passes": _mean("backward_passes")},
     "Explanation": {"insertion - deletion (higher is better)": _mean("insertion_minus_deletion")},
+    "Interpretability": {
+        "depends on what the network learned: rank correlation with itself after randomising all layers": _unlearned
+    },
     "Model layer": {"beats every control at the default layer · two earlier ones": _layers_used},
     "Tuning": {
         "map moves at two earlier layers (1 - correlation)": _layers_moved,

@@ -1,4 +1,5 @@
-"""The figures of the evidence, by plotly: curves, cost against faithfulness, the sweep.
+"""The figures of the evidence, by plotly: curves, cost against faithfulness, the sweep, the
+sanity check.
 
 They have no background of their own and grey lines, so that they fit a light and a dark page.
 """
@@ -96,6 +97,35 @@ def sweep_figure(points: Collection, complete: bool):
     figure.update_xaxes(type="log", title_text="channels", tickvals=counts, ticktext=[str(count) for count in counts])
     figure.update_yaxes(title_text="correlation with " + ("the full Score-CAM" if complete else "the map so far"))
     return _laid_out(figure, 320)
+
+
+def sanity_figure(points: Collection, names: Mapping[str, str], controls: Collection[str]):
+    """Rank correlation with the original map against the number of randomised layers, a line a map, a plotly figure.
+    `points` have `key`, `layers`, `layers_total`, `layer` and `correlation`; keys in `controls` are drawn grey."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    keys = dict.fromkeys(point.key for point in points)
+    for position, key in enumerate(sorted(keys, key=lambda key: key in controls)):
+        own = [point for point in points if point.key == key]
+        line = (
+            {"color": "#8a8f98", "dash": ("dot", "dash")[position % 2], "width": 1.5}
+            if key in controls
+            else {"color": LINES[position % len(LINES)], "width": 2.5}
+        )
+        figure.add_scatter(
+            x=[point.layers for point in own],
+            y=[point.correlation for point in own],
+            name=names[key],
+            mode="lines+markers",
+            line=line,
+            customdata=[point.layer for point in own],
+            hovertemplate="%{y:+.2f}, down to %{customdata}<extra>" + names[key] + "</extra>",
+        )
+    total = max((point.layers_total for point in points), default=1)
+    figure.update_xaxes(title_text=f"layers randomised, of {total}, from the output", range=[0, total * 1.02])
+    figure.update_yaxes(title_text="rank correlation", range=[-1.08, 1.08], dtick=0.5)
+    return _laid_out(figure, 380)
 
 
 def _laid_out(figure, height: int):

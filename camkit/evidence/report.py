@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from ..version import __version__
 from .claims import comparison, published_table
 from .metrics import BASELINES, CONTROLS, METRICS, Measurement, beats_controls
 from .results import COHERENCY, COLUMNS, NAMES, NOISE, TUNING, Results, cell, interval, marked
+from .sanity import CONTROL_NAMES, Likeness
 from .tables import NOTHING, TEMPLATES, Cell, Table, escaped
-from .words import set_verdict, verdict
+from .words import sanity_verdict, set_verdict, verdict
 
 SHOWN = 24  # pictures on the page: some 25 kB each, so that it stays under 2 MB
 _ARROWS = {"lower": " ↓", "higher": " ↑", "": ""}
@@ -168,8 +170,47 @@ def sweep_table(results: Results) -> Table:
     return Table(title, ("max_n", "Seconds", "Mean", *curves), tuple(rows), "Pearson's correlation, one run a picture.")
 
 
+def sanity_table(results: Results) -> Table:
+    """How like its original each map stays while the network is randomised."""
+    names = [field.name for field in fields(Likeness)]
+    rows = [Likeness(**row) for row in results.frames["sanity"][names].to_dict("records")]
+    words = f"Over {results.pictures} pictures: " if results.pictures > 1 else ""
+    return likeness_table(rows, words)
+
+
+def likeness_table(points: Iterable[Likeness], words: str = "") -> Table:
+    """A row a stage and a column a map, means over pictures where there are several; `words` open the verdict."""
+    found: dict[tuple[str, int], list[Likeness]] = {}
+    for point in points:
+        found.setdefault((point.key, point.number), []).append(point)
+    stages = {number: same[0] for (_, number), same in found.items()}
+    keys = [key for key in NAMES if key not in CONTROL_NAMES and any(key == known for known, _ in found)]
+    keys += CONTROL_NAMES
+
+    def line(figure: str, name: str, number: int) -> tuple[str | Cell, ...]:
+        values = ([getattr(each, name) for each in found.get((key, number), ())] for key in keys)
+        texts = (cell(interval(each), "{:+.2f}") for each in values)
+        cells = (Cell(text, faint=key in CONTROL_NAMES) for key, text in zip(keys, texts, strict=True))
+        stage = stages[number]
+        return (f"{figure}, {stage.layers} of {stage.layers_total} layers: down to {stage.layer}", *cells)
+
+    last = max(stages)
+    final = {key: [each.correlation for each in same] for (key, number), same in found.items() if number == last}
+    return Table(
+        "Sanity check: does the map depend on what the network learned?",
+        ("Randomised", *(Cell(CONTROL_NAMES.get(key) or NAMES[key], faint=key in CONTROL_NAMES) for key in keys)),
+        (*(line("Rank correlation", "correlation", number) for number in sorted(stages)), line("SSIM", "ssim", last)),
+        "Weights of a copy are drawn anew, layer by layer from the output (Adebayo et al. 2018), with one seed; each map "
+        "is compared with the trained network's, of the same class. 1 is the same map. A flat map beside another counts "
+        "as 0. The random map, new at each stage, is compared with every original.",
+        words + sanity_verdict({key: statistics.fmean(each) for key, each in final.items()})
+        if stages[last].last
+        else "",
+    )
+
+
 _BY_MEASUREMENT = {
-    "layers": (comparison, layer_table), "noise": (noise_table,), "boxes": (box_table,),
+    "layers": (comparison, layer_table), "sanity": (sanity_table,), "noise": (noise_table,), "boxes": (box_table,),
     "sweep": (tuning_table, sweep_table), }  # fmt: skip
 
 

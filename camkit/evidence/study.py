@@ -32,6 +32,7 @@ from .checkpoint import Checkpoint
 from .measuring import measure
 from .metrics import CONTROLS, Measurement, beats_controls, correlation, energy_inside
 from .results import NOISE, TUNING, Box, Settings, StudyState, earlier_layers
+from .sanity import sanity_stream
 from .sweep import sweep
 
 if TYPE_CHECKING:
@@ -324,6 +325,17 @@ def take_sweep(case: Case) -> Work:
     }
 
 
+def take_sanity(case: Case) -> Work:
+    """How like each map stays to itself while the network is randomised, the full Score-CAM's at the last stage only."""
+    index, layer, max_n = case.measured["class_index"], case.layer, case.settings.max_n
+    count = case.classifier.channels(layer)
+    slow = [key for key in case.maps if not METHODS[key].is_fast(count, max_n)]
+    seed = case.settings.seed
+    for state in sanity_stream(case.classifier, case.image, case.maps, index, layer, max_n, seed, slow):
+        yield f"{len(state.points)} maps"
+    yield {"picture": case.picture, "rows": [asdict(point) | {"last": point.last} for point in state.points]}
+
+
 @dataclass(frozen=True)
 class StudyMeasurement:
     """One entry of MEASUREMENTS: `label` says what it measures, `take` does so on one picture, and `samples` tells that
@@ -342,6 +354,7 @@ MEASUREMENTS: dict[str, StudyMeasurement] = {
         StudyMeasurement("layers", "earlier layers", take_layers),
         StudyMeasurement("noise", "noise", take_noise),
         StudyMeasurement("boxes", "boxes", take_boxes),
+        StudyMeasurement("sanity", "sanity check", take_sanity),
         StudyMeasurement("sweep", "the sweep of Faster Score-CAM", take_sweep, samples=True),
     )
 }

@@ -6,8 +6,11 @@ from collections.abc import Iterable, Mapping
 
 from .metrics import CONTROLS, Measurement
 from .results import NAMES, Results, number
+from .sanity import CONTROL_NAMES
 
 ALIKE = 0.005  # of insertion less deletion: below, two maps are worth the same; curves of 28 steps tell no more
+UNCHANGED = 0.9  # of a rank correlation: from here on a map is nearly the same
+BY_CHANCE = 0.25  # of a rank correlation: 95 % of pairs of unrelated maps (random blobs) stay below
 SMALL = 0.05  # of the class's probability: below, all figures are small
 _CONTROL = {"random": "random blobs", "gaussian": "a centred blob", "uniform": "an even map"}
 
@@ -73,4 +76,26 @@ def set_verdict(results: Results) -> str:
     often = [f"{NAMES[key]}'s on {len(each) - sum(each):.0f}" for key, each in lost.items() if sum(each) < len(each)]
     if often:
         words += f" No better than a control are {listed(often)} of {results.pictures} pictures."
+    return words
+
+
+def sanity_verdict(final: Mapping[str, float]) -> str:
+    """Of the sanity check: by key the rank correlation with the original map once every layer is randomised."""
+    maps = {key: value for key, value in final.items() if key not in CONTROL_NAMES}
+    if not maps:
+        return ""
+    figures = [f"{NAMES[key]}'s map {number('{:+.2f}', value)}" for key, value in maps.items()]
+    verb = "correlates" if len(maps) == 1 else "correlate"
+    words = f"After all layers were randomised, {listed(figures)} {verb} with the original."
+    depends = [key for key, value in maps.items() if value <= BY_CHANCE]
+    same = [key for key, value in maps.items() if value >= UNCHANGED]
+    between = [key for key in maps if key not in depends and key not in same]
+    if depends:
+        words += f" {listed(NAMES[key] for key in depends)}: the map depends on what the network learned (unrelated "
+        words += f"maps reach {BY_CHANCE:.2f} as well)."
+    if between:
+        words += f" {listed(NAMES[key] for key in between)}: part of the map is there without anything learned."
+    if same:
+        words += f" {listed(NAMES[key] for key in same)}: the map hardly depends on what the network learned; it shows "
+        words += "the picture or the architecture."
     return words
