@@ -41,8 +41,7 @@ class RandomisedCopy:
 
     def restore(self) -> None:
         """The weights of the original again."""
-        for layer in self.original.layers:
-            _assign(self.classifier.model.get_layer(layer.name), layer.weights)
+        _copy_weights(self.original, self.classifier.model)
 
     def randomise(self, stage: Stage, seed: int) -> None:
         """Draws a stage's weights from the layers' own initialisers: the same seed, the same weights. A layer of one's
@@ -87,14 +86,19 @@ def _copied(model: keras.Model) -> keras.Model:
 
     try:
         copy = keras.models.clone_model(model, clone_function=copied)
-        for layer in model.layers:
-            _assign(copy.get_layer(layer.name), layer.weights)
+        _copy_weights(model, copy)
     except (NotImplementedError, TypeError, ValueError, KeyError, AttributeError) as error:
         raise InputError(
             f"The model cannot be copied ({type(error).__name__}), and only a copy is randomised: build it of layers "
             "that can be saved."
         ) from error
     return copy
+
+
+def _copy_weights(model: keras.Model, copy: keras.Model) -> None:
+    for layer in model.layers:
+        if layer.weights:  # the others may have another name in the copy: an input has its tensor's
+            _assign(copy.get_layer(layer.name), layer.weights)
 
 
 def _drawn(layer: keras.layers.Layer, rng: np.random.Generator) -> list:

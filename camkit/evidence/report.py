@@ -192,17 +192,20 @@ def likeness_table(points: Iterable[Likeness], words: str = "") -> Table:
         texts = (cell(interval(each), "{:+.2f}") for each in values)
         cells = (Cell(text, faint=key in CONTROL_NAMES) for key, text in zip(keys, texts, strict=True))
         stage = stages[number]
-        return (f"{figure}, {stage.layers} of {stage.layers_total} layers: down to {stage.layer}", *cells)
+        return (f"{figure}{stage.layers} of {stage.layers_total}: {stage.layer}", *cells)
 
     last = max(stages)
     final = {key: [each.correlation for each in same] for (key, number), same in found.items() if number == last}
     return Table(
         "Sanity check: does the map depend on what the network learned?",
-        ("Randomised", *(Cell(CONTROL_NAMES.get(key) or NAMES[key], faint=key in CONTROL_NAMES) for key in keys)),
-        (*(line("Rank correlation", "correlation", number) for number in sorted(stages)), line("SSIM", "ssim", last)),
-        "Weights of a copy are drawn anew, layer by layer from the output (Adebayo et al. 2018), with one seed; each map "
-        "is compared with the trained network's, of the same class. 1 is the same map. A flat map beside another counts "
-        "as 0. The random map, new at each stage, is compared with every original.",
+        (
+            "Layers randomised, down to",
+            *(Cell(CONTROL_NAMES.get(key) or NAMES[key], faint=key in CONTROL_NAMES) for key in keys),
+        ),
+        (*(line("", "correlation", number) for number in sorted(stages)), line("SSIM, ", "ssim", last)),
+        "Rank correlation with the trained network's map of the same class; last the structural similarity. The weights "
+        "of a copy are drawn anew from the output downwards (Adebayo et al. 2018), with one seed. 1 is the same map; a "
+        "flat map beside another counts as 0. The random map, new at each stage, is compared with every original.",
         words + sanity_verdict({key: statistics.fmean(each) for key, each in final.items()})
         if stages[last].last
         else "",

@@ -179,9 +179,10 @@ def _state(points: list[Likeness], share: float, begin: float) -> Sanity:
     return Sanity(tuple(points), share, spent / share * (1 - share) if share else None)
 
 
-def _controls(maps: Mapping[str, np.ndarray], about: tuple, seed: int) -> Iterator[Likeness]:
+def _controls(maps: Mapping[str, np.ndarray], about: tuple[int, str, int, int], seed: int) -> Iterator[Likeness]:
     shape = next(iter(maps.values())).shape
     kept, drawn = CONTROLS[SAME].make(shape, seed), CONTROLS[UNRELATED].make(shape, seed)
     yield Likeness(SAME, *about, rank_correlation(kept, kept), ssim(kept, kept))
     alike = [(rank_correlation(each, drawn), ssim(each, drawn)) for each in maps.values()]
-    yield Likeness(UNRELATED, *about, *(float(mean) for mean in np.mean(alike, axis=0)))
+    alike_by_chance = np.mean(alike, axis=0)
+    yield Likeness(UNRELATED, *about, float(alike_by_chance[0]), float(alike_by_chance[1]))

@@ -326,7 +326,7 @@ def take_sweep(case: Case) -> Work:
 
 
 def take_sanity(case: Case) -> Work:
-    """How like each map stays to itself while the network is randomised, the full Score-CAM's at the last stage only."""
+    """How like each map stays to itself while the network is randomised; full Score-CAM at the last stage only."""
     index, layer, max_n = case.measured["class_index"], case.layer, case.settings.max_n
     count = case.classifier.channels(layer)
     slow = [key for key in case.maps if not METHODS[key].is_fast(count, max_n)]

@@ -1,5 +1,6 @@
 """The tab "How far to believe it": every metric of the maps that the page shows, beside maps that know nothing of the
-picture, the curves behind them, cost against faithfulness, the sweep of Faster Score-CAM's channels, and the sanity check."""
+picture, the curves behind them, cost against faithfulness, the sweep of Faster Score-CAM's channels, and the sanity
+check of what a map owes to what the network learned."""
 
 from __future__ import annotations
 
@@ -139,7 +140,7 @@ def on_sanity(session, request: gr.Request):
         key: cam.map for key, cam in explanation.cams.items() if cam.complete and METHODS[key].is_fast(count, max_n)
     }
     if not maps:
-        fast = ", ".join(method.name for method in METHODS.values() if method.is_fast(count, min(max_n, count - 1)))
+        fast = ", ".join(method.name for method in METHODS.values() if method.is_fast(count, max_n))
         raise InputError(f"The sanity check takes the fast methods' maps, and none is there: choose one of {fast}.")
     stream = sanity_stream(clf, explanation.image, maps, explanation.class_index, layer, max_n)
     drawn = 0.0
@@ -193,8 +194,8 @@ def build(screen: FirstScreen) -> None:
             with gr.Column(min_width=320):
                 cost = gr.Plot(label="Cost against faithfulness", elem_id="cost", visible=False)
         gr.Markdown(
-            "**Does the map depend on what the network learned?** A copy of the network is randomised, layer by layer from "
-            "the output. A map that stays the same shows the picture, not what was learned."
+            "**Does the map depend on what the network learned?** A copy of the network is randomised, layer by "
+            "layer from the output. A map that stays the same shows the picture, not what was learned."
         )
         with gr.Row(elem_classes="intro"):
             sanity_go = gr.Button("Start the sanity check", size="sm", scale=0, min_width=180, elem_id="sanity-go")
