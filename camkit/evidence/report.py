@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import statistics
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from ..explanation import Explanation
 from ..figure import seconds_in_words
 from ..version import __version__
 from .claims import comparison, published_table
+from .figures import sanity_svg
 from .metrics import BASELINES, CONTROLS, METRICS, Measurement, beats_controls
 from .results import COHERENCY, COLUMNS, NAMES, NOISE, TUNING, Results, cell, interval, marked
 from .sanity import CONTROL_NAMES, Likeness
@@ -175,7 +176,20 @@ def sanity_table(results: Results) -> Table:
     names = [field.name for field in fields(Likeness)]
     rows = [Likeness(**row) for row in results.frames["sanity"][names].to_dict("records")]
     words = f"Over {results.pictures} pictures: " if results.pictures > 1 else ""
-    return likeness_table(rows, words)
+    lines = {
+        key: {at: statistics.fmean(each.correlation for each in same) for at, same in _by(own, "layers").items()}
+        for key, own in _by(rows, "key").items()
+    }
+    figure = sanity_svg(lines, NAMES | CONTROL_NAMES, CONTROL_NAMES)
+    return replace(likeness_table(rows, words), figure=figure)
+
+
+def _by(points: Iterable[Likeness], name: str) -> dict:
+    """The points by one of their fields."""
+    groups: dict = {}
+    for point in points:
+        groups.setdefault(getattr(point, name), []).append(point)
+    return groups
 
 
 def likeness_table(points: Iterable[Likeness], words: str = "") -> Table:
@@ -203,9 +217,10 @@ def likeness_table(points: Iterable[Likeness], words: str = "") -> Table:
             *(Cell(CONTROL_NAMES.get(key) or NAMES[key], faint=key in CONTROL_NAMES) for key in keys),
         ),
         (*(line("", "correlation", number) for number in sorted(stages)), line("SSIM, ", "ssim", last)),
-        "Rank correlation with the trained network's map of the same class; last the structural similarity. The weights "
-        "of a copy are drawn anew from the output downwards (Adebayo et al. 2018), with one seed. 1 is the same map; a "
-        "flat map beside another counts as 0. The random map, new at each stage, is compared with every original.",
+        "Rank correlation with the trained network's map of the same class; last the structural similarity. A copy's "
+        "weights are drawn anew from the output downwards (Adebayo et al. 2018), with one seed. 1 is the same map; a "
+        "flat map beside another counts as 0. The fixed map ignores the network; the random one, new at each stage, is "
+        "compared with every original.",
         words + sanity_verdict({key: statistics.fmean(each) for key, each in final.items()})
         if stages[last].last
         else "",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..randomise import RandomisedCopy
 
 SAME, UNRELATED = "gaussian", "random"  # CONTROLS that show what no dependence and what nothing in common look like
-CONTROL_NAMES = {SAME: "A map that ignores the network", UNRELATED: "Random map"}
+CONTROL_NAMES = {SAME: "Fixed map", UNRELATED: "Random map"}
 WAIT = 0.5  # seconds between two looks whether the copy is free
 _FLAT = 1e-6  # of its highest value: a map that spans less holds rounding errors, whose ranks would be noise
 _SAME_ANSWER = 1e-4  # of a probability: what copies of one network may differ by

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 
 from .metrics import CONTROLS, Measurement
 from .results import NAMES, Results, number
-from .sanity import CONTROL_NAMES
 
 ALIKE = 0.005  # of insertion less deletion: below, two maps are worth the same; curves of 28 steps tell no more
 UNCHANGED = 0.9  # of a rank correlation: from here on a map is nearly the same
@@ -81,21 +80,27 @@ def set_verdict(results: Results) -> str:
 
 def sanity_verdict(final: Mapping[str, float]) -> str:
     """Of the sanity check: by key the rank correlation with the original map once every layer is randomised."""
-    maps = {key: value for key, value in final.items() if key not in CONTROL_NAMES}
+    maps = {key: value for key, value in final.items() if key not in CONTROLS}
     if not maps:
         return ""
-    figures = [f"{NAMES[key]}'s map {number('{:+.2f}', value)}" for key, value in maps.items()]
-    verb = "correlates" if len(maps) == 1 else "correlate"
-    words = f"After all layers were randomised, {listed(figures)} {verb} with the original."
     depends = [key for key, value in maps.items() if value <= BY_CHANCE]
     same = [key for key, value in maps.items() if value >= UNCHANGED]
     between = [key for key in maps if key not in depends and key not in same]
+    figures = listed(f"{NAMES[key]}'s {number('{:+.2f}', value)}" for key, value in maps.items())
+    said = []
     if depends:
-        words += f" {listed(NAMES[key] for key in depends)}: the map depends on what the network learned (unrelated "
-        words += f"maps reach {BY_CHANCE:.2f} as well)."
+        verb = "depends" if len(depends) == 1 else "depend"
+        said.append(
+            f"{_maps(depends)} {verb} on what the network learned (unrelated maps reach {BY_CHANCE:.2f} as well)"
+        )
     if between:
-        words += f" {listed(NAMES[key] for key in between)}: part of the map is there without anything learned."
+        said.append(f"part of {_maps(between)} is there without anything learned")
     if same:
-        words += f" {listed(NAMES[key] for key in same)}: the map hardly depends on what the network learned; it shows "
-        words += "the picture or the architecture."
-    return words
+        verb = "hardly depends" if len(same) == 1 else "hardly depend"
+        said.append(f"{_maps(same)} {verb} on what the network learned, and so can come from the picture alone")
+    sentence = "; ".join(said)
+    correlate = "map correlates" if len(maps) == 1 else "maps correlate"
+    return (
+        f"After all layers were randomised, the {correlate} with the original: {figures}. "
+        f"{sentence[0].upper()}{sentence[1:]}."
+    )

@@ -247,10 +247,16 @@ def test_a_model_of_one_s_own_with_a_sigmoid_unit(noise):
 
 def test_the_words_are_made_from_the_figures():
     words = sanity_verdict({"gradcam": 0.12, "gradcam_plus_plus": 0.5, "scorecam": 0.95, SAME: 1.0})
-    assert "Grad-CAM's map +0.12, Grad-CAM++'s map +0.50 and Score-CAM's map +0.95 correlate" in words
-    assert "Grad-CAM: the map depends on what the network learned" in words
-    assert "Grad-CAM++: part of the map is there without anything learned" in words
-    assert "Score-CAM: the map hardly depends" in words
+    assert words == (
+        "After all layers were randomised, the maps correlate with the original: Grad-CAM's +0.12, Grad-CAM++'s +0.50 "
+        "and Score-CAM's +0.95. Grad-CAM's map depends on what the network learned (unrelated maps reach 0.25 as "
+        "well); part of Grad-CAM++'s map is there without anything learned; Score-CAM's map hardly depends on what the "
+        "network learned, and so can come from the picture alone."
+    )
+    assert sanity_verdict({"gradcam": 0.5}).startswith("After all layers were randomised, the map correlates with")
+    assert sanity_verdict({"gradcam": 0.0, "scorecam": -0.5}).endswith(
+        "The maps of Grad-CAM and Score-CAM depend on what the network learned (unrelated maps reach 0.25 as well)."
+    )
     assert sanity_verdict({SAME: 1.0}) == ""
 
 

@@ -240,6 +240,7 @@ def test_state_comes_from_the_server_whatever_is_sent(server_url, uploaded):
         "on_measure": [],
         "on_contrast": [285, "gradcam"],
         "on_sweep": [],
+        "on_sanity": [],
     }.items():
         message = plain_http.run(server_url, plain_http.event_id(server_url, name), [forged, *rest])
         assert plain_http.refusal(message) == FORGOTTEN, name
