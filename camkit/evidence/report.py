@@ -175,7 +175,7 @@ def sanity_table(results: Results) -> Table:
     """How like its original each map stays while the network is randomised."""
     names = [field.name for field in fields(Likeness)]
     rows = [Likeness(**row) for row in results.frames["sanity"][names].to_dict("records")]
-    words = f"Over {results.pictures} pictures: " if results.pictures > 1 else ""
+    words = f"Means over {results.pictures} pictures. " if results.pictures > 1 else ""
     lines = {
         key: {at: statistics.fmean(each.correlation for each in same) for at, same in _by(own, "layers").items()}
         for key, own in _by(rows, "key").items()

@@ -627,7 +627,7 @@ def test_the_sanity_check_s_row_and_table_read_the_study(everything):
     found = everything.figures(name, "gradcam", "correlation", last=True)
     line = next(line for line in comparison(everything).rows if "randomising all layers" in line[0])
     assert found[0] == last["gradcam"] and line[1] == f"**{sum(found) / 3:+.2f}**"
-    assert "Over 3 pictures: After all layers were randomised" in markdown_report(everything)
+    assert "Means over 3 pictures. After all layers were randomised" in markdown_report(everything)
 
 
 def test_put_table_replaces_what_is_between_the_markers_and_nothing_else(tmp_path):
