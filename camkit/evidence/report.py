@@ -221,9 +221,7 @@ def likeness_table(points: Iterable[Likeness], words: str = "") -> Table:
         "weights are drawn anew from the output downwards (Adebayo et al. 2018), with one seed. 1 is the same map; a "
         "flat map beside another counts as 0. The fixed map ignores the network; the random one, new at each stage, is "
         "compared with every original.",
-        words + sanity_verdict({key: statistics.fmean(each) for key, each in final.items()})
-        if stages[last].last
-        else "",
+        words + sanity_verdict({key: interval(each) for key, each in final.items()}) if stages[last].last else "",
     )
 
 

@@ -14,6 +14,7 @@ from camkit import InputError, explain
 from camkit.classifier import Classifier
 from camkit.evidence.metrics import CONTROLS
 from camkit.evidence.report import likeness_table
+from camkit.evidence.results import interval
 from camkit.evidence.sanity import CONTROL_NAMES, SAME, UNRELATED, Likeness, rank_correlation, sanity_stream, ssim
 from camkit.evidence.words import BY_CHANCE, sanity_verdict
 from camkit.methods import METHODS
@@ -246,18 +247,26 @@ def test_a_model_of_one_s_own_with_a_sigmoid_unit(noise):
 
 
 def test_the_words_are_made_from_the_figures():
-    words = sanity_verdict({"gradcam": 0.12, "gradcam_plus_plus": 0.5, "scorecam": 0.95, SAME: 1.0})
+    def verdict(**figures):
+        return sanity_verdict({key: interval(np.atleast_1d(values).tolist()) for key, values in figures.items()})
+
+    words = verdict(gradcam=0.12, gradcam_plus_plus=0.5, scorecam=0.95, gaussian=1.0)
     assert words == (
         "After all layers were randomised, the maps correlate with the original: Grad-CAM's +0.12, Grad-CAM++'s +0.50 "
         "and Score-CAM's +0.95. Grad-CAM's map depends on what the network learned (unrelated maps reach 0.25 as "
         "well); part of Grad-CAM++'s map is there without anything learned; Score-CAM's map hardly depends on what the "
         "network learned, and so can come from the picture alone."
     )
-    assert sanity_verdict({"gradcam": 0.5}).startswith("After all layers were randomised, the map correlates with")
-    assert sanity_verdict({"gradcam": 0.0, "scorecam": -0.5}).endswith(
+    assert verdict(gradcam=0.5).startswith("After all layers were randomised, the map correlates with")
+    assert verdict(gradcam=0.0, scorecam=-0.5).endswith(
         "The maps of Grad-CAM and Score-CAM depend on what the network learned (unrelated maps reach 0.25 as well)."
     )
-    assert sanity_verdict({SAME: 1.0}) == ""
+    assert verdict(gaussian=1.0) == ""
+    # Of 0.0, 0.2 and 0.6 the interval reaches from below 0 to above 0.25: nothing can be said.
+    assert verdict(gradcam=[0.0, 0.2, 0.6]).endswith(
+        "For Grad-CAM's map these pictures do not tell (unrelated maps reach 0.25)."
+    )
+    assert "depends on what" in verdict(gradcam=[0.0, 0.02, 0.01]) and "Part of" in verdict(gradcam=[0.5, 0.52, 0.51])
 
 
 def test_the_table_has_means_and_says_nothing_of_an_unfinished_check():
