@@ -42,6 +42,10 @@ class Method:
         """How many of a layer's `count` channels a run takes: all for a gradient method."""
         return count if self.channels is None else self.channels(count, max_n)
 
+    def is_fast(self, count: int, max_n: int) -> bool:
+        """Whether it does without a pass for each of a layer's `count` channels."""
+        return self.uses_gradient or self.takes(count, max_n) < count
+
 
 METHODS: dict[str, Method] = {
     method.key: method

@@ -121,6 +121,15 @@ def _measured(results: Results) -> dict[str, list[_Line | _Single]]:
             _metric("insertion - deletion (higher is better)", "insertion_minus_deletion"),
             _Single("the same less that of the best control", "{:+.3f}", Results.over_control),
         ],
+        "Interpretability": [
+            _Line(
+                "depends on what the network learned: rank correlation with itself after randomising all layers",
+                "sanity",
+                "correlation",
+                "{:+.2f}",
+                {"last": True},
+            )
+        ],
         "Model layer": [
             _metric("beats every control at the default layer", "beats_controls"),
             *_earlier(results, "beats every control {}", "beats_controls", "{:.0%}"),

@@ -15,6 +15,7 @@ from numbers import Integral
 import numpy as np
 
 from .metrics import BASELINES, CONTROLS, FLOAT_NOISE, METRICS, Curve, Measurement, Observations, masked
+from .road import REMOVED, imputed
 
 ScoreFn = Callable[[np.ndarray], np.ndarray]
 CamFn = Callable[[np.ndarray], np.ndarray]
@@ -48,7 +49,8 @@ def measure_stream(
     probability: Y if it is already known, of the very class that `score_fn` scores; else it is scored, once for all.
     steps: points of a curve after the first; it need not divide H * W, each step's pixel count is rounded. Insertion
     starts from its baseline and restores the most important pixels first, deletion replaces them by its baseline (RISE,
-    Petsiuk et al. 2018); baselines are keys of BASELINES. 2 * steps + 1 pictures go through `score_fn` for each map.
+    Petsiuk et al. 2018); baselines are keys of BASELINES. For ROAD the most important pixels are imputed, at
+    each share of REMOVED. 2 * steps + 1 + len(REMOVED) pictures go through `score_fn` for each map.
     controls: keys of CONTROLS; seed: for the random one. A control's map of the masked picture is that same map again,
     so its coherency is 1 by construction, and its ADCC says only what complexity and drop say.
 
@@ -110,6 +112,7 @@ def _measure(run: _Run, jobs: list, probability: float | None) -> Iterator[tuple
         pictures = chain(
             [run.inputs] if probability is None else [],
             [seen_through],
+            _imputed(run.inputs, cam_map),
             # The picture itself is where one curve ends and the other starts; it is scored once.
             islice(_pictures(run.insertion_start, run.inputs, cam_map, run.counts), steps),
             islice(_pictures(run.inputs, run.deletion_end, cam_map, run.counts), 1, None),
@@ -122,32 +125,45 @@ def _measure(run: _Run, jobs: list, probability: float | None) -> Iterator[tuple
         if probability is None:
             probability = float(scores[0])
         inserted, deleted = scores[-2 * steps : -steps], scores[-steps:]
+        behind_the_mask, *without = scores[-2 * steps - 1 - len(REMOVED) : -2 * steps]
         observations = Observations(
             probability=probability,
-            masked_probability=float(scores[-2 * steps - 1]),
+            masked_probability=float(behind_the_mask),
             cam_map=cam_map,
             masked_cam=cam_fn and _checked_map(cam_fn(seen_through), cam_map.shape, "the map of cam_fn"),
             insertion=Curve(fractions, np.append(inserted, probability)),
             deletion=Curve(fractions, np.append(probability, deleted)),
+            imputed=np.array(without),
         )
         values = {name: metric.compute(observations) for name, metric in METRICS.items()}
         yield key, Measurement(key, values, observations.insertion, observations.deletion)
 
 
 def _pictures(start: np.ndarray, end: np.ndarray, cam_map: np.ndarray, counts: np.ndarray) -> Iterator[np.ndarray]:
-    """The (H, W, 3) pictures from `start` to `end`, most important pixels first; one buffer, rewritten between yields.
-
-    Equal pixels change in a fixed random order. A stable sort would restore the zeros of a map row by row from the top
-    left, which is an opinion about the picture that the map never gave.
-    """
-    shuffled = np.random.default_rng(_TIE_SEED).permutation(cam_map.size)
-    order = np.lexsort((shuffled, -cam_map.ravel()))
+    """(H, W, 3) pictures from `start` to `end`, most important pixels first; one buffer, rewritten between yields."""
+    order = _ranked(cam_map)
     channels = start.shape[-1]
     pixels, target = start.reshape(-1, channels).copy(), end.reshape(-1, channels)
     for done, upto in zip([0, *counts], counts):
         changed = order[done:upto]
         pixels[changed] = target[changed]
         yield pixels.reshape(start.shape)
+
+
+def _imputed(inputs: np.ndarray, cam_map: np.ndarray) -> Iterator[np.ndarray]:
+    """The (H, W, 3) picture without each share of REMOVED of its most important pixels."""
+    order = _ranked(cam_map)
+    for share in REMOVED:
+        removed = np.zeros(cam_map.size, bool)
+        removed[order[: round(share * cam_map.size)]] = True
+        yield imputed(inputs, removed.reshape(cam_map.shape))
+
+
+def _ranked(cam_map: np.ndarray) -> np.ndarray:
+    """Flat indices of the pixels, most important first, equal ones in a fixed random order. A stable sort would restore
+    the zeros of a map row by row from the top left, which is an opinion about the picture that the map never gave."""
+    shuffled = np.random.default_rng(_TIE_SEED).permutation(cam_map.size)
+    return np.lexsort((shuffled, -cam_map.ravel()))
 
 
 def _scores(run: _Run, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

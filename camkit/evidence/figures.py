@@ -1,10 +1,12 @@
-"""The figures of the evidence, by plotly: curves, cost against faithfulness, the sweep.
+"""The figures of the evidence, by plotly: curves, cost against faithfulness, the sweep, the
+sanity check.
 
 They have no background of their own and grey lines, so that they fit a light and a dark page.
 """
 
 from __future__ import annotations
 
+import html
 from collections.abc import Collection, Mapping
 
 import numpy as np
@@ -96,6 +98,66 @@ def sweep_figure(points: Collection, complete: bool):
     figure.update_xaxes(type="log", title_text="channels", tickvals=counts, ticktext=[str(count) for count in counts])
     figure.update_yaxes(title_text="correlation with " + ("the full Score-CAM" if complete else "the map so far"))
     return _laid_out(figure, 320)
+
+
+def sanity_figure(points: Collection, names: Mapping[str, str], controls: Collection[str]):
+    """Rank correlation with the original map against the number of randomised layers, a line a map, a plotly figure.
+    `points` have `key`, `layers`, `layers_total`, `layer` and `correlation`; keys in `controls` are drawn grey."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    keys = dict.fromkeys(point.key for point in points)
+    for position, key in enumerate(sorted(keys, key=lambda key: key in controls)):
+        own = [point for point in points if point.key == key]
+        line = (
+            {"color": "#8a8f98", "dash": ("dot", "dash")[position % 2], "width": 1.5}
+            if key in controls
+            else {"color": LINES[position % len(LINES)], "width": 2.5}
+        )
+        figure.add_scatter(
+            x=[point.layers for point in own],
+            y=[point.correlation for point in own],
+            name=names[key],
+            mode="lines+markers",
+            line=line,
+            customdata=[point.layer for point in own],
+            hovertemplate="%{y:+.2f}, down to %{customdata}<extra>" + names[key] + "</extra>",
+        )
+    total = max((point.layers_total for point in points), default=1)
+    figure.update_xaxes(title_text=f"layers randomised, of {total}, from the output", range=[0, total * 1.02])
+    figure.update_yaxes(title_text="rank correlation", range=[-1.08, 1.08], dtick=0.5)
+    return _laid_out(figure, 380)
+
+
+def sanity_svg(lines: Mapping[str, Mapping[int, float]], names: Mapping[str, str], controls: Collection[str]) -> str:
+    """The same for a report that loads no script: by map its mean rank correlation by number of randomised layers, as
+    an SVG element with the names beside it."""
+    total = max((layers for line in lines.values() for layers in line), default=1)
+    drawn = []
+    for value in (-1.0, -0.5, 0.0, 0.5, 1.0):
+        y = _height(value)
+        drawn.append(f'<line x1="50" x2="450" y1="{y:.1f}" y2="{y:.1f}" stroke="#8885"/>')
+        drawn.append(f'<text x="42" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>')
+    for position, (key, line) in enumerate(lines.items()):
+        color = "#8a8f98" if key in controls else LINES[position % len(LINES)]
+        dash = ' stroke-dasharray="5 4"' if key in controls else ""
+        places = [(50 + 400 * layers / total, _height(value)) for layers, value in line.items()]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+        row = 24 + 22 * position
+        drawn.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"{dash}/>')
+        drawn += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{color}"/>' for x, y in places]
+        drawn.append(f'<circle cx="476" cy="{row - 4}" r="5" fill="{color}"/>')
+        drawn.append(f'<text x="488" y="{row}">{html.escape(names[key])}</text>')
+    axis = f"layers randomised, of {total}, from the output; up: correlation"
+    drawn.append(f'<text x="250" y="290" text-anchor="middle">{axis}</text>')
+    return (
+        '<svg viewBox="0 0 640 300" role="img" aria-label="Rank correlation by number of randomised layers" '
+        f'style="max-width: 720px; width: 100%; font-size: 12px" fill="currentColor">{"".join(drawn)}</svg>'
+    )
+
+
+def _height(correlation: float) -> float:
+    return 140 - 120 * correlation
 
 
 def _laid_out(figure, height: int):

@@ -36,7 +36,7 @@ def measure(
     count = classifier.channels(layer)
     cam_fns = {}
     for key, cam_map in maps.items():
-        fast = METHODS[key].uses_gradient or METHODS[key].takes(count, max_n) < count
+        fast = METHODS[key].is_fast(count, max_n)
         if settings.coherency == "all" or (settings.coherency == "fast" and fast):
             for seen in map_of_inputs(classifier, masked(inputs, cam_map)[None], key, index, layer, max_n):
                 yield key, None

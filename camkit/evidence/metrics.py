@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter, zoom
 
+from .road import REMOVED
+
 # float32 arithmetic disagrees with itself by about this much when only the batch size or the code path changes.
 FLOAT_NOISE = 1e-5
 # Two maps closer to flat than this hold rounding errors, not structure, and their correlation would be noise.
@@ -48,6 +50,8 @@ class Observations:
     probability, masked_probability: Y and O, floats in [0, 1], of the same class.
     cam_map: (H, W) float32 in [0, 1].
     masked_cam: (H, W) float32 in [0, 1], the method's map of the masked picture, or None if it was not asked for.
+    imputed: (n,) float64 in [0, 1], probabilities once each share of `camkit.evidence.road.REMOVED` of the pixels, the
+    most important ones, is imputed from the others.
     """
 
     probability: float
@@ -56,6 +60,7 @@ class Observations:
     masked_cam: np.ndarray | None
     insertion: Curve
     deletion: Curve
+    imputed: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -296,6 +301,17 @@ METRICS: dict[str, Metric] = {
             formula="insertion - deletion",
             source="Zhang, Rao and Yang 2021, Group-CAM (over-all score), on RISE's two areas",
             compute=lambda seen: seen.insertion.auc - seen.deletion.auc,
+        ),
+        Metric(
+            key="road",
+            name="ROAD",
+            format="{:.3f}",
+            better="lower",
+            summary="The class's probability once the map's most important pixels are filled in from their neighbours, "
+            f"so that no hole tells its shape; mean over {', '.join(f'{share:.0%}' for share in REMOVED)} removed.",
+            formula="mean of the probability over the imputed shares of the pixels",
+            source="Rong et al. 2022, ROAD (most relevant first)",
+            compute=lambda seen: float(seen.imputed.mean()),
         ),
         Metric(
             key="complexity",

@@ -6,8 +6,8 @@ from __future__ import annotations
 import csv
 import os
 import statistics
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -18,15 +18,17 @@ from ..explanation import Explanation
 from ..figure import seconds_in_words
 from ..version import __version__
 from .claims import comparison, published_table
+from .figures import sanity_svg
 from .metrics import BASELINES, CONTROLS, METRICS, Measurement, beats_controls
 from .results import COHERENCY, COLUMNS, NAMES, NOISE, TUNING, Results, cell, interval, marked
+from .sanity import CONTROL_NAMES, Likeness
 from .tables import NOTHING, TEMPLATES, Cell, Table, escaped
-from .words import set_verdict, verdict
+from .words import sanity_verdict, set_verdict, verdict
 
 MOST_BOXES, MOST_SKIPPED = 100, 20  # of a report's table and list; the rest is counted
 _ARROWS = {"lower": " ↓", "higher": " ↑", "": ""}
-_PAIRED = ("seconds", "confidence_drop", "increase", "insertion", "deletion", "insertion_minus_deletion", "complexity",
-           "adcc")  # fmt: skip
+_PAIRED = ("seconds", "confidence_drop", "increase", "insertion", "deletion", "insertion_minus_deletion", "road",
+           "complexity", "adcc")  # fmt: skip
 _ABOUT = ("picture", "class_index", "class_name", "probability", "true_class", "true_rank")
 
 
@@ -200,8 +202,62 @@ def sweep_table(results: Results) -> Table:
     return Table(title, ("max_n", "Seconds", "Mean", *curves), tuple(rows), "Pearson's correlation, one run a picture.")
 
 
+def sanity_table(results: Results) -> Table:
+    """How like its original each map stays while the network is randomised."""
+    names = [field.name for field in fields(Likeness)]
+    rows = [Likeness(**row) for row in results.frames["sanity"][names].to_dict("records")]
+    words = f"Means over {results.pictures} pictures. " if results.pictures > 1 else ""
+    lines = {
+        key: {at: statistics.fmean(each.correlation for each in same) for at, same in _by(own, "layers").items()}
+        for key, own in _by(rows, "key").items()
+    }
+    figure = sanity_svg(lines, NAMES | CONTROL_NAMES, CONTROL_NAMES)
+    return replace(likeness_table(rows, words), figure=figure)
+
+
+def _by(points: Iterable[Likeness], name: str) -> dict:
+    """The points by one of their fields."""
+    groups: dict = {}
+    for point in points:
+        groups.setdefault(getattr(point, name), []).append(point)
+    return groups
+
+
+def likeness_table(points: Iterable[Likeness], words: str = "") -> Table:
+    """A row a stage and a column a map, means over pictures where there are several; `words` open the verdict."""
+    found: dict[tuple[str, int], list[Likeness]] = {}
+    for point in points:
+        found.setdefault((point.key, point.number), []).append(point)
+    stages = {number: same[0] for (_, number), same in found.items()}
+    keys = [key for key in NAMES if key not in CONTROL_NAMES and any(key == known for known, _ in found)]
+    keys += CONTROL_NAMES
+
+    def line(figure: str, name: str, number: int) -> tuple[str | Cell, ...]:
+        values = ([getattr(each, name) for each in found.get((key, number), ())] for key in keys)
+        texts = (cell(interval(each), "{:+.2f}") for each in values)
+        cells = (Cell(text, faint=key in CONTROL_NAMES) for key, text in zip(keys, texts, strict=True))
+        stage = stages[number]
+        return (f"{figure}{stage.layers} of {stage.layers_total}: {stage.layer}", *cells)
+
+    last = max(stages)
+    final = {key: [each.correlation for each in same] for (key, number), same in found.items() if number == last}
+    return Table(
+        "Sanity check: does the map depend on what the network learned?",
+        (
+            "Layers randomised, down to",
+            *(Cell(CONTROL_NAMES.get(key) or NAMES[key], faint=key in CONTROL_NAMES) for key in keys),
+        ),
+        (*(line("", "correlation", number) for number in sorted(stages)), line("SSIM, ", "ssim", last)),
+        "Rank correlation with the trained network's map of the same class; last the structural similarity. A copy's "
+        "weights are drawn anew from the output downwards (Adebayo et al. 2018), with one seed. 1 is the same map; a "
+        "flat map beside another counts as 0. The fixed map ignores the network; the random one, new at each stage, is "
+        "compared with every original.",
+        words + sanity_verdict({key: interval(each) for key, each in final.items()}) if stages[last].last else "",
+    )
+
+
 _BY_MEASUREMENT = {
-    "layers": (comparison, layer_table), "noise": (noise_table,), "boxes": (box_table,),
+    "layers": (comparison, layer_table), "sanity": (sanity_table,), "noise": (noise_table,), "boxes": (box_table,),
     "sweep": (tuning_table, sweep_table), }  # fmt: skip
 
 

@@ -35,6 +35,7 @@ from .metrics import CONTROLS, METRICS, Measurement, beats_controls, correlation
 from .pictures import Picture, plan
 from .progress import Job, Progress, StudyState
 from .results import NOISE, TUNING, Box, Settings, earlier_layers
+from .sanity import sanity_stream
 from .sweep import sweep
 
 if TYPE_CHECKING:
@@ -381,6 +382,17 @@ def take_sweep(case: Case) -> Work:
     }
 
 
+def take_sanity(case: Case) -> Work:
+    """How like each map stays to itself while the network is randomised; full Score-CAM at the last stage only."""
+    index, layer, max_n = case.measured["class_index"], case.layer, case.settings.max_n
+    count = case.classifier.channels(layer)
+    slow = [key for key in case.maps if not METHODS[key].is_fast(count, max_n)]
+    seed = case.settings.seed
+    for state in sanity_stream(case.classifier, case.image, case.maps, index, layer, max_n, seed, slow):
+        yield f"{len(state.points)} maps"
+    yield {"picture": case.picture, "rows": [asdict(point) | {"last": point.last} for point in state.points]}
+
+
 @dataclass(frozen=True)
 class StudyMeasurement:
     """One entry of MEASUREMENTS: `label` says what it measures, `take` does so on one picture. `samples`: it does less
@@ -405,6 +417,7 @@ MEASUREMENTS: dict[str, StudyMeasurement] = {
         StudyMeasurement("layers", "earlier layers", take_layers),
         StudyMeasurement("noise", "noise", take_noise),
         StudyMeasurement("boxes", "boxes", take_boxes),
+        StudyMeasurement("sanity", "sanity check", take_sanity),
         StudyMeasurement("sweep", "the sweep of Faster Score-CAM", take_sweep, samples=True, uses_maps=False),
     )
 }

@@ -29,13 +29,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of strings or Cells, what it says in words, and the sentences that belong under it."""
+    """A table of strings or Cells, what it says in words, the sentences that belong under it, and for a report of HTML
+    the figure of it, if there is one."""
 
     title: str
     header: tuple[str | Cell, ...]
     rows: tuple[tuple[str | Cell, ...], ...]
     note: str = ""
     words: str = ""
+    figure: str = ""
 
     def markdown(self) -> str:
         if not self.rows:

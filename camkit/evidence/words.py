@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from .metrics import CONTROLS, Measurement
-from .results import NAMES, Results, interval, number
+from .results import NAMES, Interval, Results, interval, number
 
 ALIKE = 0.005  # of insertion less deletion: below, two maps are worth the same; curves of 28 steps tell no more
+UNCHANGED = 0.9  # of a rank correlation: from here on a map is nearly the same
+BY_CHANCE = 0.25  # of a rank correlation: 95 % of pairs of unrelated maps (random blobs) stay below
 SMALL = 0.05  # of the class's probability: below, all figures are small
 _CONTROL = {"random": "random blobs", "gaussian": "a centred blob", "uniform": "an even map"}
 
@@ -81,3 +83,37 @@ def set_verdict(results: Results) -> str:
     if often:
         words += f" No better than a control are {listed(often)} of {results.pictures} pictures."
     return words
+
+
+def sanity_verdict(final: Mapping[str, Interval | None]) -> str:
+    """Of the sanity check: by key the rank correlation with the original map once every layer is randomised. Over
+    several pictures nothing is said of a method that its interval does not carry."""
+    maps = {key: each for key, each in final.items() if key not in CONTROLS and each is not None}
+    if not maps:
+        return ""
+    low = {key: each.mean if each.low is None else each.low for key, each in maps.items()}
+    high = {key: each.mean if each.high is None else each.high for key, each in maps.items()}
+    depends = [key for key in maps if high[key] <= BY_CHANCE]
+    same = [key for key in maps if low[key] >= UNCHANGED]
+    between = [key for key in maps if low[key] > BY_CHANCE and key not in same]
+    unclear = [key for key in maps if key not in (*depends, *same, *between)]
+    said = []
+    if depends:
+        verb = "depends" if len(depends) == 1 else "depend"
+        said.append(
+            f"{_maps(depends)} {verb} on what the network learned (unrelated maps reach {BY_CHANCE:.2f} as well)"
+        )
+    if between:
+        said.append(f"part of {_maps(between)} is there without anything learned")
+    if same:
+        verb = "hardly depends" if len(same) == 1 else "hardly depend"
+        said.append(f"{_maps(same)} {verb} on what the network learned, and so can come from the picture alone")
+    if unclear:
+        said.append(f"for {_maps(unclear)} these pictures do not tell (unrelated maps reach {BY_CHANCE:.2f})")
+    sentence = "; ".join(said)
+    correlate = "map correlates" if len(maps) == 1 else "maps correlate"
+    figures = listed(f"{NAMES[key]}'s {number('{:+.2f}', each.mean)}" for key, each in maps.items())
+    return (
+        f"After all layers were randomised, the {correlate} with the original: {figures}. "
+        f"{sentence[0].upper()}{sentence[1:]}."
+    )

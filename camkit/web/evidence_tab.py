@@ -1,5 +1,6 @@
 """The tab "How far to believe it": every metric of the maps that the page shows, beside maps that know nothing of the
-picture, the curves behind them, cost against faithfulness, and the sweep of Faster Score-CAM's channels."""
+picture, the curves behind them, cost against faithfulness, the sweep of Faster Score-CAM's channels, and the sanity
+check of what a map owes to what the network learned."""
 
 from __future__ import annotations
 
@@ -7,14 +8,18 @@ import time
 
 import gradio as gr
 
-from ..evidence.figures import cost_figure, curves_figure, sweep_figure
-from ..evidence.measuring import measure
+from ..errors import InputError
+from ..evidence.figures import cost_figure, curves_figure, sanity_figure, sweep_figure
+from ..evidence.measuring import ON_THE_PAGE, measure
 from ..evidence.metrics import CONTROLS, Measurement
-from ..evidence.report import measurement_table
+from ..evidence.report import likeness_table, measurement_table
 from ..evidence.results import NAMES
+from ..evidence.road import REMOVED
+from ..evidence.sanity import CONTROL_NAMES, sanity_stream
 from ..evidence.sweep import sweep
 from ..explanation import Explanation
 from ..figure import seconds_in_words
+from ..methods import METHODS
 from .readiness import classifier
 from .sessions import MEMORIES, Memory, memory_of
 from .visitors import VISITORS, Busy, in_words, on_stop, visitor_of
@@ -22,7 +27,8 @@ from .widgets import NO_STOP, STOP, FirstScreen, progress_html, stop_button
 
 LONGEST_WITHOUT_A_CLICK = 30.0  # seconds that a measurement may be expected to take to begin by itself
 REDRAW_SECONDS = 0.4  # between two redraws of the progress
-SCORED = 57  # pictures to score for each map: two curves of 28 steps and the masked picture
+# Pictures to score for each map: two curves, the masked picture and ROAD's.
+SCORED = 2 * ON_THE_PAGE.steps + 1 + len(REMOVED)
 
 
 def table_html(measurements: dict[str, Measurement], explanation: Explanation, complete: bool = True) -> str:
@@ -124,6 +130,45 @@ def on_sweep(request: gr.Request):
     yield gr.skip(), "", NO_STOP
 
 
+@in_words
+def on_sanity(request: gr.Request):
+    """How like themselves the fast methods' maps stay while a copy of the network is randomised."""
+    explanation = memory_of(request).explanation
+    clf = classifier(explanation.model)
+    layer, max_n = explanation.target_layer, explanation.max_n
+    count = clf.channels(layer)
+    maps = {
+        key: cam.map for key, cam in explanation.cams.items() if cam.complete and METHODS[key].is_fast(count, max_n)
+    }
+    if not maps:
+        fast = ", ".join(method.name for method in METHODS.values() if method.is_fast(count, max_n))
+        raise InputError(f"The sanity check takes the fast methods' maps, and none is there: choose one of {fast}.")
+    stream = sanity_stream(clf, explanation.image, maps, explanation.class_index, layer, max_n)
+    drawn = 0.0
+    with VISITORS.page_run(request, same_maps=True) as run:
+        yield gr.skip(), gr.skip(), progress_html("Copying the network", 0), STOP
+        for state in stream:
+            compared = len(state.points)
+            if run.ended:
+                yield gr.skip(), gr.skip(), progress_html("Stopped before every layer was randomised."), NO_STOP
+                return
+            run.seconds_left = state.seconds_left
+            now = time.monotonic()
+            if state.complete or now - drawn < REDRAW_SECONDS:
+                continue
+            drawn = now
+            left = "" if state.seconds_left is None else f", about {seconds_in_words(state.seconds_left)} left"
+            words = "Waiting for another check of this network" if state.waiting else f"Randomising{left}"
+            plot = _likeness(state.points) if compared else gr.skip()
+            yield plot, gr.skip(), progress_html(words, state.share), gr.skip()
+    table = f'<div class="measured">{likeness_table(state.points).html()}</div>'
+    yield _likeness(state.points), table, "", NO_STOP
+
+
+def _likeness(points) -> dict:
+    return gr.update(value=sanity_figure(points, NAMES | CONTROL_NAMES, CONTROL_NAMES), visible=True)
+
+
 def build(screen: FirstScreen) -> None:
     with gr.Tab("How far to believe it"):
         with gr.Row(elem_classes="intro"):
@@ -149,11 +194,22 @@ def build(screen: FirstScreen) -> None:
                 sweep_plot = gr.Plot(show_label=False, elem_id="sweep", visible=False)
             with gr.Column(min_width=320):
                 cost = gr.Plot(label="Cost against faithfulness", elem_id="cost", visible=False)
+        gr.Markdown(
+            "**Does the map depend on what the network learned?** A copy of the network is randomised, layer by "
+            "layer from the output. A map that stays the same shows the picture, not what was learned."
+        )
+        with gr.Row(elem_classes="intro"):
+            sanity_go = gr.Button("Start the sanity check", size="sm", scale=0, min_width=180, elem_id="sanity-go")
+            sanity_stop = stop_button("sanity-stop")
+            sanity_far = gr.HTML("", elem_id="sanity-far")
+        likeness = gr.HTML("", elem_id="likeness")
+        sanity_plot = gr.Plot(show_label=False, elem_id="sanity", visible=False)
     outputs = [far, stop, table, curves, cost]
     quiet = {"api_visibility": "private", "show_progress": "hidden"}
     for explanation in screen.explanations:
         explanation.success(on_explanation, None, outputs, **quiet)
     go.click(on_measure, None, outputs, **quiet)
     sweep_go.click(on_sweep, None, [sweep_plot, sweep_far, sweep_stop], **quiet)
-    for button in (stop, sweep_stop):
+    sanity_go.click(on_sanity, None, [sanity_plot, likeness, sanity_far, sanity_stop], **quiet)
+    for button in (stop, sweep_stop, sanity_stop):
         button.click(on_stop, None, None, queue=False, **quiet)

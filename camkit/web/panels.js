@@ -217,7 +217,7 @@ function tell(value) {
 // A run of the first screen: what was measured is of the maps before, and the page's address shows what one sees: what the
 // server says of the run, and the example, if the picture is one.
 function begin(value) {
-  document.querySelector("#evidence .measured")?.classList.add("stale");
+  document.querySelectorAll("#evidence .measured, #likeness .measured").forEach((table) => table.classList.add("stale"));
   if (value.example != null) window.camExample = value.example;
   const query = new URLSearchParams(location.search);
   ["example", "class", "methods", "layer", "max_n", "model", "full"].forEach((name) => query.delete(name));

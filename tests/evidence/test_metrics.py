@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from camkit.evidence import curves, metrics
+from camkit.evidence import curves, metrics, road
 from camkit.evidence.curves import measure_stream
 from camkit.evidence.metrics import (
     BASELINES,
@@ -30,6 +30,7 @@ from camkit.evidence.metrics import (
     increase,
     masked,
 )
+from camkit.evidence.road import REMOVED
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -135,12 +136,12 @@ def test_insertion_starts_on_a_blurred_picture_by_default(ones, perfect):
 def test_curves_end_where_they_should(picture, noise_map):
     recorder = Recorder()
     measure(recorder, picture, noise_map, steps=5)
-    sent = np.concatenate(recorder.batches)  # the picture, the masked one, five insertions, five deletions
+    sent = np.concatenate(recorder.batches)  # the picture, the masked one, ROAD's, five insertions, five deletions
     np.testing.assert_array_equal(sent[0], picture)
     np.testing.assert_array_equal(sent[1], masked(picture, noise_map))
-    np.testing.assert_array_equal(sent[2], BASELINES["blur"].compute(picture))
+    np.testing.assert_array_equal(sent[2 + len(REMOVED)], BASELINES["blur"].compute(picture))
     np.testing.assert_array_equal(sent[-1], np.zeros_like(picture))
-    assert len(sent) == 12
+    assert len(sent) == 12 + len(REMOVED)
 
 
 def test_steps_that_do_not_divide_the_pixels_are_rounded(ones, perfect):
@@ -313,13 +314,14 @@ def test_every_metric_of_the_perfect_map(ones, perfect):
             "insertion": 31 / 32,
             "deletion": 1 / 32,
             "insertion_minus_deletion": 30 / 32,
+            "road": 1,  # of a flat picture nothing can be removed: its neighbours tell each pixel
             "complexity": 1 / 16,
             "coherency": 1,
             "adcc": 45 / 46,
         }
     )
-    # The picture once, the masked one, and 16 more for each curve.
-    assert recorder.pictures == 34
+    # The picture once, the masked one, 16 more for each curve, and ROAD's.
+    assert recorder.pictures == 34 + len(REMOVED)
 
 
 def test_half_a_map_halves_the_confidence(ones, perfect):
@@ -394,7 +396,7 @@ def test_a_known_probability_is_not_scored_again(picture, noise_map):
     recorder = Recorder()
     known = float(brightness_of_square(picture[np.newaxis])[0])
     result = measure(recorder, picture, noise_map, probability=known, steps=16, batch_size=5)
-    assert recorder.pictures == 33
+    assert recorder.pictures == 33 + len(REMOVED)
     assert not (np.concatenate(recorder.batches) == picture).all(axis=(1, 2, 3)).any()
     scored = measure(brightness_of_square, picture, noise_map, steps=16)
     assert result.metrics == pytest.approx(scored.metrics)
@@ -412,8 +414,8 @@ def test_the_batch_size_changes_nothing_but_the_batches(batch_size, picture, noi
     recorder = Recorder()
     one = measure(recorder, picture, noise_map, batch_size=batch_size)
     assert one.metrics == measure(brightness_of_square, picture, noise_map).metrics
-    assert max(len(batch) for batch in recorder.batches) == min(batch_size, 58)
-    assert recorder.pictures == 58
+    assert max(len(batch) for batch in recorder.batches) == min(batch_size, 58 + len(REMOVED))
+    assert recorder.pictures == 58 + len(REMOVED)
     assert {batch.dtype for batch in recorder.batches} == {np.dtype(np.float32)}
 
 
@@ -431,6 +433,7 @@ def test_flat_maps_and_extreme_confidence_give_numbers(level, certainty, picture
             "insertion": certainty,
             "deletion": certainty,
             "insertion_minus_deletion": 0,
+            "road": certainty,
             "complexity": level,
             "coherency": 1,
             "adcc": 3 / (2 + 1 / (1 - level)) if level < 1 else 0,
@@ -491,7 +494,7 @@ def test_stream_yields_methods_then_controls(ones, perfect):
 def test_stream_scores_the_picture_itself_once(ones, perfect):
     recorder = Recorder()
     dict(measure_stream(recorder, ones, {"good": perfect, "bad": 1 - perfect}, steps=16))
-    assert recorder.pictures == 34 + 4 * 33
+    assert recorder.pictures == 34 + 4 * 33 + 5 * len(REMOVED)
 
 
 def test_controls_keep_their_map_so_their_coherency_is_one(ones, perfect):
@@ -516,7 +519,7 @@ def test_closing_stops_between_two_batches(ones, perfect):
     recorder = Recorder()
     stream = measure_stream(recorder, ones, {"good": perfect}, steps=16, batch_size=10)
     assert recorder.pictures == 0
-    # 34 pictures in batches of 10 are 4 calls, each followed by a beat; then the result.
+    # 37 pictures in batches of 10 are 4 calls, each followed by a beat; then the result.
     assert [next(stream) for _ in range(2)] == [("good", None)] * 2
     assert [len(batch) for batch in recorder.batches] == [10, 10]
     rest = [next(stream) for _ in range(3)]
@@ -529,7 +532,7 @@ def test_closing_stops_between_two_batches(ones, perfect):
 def test_closing_stops_before_a_costly_cam_fn(ones, perfect):
     called = []
     stream = measure_stream(brightness_of_square, ones, {"good": perfect}, {"good": called.append})
-    beats = [next(stream), next(stream)]  # 58 pictures in batches of 32
+    beats = [next(stream), next(stream)]  # 61 pictures in batches of 32
     stream.close()
     assert beats == [("good", None)] * 2 and called == []
 
@@ -623,6 +626,7 @@ def test_the_metrics_are_these():
         "insertion",
         "deletion",
         "insertion_minus_deletion",
+        "road",
         "complexity",
         "coherency",
         "adcc",
@@ -643,6 +647,7 @@ def test_the_directions_are_those_of_the_papers():
     assert {key for key, metric in METRICS.items() if metric.better == "lower"} == {
         "confidence_drop",
         "deletion",
+        "road",
         "complexity",
     }
 
@@ -655,14 +660,16 @@ def test_a_metric_is_one_entry(ones, perfect, monkeypatch):
     assert measure(brightness_of_square, ones, perfect).metrics["energy"] == 1
 
 
-@pytest.mark.parametrize(("module", "libraries"), [(metrics, {"numpy", "scipy"}), (curves, {"numpy"})])
+@pytest.mark.parametrize(
+    ("module", "libraries"), [(metrics, {"numpy", "scipy"}), (curves, {"numpy"}), (road, {"numpy", "scipy"})]
+)
 def test_they_import_numpy_and_scipy_only(module, libraries):
     tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     outside = {name.split(".")[0] for name in names | {node.module for node in froms if not node.level}}
     assert outside - sys.stdlib_module_names == libraries
-    assert {node.module for node in froms if node.level} <= {"metrics"}
+    assert {node.module for node in froms if node.level} <= {"metrics", "road"}
 
 
 # --- refusals ------------------------------------------------------------------------------------------------------

@@ -605,7 +605,7 @@ def test_the_comparison_names_every_claim_and_measures_under_it(everything):
     names = ("Algorithm", "Explanation", "Interpretability", "Model layer", "Tuning", "Performance", "Pros", "Cons")
     assert [line[0] for line in claims if isinstance(line, list)] == [f"**{name}**" for name in names]
     measured = [line for line in claims if isinstance(line, str)]
-    assert len(measured) == 19 and all(line.startswith("measured: ") for line in measured)
+    assert len(measured) == 20 and all(line.startswith("measured: ") for line in measured)
 
 
 def test_the_comparison_holds_the_measured_means(everything):
@@ -637,6 +637,19 @@ def test_the_readme_holds_the_comparison_as_the_command_writes_it(everything):
     shown = text.split(BEGIN)[1].split(END)[0]
     assert structure(shown) == structure(comparison_table(everything))
     assert not re.search(r"\*\*–", shown), "a figure was not measured"
+
+
+def test_the_sanity_check_s_row_and_table_read_the_study(everything):
+    """Each method's figures are those of the stream on that picture; the full Score-CAM stands at the last stage."""
+    name, (rows, *_) = "sanity", [value["rows"] for value in everything.values["sanity"]]
+    last = {row["key"]: row["correlation"] for row in rows if row["last"]}
+    assert {*camkit.DEFAULT_METHODS, "gaussian", "random"} == set(last)
+    stages = {key: sum(row["key"] == key for row in rows) for key in last}
+    assert stages == {key: 1 if key == "scorecam" else 3 for key in last}
+    found = everything.figures(name, "gradcam", "correlation", last=True)
+    line = next(line for line in comparison(everything).rows if "randomising all layers" in line[0])
+    assert found[0] == last["gradcam"] and line[1].startswith(f"**{sum(found) / 3:+.2f} [")
+    assert "Means over 3 pictures. After all layers were randomised" in markdown_report(everything)
 
 
 def test_put_table_replaces_what_is_between_the_markers_and_nothing_else(tmp_path):
@@ -690,6 +703,7 @@ def test_the_page_stands_alone_and_is_small(everything):
         and "no|picture&lt;b&gt;.png" in page
         and "**" not in page
     )
+    assert page.count("<svg") == 1 and page.count("<polyline") == len(camkit.DEFAULT_METHODS) + 2  # the sanity check's
     # Fifty pictures of which all were shown would still make 2 MB.
     assert sum(map(len, re.findall(r'"data:[^"]+', page))) < 2_000_000 / 50 * 3
 
@@ -738,7 +752,7 @@ def test_a_table_of_some_methods_leaves_the_others_empty(tiny):
     )
     lines = {line[0]: line for line in comparison(results_).rows}
     assert lines["measured: seconds a picture"][2] == "**–**" != lines["measured: seconds a picture"][1]  # noqa: RUF001
-    assert structure(comparison_table(results_))[3] == [5] * 27
+    assert structure(comparison_table(results_))[3] == [5] * 28
 
 
 # --- the sweep -----------------------------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ from browsing import COMPLETE, OPENING, PARTIAL, PATIENCE, QUICK, explaining, pa
 from conftest import EXAMPLES
 
 import camkit
+from camkit import load
+from camkit.randomise import STAGES, copy_of
 from camkit.web.headline import WAITING
 from camkit.weights import WeightsFile
 
@@ -423,3 +425,22 @@ def test_measuring_and_the_sweep_say_how_far_they_are_and_can_be_stopped(visit):
     page.locator("#sweep-stop").click()
     page.locator("#sweep-far", has_text="Stopped after").wait_for()
     page.locator("#sweep-stop").wait_for(state="hidden")
+
+
+def test_the_sanity_check_can_be_stopped_and_says_what_it_found(visit):
+    page = visit(query="?methods=gradcam")
+    measured(page)
+    with copy_of(load("efficientnet_lite0")).in_use:  # as if somebody else's check had the copy
+        page.locator("#sanity-go").click()
+        page.locator("#sanity-far", has_text="Waiting for another check").wait_for()
+        page.locator("#sanity-stop").click()
+        page.locator("#sanity-far", has_text="Stopped").wait_for()
+        page.locator("#sanity-stop").wait_for(state="hidden")
+    assert page.locator("#likeness tr").count() == 0
+    page.locator("#sanity-go").click()
+    words = page.locator("#likeness .words", has_text="After all layers were randomised, the map correlates")
+    words.wait_for()
+    assert page.locator("#likeness tbody tr").count() == STAGES + 1
+    page.locator("#sanity .js-plotly-plot").wait_for()
+    page.locator("#prediction button", has_text="cup").click()
+    page.locator("#likeness .stale").wait_for()

@@ -239,6 +239,7 @@ def test_what_a_page_shows_comes_from_the_server_alone(server_url):
         "on_measure": [],
         "on_contrast": [285, "gradcam"],
         "on_sweep": [],
+        "on_sanity": [],
     }.items():
         message = plain_http.run(server_url, plain_http.event_id(server_url, name), given)
         assert plain_http.refusal(message) == FORGOTTEN, name
