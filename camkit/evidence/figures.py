@@ -138,15 +138,16 @@ def sanity_svg(lines: Mapping[str, Mapping[int, float]], names: Mapping[str, str
         y = _height(value)
         drawn.append(f'<line x1="50" x2="450" y1="{y:.1f}" y2="{y:.1f}" stroke="#8885"/>')
         drawn.append(f'<text x="42" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>')
-    for position, (key, line) in enumerate(lines.items()):
+    for position, key in enumerate(sorted(lines, key=lambda key: key in controls)):
+        line = lines[key]
         color = "#8a8f98" if key in controls else LINES[position % len(LINES)]
-        dash = ' stroke-dasharray="5 4"' if key in controls else ""
+        dash = f' stroke-dasharray="{("2 3", "6 4")[position % 2]}"' if key in controls else ""
         places = [(50 + 400 * layers / total, _height(value)) for layers, value in line.items()]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         row = 24 + 22 * position
         drawn.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"{dash}/>')
         drawn += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{color}"/>' for x, y in places]
-        drawn.append(f'<circle cx="476" cy="{row - 4}" r="5" fill="{color}"/>')
+        drawn.append(f'<path d="M464 {row - 4}h20" stroke="{color}" stroke-width="3"{dash}/>')
         drawn.append(f'<text x="488" y="{row}">{html.escape(names[key])}</text>')
     axis = f"layers randomised, of {total}, from the output; up: correlation"
     drawn.append(f'<text x="250" y="290" text-anchor="middle">{axis}</text>')
