@@ -6,13 +6,12 @@ each that can be measured stand the lines that measure it. Owns the README's mar
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError
-from .results import COLUMNS, NAMES, NOISE, SHARES, TUNING, Results, cell, interval, mean, share
+from .results import COLUMNS, NAMES, NOISE, SHARES, TUNING, Results, cell, cores, interval, mean, share
 from .tables import NOTHING, Table
 
 BEGIN, END = "<!-- comparison:begin -->", "<!-- comparison:end -->"
@@ -169,7 +168,7 @@ def _conditions(results: Results) -> str:
     chances = results.figures("boxes", results.settings.methods[0], "chance")
     return (
         f"Measured with {results.model_name} on {results.pictures} pictures and {len(chances)} hand-drawn boxes (an "
-        f"even map has {mean(chances, '{:.0%}')} of its energy inside), {os.cpu_count()} CPU cores. Means over "
+        f"even map has {mean(chances, '{:.0%}')} of its energy inside), {cores()}. Means over "
         'pictures or boxes, in brackets the 95 % interval of the mean. "> a" marks a clear difference: higher than in '
         "column a on the same pictures, where the 95 % interval of the mean difference leaves out zero; nothing "
         "corrects for the number of comparisons. Best control: the one with the highest mean. Layers: "

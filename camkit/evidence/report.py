@@ -4,7 +4,6 @@ HTML page, and the rows as CSV."""
 from __future__ import annotations
 
 import csv
-import os
 import statistics
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
@@ -20,7 +19,7 @@ from ..version import __version__
 from .claims import comparison, published_table
 from .figures import sanity_svg
 from .metrics import BASELINES, CONTROLS, METRICS, Measurement, beats_controls
-from .results import COHERENCY, COLUMNS, NAMES, NOISE, TUNING, Results, cell, interval, marked
+from .results import COHERENCY, COLUMNS, NAMES, NOISE, TUNING, Results, cell, cores, interval, marked
 from .sanity import CONTROL_NAMES, Likeness
 from .tables import NOTHING, TEMPLATES, Cell, Table, escaped
 from .words import sanity_verdict, set_verdict, verdict
@@ -306,7 +305,7 @@ def conditions(results: Results) -> list[str]:
     start, end = (BASELINES[key].name + (f" ({results.zero})" if key == "zero" else "") for key in baselines)
     return [
         f"{results.pictures} pictures, {results.model_name}, target layer {results.target_layer}, camkit {__version__}"
-        f", {os.cpu_count()} CPU cores, {results.minutes:.1f} minutes of measuring, over all runs of this checkpoint.",
+        f", {cores()}, {results.minutes:.1f} minutes of measuring, over all runs of this checkpoint.",
         f"The class explained is the picture's true class where it is known ({results.known} of {results.pictures} "
         "pictures), else that of its first box, else the top class; the same class on both sides of every comparison.",
         f"Curves of {settings.steps} steps; insertion starts from {start}, deletion ends in {end}. Faster Score-CAM "

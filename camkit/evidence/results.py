@@ -8,6 +8,7 @@ Only shares, whose values are 0 or 1, get Wilson's score interval.
 from __future__ import annotations
 
 import math
+import os
 import statistics
 import sys
 from array import array
@@ -19,8 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
-from scipy.stats import t as student
 
 from ..errors import InputError
 from ..explanation import Cam
@@ -93,6 +92,12 @@ class Box:
             True
         )
         return region
+
+
+def cores() -> str:
+    """How many of the machine's cores this process may use, in words."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{count} CPU core{'s' if count != 1 else ''}"
 
 
 def earlier_layers(classifier: Classifier) -> tuple[str, ...]:
@@ -180,6 +185,8 @@ def interval(values: Iterable[float]) -> Interval | None:
     found = np.fromiter(values, np.float64)
     if len(found) < 2:
         return Interval(float(found[0]), None, None, 1) if len(found) else None
+    from scipy.stats import t as student  # here: it takes half a second to import, which the page would wait for
+
     middle = float(found.mean())
     half = float(student.ppf(0.975, len(found) - 1) * found.std(ddof=1)) / math.sqrt(len(found))
     return Interval(middle, middle - half, middle + half, len(found))
@@ -190,6 +197,8 @@ def share(values: Iterable[float]) -> Interval | None:
     found = np.fromiter(values, np.float64)
     if len(found) < 2:
         return Interval(float(found[0]), None, None, 1) if len(found) else None
+    from scipy.stats import binomtest
+
     ends = binomtest(round(found.sum()), len(found)).proportion_ci(method="wilson")
     return Interval(float(found.mean()), float(ends.low), float(ends.high), len(found))
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
-from scipy.stats import rankdata
 
 from ..errors import InputError
 from ..methods import METHODS
@@ -75,6 +74,8 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _ranks(cam_map: np.ndarray) -> np.ndarray:
+    from scipy.stats import rankdata  # here: it takes half a second to import, which the page would wait for
+
     return np.zeros(cam_map.size) if _is_flat(cam_map) else rankdata(cam_map)
 
 
