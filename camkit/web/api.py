@@ -245,6 +245,7 @@ class Text(gr.Textbox):
 
 class DocumentedPicture(Picture):
     is_template = True
+    skip_api = False
 
     def api_info(self) -> dict:
         return super().api_info() | {"additional_description": PARAMETERS[self.label]}

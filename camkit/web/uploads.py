@@ -100,6 +100,7 @@ class Picture(gr.Image):
     """
 
     is_template = True  # rendered by the browser's Image component
+    skip_api = True  # the page's alone: no description of it goes to the browser
 
     def preprocess(self, payload) -> Upload | None:
         if payload is None:
@@ -126,6 +127,7 @@ class Zip(gr.File):
     """A file input that gives handlers the path of an uploaded file and of no other, for the reasons of `Picture`."""
 
     is_template = True
+    skip_api = True  # as of `Picture`
 
     def preprocess(self, payload) -> Path | None:
         if payload is None:

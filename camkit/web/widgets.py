@@ -126,9 +126,13 @@ class AsSent:
 class Choice(AsSent, gr.Dropdown):
     """One of several, of which the page may change what they are."""
 
+    skip_api = True  # the page's alone: no description of it goes to the browser
+
 
 class Count(AsSent, gr.Slider):
     """A number, of which the page may change how large it can be."""
+
+    skip_api = True  # as of `Choice`
 
 
 # Fills a class dropdown with the classes of a model.
