@@ -15,7 +15,7 @@ import gradio as gr
 from ..figure import seconds_in_words
 from ..models import MODELS
 from ..weights import MEGABYTE, WeightsState
-from .readiness import default_model, device_in_words, downloading, is_here, own_in_words
+from .readiness import WARMED_UP, default_model, device_in_words, downloading, is_here, own_in_words
 from .visitors import in_words, visitor_of
 from .widgets import browser_code
 
@@ -137,7 +137,7 @@ def shown(model: str, visitor: str) -> tuple:
         gr.update(visible=state is not None and not arriving, value=offer(key)),
         gr.update(visible=arriving and WAITING.waits(str(key), visitor)),
         gr.update(visible=arrived is not None, value=f"Use {MODELS[arrived].name}" if arrived else ""),
-        gr.Timer(active=downloading()),
+        gr.Timer(active=downloading() or not WARMED_UP.is_set()),
     )
 
 
@@ -170,7 +170,7 @@ def on_cancel(model, request: gr.Request) -> tuple:
 
 @in_words
 def on_tick(model, request: gr.Request) -> tuple:
-    """While weights arrive, once a second."""
+    """While weights arrive or the machine starts, once a second."""
     return shown(model, visitor_of(request))
 
 
