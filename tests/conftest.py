@@ -13,7 +13,14 @@ from pkgutil import resolve_name
 
 import numpy as np
 import pytest
-from browsing import browser, visit  # noqa: F401 - fixtures of the tests of the page
+from browsing import (  # noqa: F401 - fixtures of the tests of the page
+    browser,
+    short_curves,
+    short_measurement,
+    visit,
+    whole_measurement,
+    windows,
+)
 
 from camkit import open_picture
 from camkit.classifier import Classifier
