@@ -17,6 +17,7 @@ from test_server import READY, lines_until, started
 import camkit
 from camkit.web.command_line import Named, from_environment, parse
 
+pytestmark = pytest.mark.slow  # a server of its own
 LABELS = ["cat", "dog", "sea horse"]
 
 
