@@ -211,7 +211,7 @@ def large_pictures(server: Server, count: int) -> dict:
     return {"peak": max(peak) - before, "left": server.memory_after_rest() - before, "answered": answered}
 
 
-def left_pages(server: Server, count: int, stretches: int = 2) -> dict:
+def left_pages(server: Server, count: int, stretches: int = 3) -> dict:
     """Pages that each explain a picture and are left, `count` of them in each stretch: megabytes that one leaves, by
     stretch. What a page leaves, it leaves in every stretch; what the allocator takes at once, it takes in one."""
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (900, 1200, 3), np.uint8))
@@ -296,7 +296,7 @@ def main() -> None:
         print("flood of 90 x /compare, seconds of the slowest request beside it:", flood(server, 90, 25), flush=True)
         print("flood of 1600:", flood(server, 1600, 25), flush=True)
         print("40 pictures of 25 megapixels in 3 kB, MB:", large_pictures(server, 40), flush=True)
-        print("pages left, MB for each of 30, twice:", left_pages(server, 30), flush=True)
+        print("60 pages left, MB for each of 20:", left_pages(server, 20), flush=True)
         print("10 uploads cut off, 30 of 19 MB:", uploads(server, 10, 30), flush=True)
         print("broken pictures:", broken_pictures(server, 60), flush=True)
         print("tracebacks in the log:", server.log.read_text().count("Traceback"))

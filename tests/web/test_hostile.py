@@ -21,7 +21,7 @@ SHORT_SCORECAM = ["faster_scorecam", "", "auto", "block3b_add", 1, 0.5, "viridis
 
 @pytest.fixture(scope="module")
 def server():
-    with hostile.own_server(tidied=1.0, CAMKIT_UPLOAD_MEGABYTES_PER_ADDRESS="60") as server:
+    with hostile.own_server(tidied=0.5, CAMKIT_UPLOAD_MEGABYTES_PER_ADDRESS="60") as server:
         yield server
 
 
@@ -82,8 +82,8 @@ def test_small_files_with_large_pictures_do_not_fill_the_memory(server):
 
 
 def test_pages_that_were_left_do_not_fill_the_memory(server):
-    found = hostile.left_pages(server, 25)
-    assert found["answered"] == 15 + 2 * 25
+    found = hostile.left_pages(server, 20)
+    assert found["answered"] == 15 + 3 * 20
     assert min(found["for each"]) < 1.0  # a picture of its own alone would be 3 MB
 
 
