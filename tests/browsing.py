@@ -1,7 +1,7 @@
 """What the tests of the page share: a browser, windows of it in which no fault goes unseen, and what one waits for.
 
-Needs Chromium (`CHROMIUM`, or one on the path); skipped with that reason without. Screenshots go to `SCREENSHOT_DIR`
-where that is set, those of a test that failed to its own folder where not.
+Needs Chromium (`CHROMIUM`, or one on the path); skipped with that reason without. Screenshots of a test that failed go
+to `SCREENSHOT_DIR`, else to its own folder.
 """
 
 import base64
@@ -109,12 +109,12 @@ def visit(browser, windows, server_url, tmp_path, request, monkeypatch):
         return window.page
 
     yield open_page
-    if "SCREENSHOT_DIR" in os.environ or request.session.testsfailed > failed:
+    faults = [fault for window in used for fault in window.faults]
+    if faults or request.session.testsfailed > failed:
         screenshots = Path(os.environ.get("SCREENSHOT_DIR", tmp_path))
         screenshots.mkdir(parents=True, exist_ok=True)
         for number, window in enumerate(used):
             window.page.screenshot(path=screenshots / f"{request.node.name}-{number}.png")
-    faults = [fault for window in used for fault in window.faults]
     for window in used:
         window.leave()
         window.faults.clear()
