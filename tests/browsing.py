@@ -86,6 +86,7 @@ class Window:
         self.page.goto("about:blank")
         self.page.context.clear_cookies()
         self.page.context.clear_permissions()
+        self.faults.clear()  # what going away in the middle of something may have caused
 
 
 @pytest.fixture
@@ -114,10 +115,12 @@ def visit(browser, windows, server_url, tmp_path, request, monkeypatch):
         screenshots = Path(os.environ.get("SCREENSHOT_DIR", tmp_path))
         screenshots.mkdir(parents=True, exist_ok=True)
         for number, window in enumerate(used):
+            windows.remove(window)
             window.page.screenshot(path=screenshots / f"{request.node.name}-{number}.png")
-    for window in used:
-        window.leave()
-        window.faults.clear()
+            window.page.context.close()
+    else:
+        for window in used:
+            window.leave()
     assert not faults
 
 
