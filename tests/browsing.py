@@ -1,12 +1,15 @@
 """What the tests of the page share: a browser, windows of it in which no fault goes unseen, and what one waits for.
 
-Needs Chromium (`CHROMIUM`, or one on the path); skipped with that reason without. Screenshots go to `SCREENSHOT_DIR`.
+Needs Chromium (`CHROMIUM`, or one on the path); skipped with that reason without. Screenshots of a test that failed go
+to `SCREENSHOT_DIR`, else to its own folder.
 """
 
 import base64
 import io
 import os
 import shutil
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -46,41 +49,102 @@ def browser():
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def windows(browser):
+    """What each visitor of a test looks through: pages, opened anew by going to an address. A window that has been used
+    has the scripts compiled, which is half of what an opening costs."""
+    made: list[Window] = []
+    yield made
+    for window in made:
+        window.page.context.close()
+
+
+class Window:
+    """A page and the faults that nobody sees on it: errors of its scripts, requests to anywhere but this server."""
+
+    def __init__(self, browser, server_url: str):
+        self.server_url, self.faults = server_url, []
+        self.page = browser.new_context(accept_downloads=True).new_page()
+        self.page.context.set_default_timeout(PATIENCE)
+        self.page.route("**/*", self._route)
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.faults.append(f"page error: {error}"))
+
+    def _route(self, route):
+        if route.request.url.startswith((self.server_url, "data:", "blob:")):
+            return route.continue_()
+        self.faults.append(f"outside request: {route.request.url}")
+        return route.abort()
+
+    def _console(self, message):
+        if message.type == "error":
+            self.faults.append(f"console: {message.text}")
+
+    def leave(self):
+        """Nothing of this visit is left: not its run on the server, nor what the page or the context remembers."""
+        self.page.evaluate("localStorage.clear(); sessionStorage.clear()")
+        self.page.goto("about:blank")
+        self.page.context.clear_cookies()
+        self.page.context.clear_permissions()
+        self.faults.clear()  # what going away in the middle of something may have caused
+
+
 @pytest.fixture
-def visit(browser, server_url, tmp_path, request):
-    """Opens the page in a fresh window: visit(width, height, scheme, query). Outside requests are blocked and fail the
-    test."""
-    contexts, faults = [], []
+def visit(browser, windows, server_url, tmp_path, request, monkeypatch):
+    """Opens the page as a new visitor: visit(width, height, scheme, query). Outside requests are blocked and fail the
+    test. Maps are measured when somebody presses Measure, or by themselves where a test asks for `short_measurement`
+    or `whole_measurement`."""
+    if not {"short_measurement", "whole_measurement"} & set(request.fixturenames):
+        monkeypatch.setattr("camkit.web.evidence_tab.LONGEST_WITHOUT_A_CLICK", -1)
+    used: list[Window] = []
+    failed = request.session.testsfailed
 
     def open_page(width: int = 1440, height: int = 900, scheme: str = "light", query: str = ""):
-        context = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme, accept_downloads=True
-        )
-        contexts.append(context)
-        context.set_default_timeout(PATIENCE)
-        page = context.new_page()
-
-        def route(route):
-            if route.request.url.startswith((server_url, "data:", "blob:")):
-                return route.continue_()
-            faults.append(f"outside request: {route.request.url}")
-            return route.abort()
-
-        page.route("**/*", route)
-        page.on(
-            "console", lambda message: faults.append(f"console: {message.text}") if message.type == "error" else None
-        )
-        page.on("pageerror", lambda error: faults.append(f"page error: {error}"))
-        page.goto(f"{server_url}/{query}")
-        return page
+        if len(used) == len(windows):
+            windows.append(Window(browser, server_url))
+        window = windows[len(used)]
+        used.append(window)
+        window.page.set_viewport_size({"width": width, "height": height})
+        window.page.emulate_media(color_scheme=scheme)
+        window.page.goto(f"{server_url}/{query}")
+        return window.page
 
     yield open_page
-    screenshots = Path(os.environ.get("SCREENSHOT_DIR", tmp_path))
-    screenshots.mkdir(parents=True, exist_ok=True)
-    for number, context in enumerate(contexts):
-        context.pages[0].screenshot(path=screenshots / f"{request.node.name}-{number}.png")
-        context.close()
+    faults = [fault for window in used for fault in window.faults]
+    if faults or request.session.testsfailed > failed:
+        screenshots = Path(os.environ.get("SCREENSHOT_DIR", tmp_path))
+        screenshots.mkdir(parents=True, exist_ok=True)
+        for number, window in enumerate(used):
+            windows.remove(window)
+            window.page.screenshot(path=screenshots / f"{request.node.name}-{number}.png")
+            window.page.context.close()
+    else:
+        for window in used:
+            window.leave()
     assert not faults
+
+
+@pytest.fixture
+def whole_measurement():
+    """A page of this test measures its maps by itself."""
+
+
+@pytest.fixture
+def short_curves(monkeypatch):
+    """Every map that the app in this process measures is measured by curves of 4 steps instead of 28."""
+    from camkit.evidence.measuring import ON_THE_PAGE, measure
+    from camkit.web import api, evidence_tab, many_tab
+
+    short = partial(measure, settings=replace(ON_THE_PAGE, steps=4))
+    monkeypatch.setattr(api, "measure", short)
+    monkeypatch.setattr(evidence_tab, "measure", short)
+    monkeypatch.setattr(evidence_tab, "SCORED", 2 * 4 + 1)
+    monkeypatch.setattr(many_tab, "Settings", partial(many_tab.Settings, steps=4))
+
+
+@pytest.fixture
+def short_measurement(short_curves):
+    """A page of this test measures its maps by itself, by short curves."""
 
 
 def panel(page, key: str, state: str = ""):

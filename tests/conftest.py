@@ -13,7 +13,14 @@ from pkgutil import resolve_name
 
 import numpy as np
 import pytest
-from browsing import browser, visit  # noqa: F401 - fixtures of the tests of the page
+from browsing import (  # noqa: F401 - fixtures of the tests of the page
+    browser,
+    short_curves,
+    short_measurement,
+    visit,
+    whole_measurement,
+    windows,
+)
 
 from camkit import open_picture
 from camkit.classifier import Classifier
@@ -30,6 +37,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a worker for each core: threads of th
     for setting in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
         os.environ.setdefault(setting, "1")
 VGG16_PATH = os.environ.get("CAMKIT_VGG16_WEIGHTS")  # read before the fixture below hides it
+
+
+def pytest_collection_modifyitems(items):
+    """Files with long tests come first, then those of the web, so that no worker is left alone with one of them."""
+    long = {item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("browser")}
+    items.sort(key=lambda item: (item.path not in long, "web" not in item.path.parts))
 
 
 @pytest.fixture(autouse=True)
@@ -119,17 +132,28 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def vgg16_random() -> Classifier:
-    """VGG16 with seeded weights, scaled so that activations neither fade nor grow from layer to layer."""
+    """VGG16 with seeded weights, half a gigabyte of them."""
+    return random_vgg16(224)
+
+
+@pytest.fixture(scope="session")
+def vgg16_small() -> Classifier:
+    """VGG16 with seeded weights, layer for layer, for pictures of 96 x 96 pixels: a fifth of the work."""
+    return random_vgg16(96)
+
+
+def random_vgg16(side: int) -> Classifier:
+    """Weights are scaled so that activations neither fade nor grow from layer to layer."""
     import keras
 
     keras.utils.set_random_seed(0)
-    model = keras.applications.VGG16(weights=None, classifier_activation=None)
+    model = keras.applications.VGG16(weights=None, classifier_activation=None, input_shape=(side, side, 3))
     for layer in model.layers:
         if hasattr(layer, "kernel"):
             layer.kernel.assign(layer.kernel * 2**0.5)
     top = model.get_layer("predictions")
     top.kernel.assign(top.kernel * 0.1)  # logits below 10: stock Grad-CAM++ overflows above 88.7
-    return Classifier(model, MODELS["vgg16"])
+    return Classifier(model, replace(MODELS["vgg16"], input_size=(side, side)))
 
 
 def stock(model, key: str, inputs, class_index: int, layer: str, max_n: int | None = None, **options) -> np.ndarray:

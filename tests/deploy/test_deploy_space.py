@@ -424,9 +424,10 @@ def test_zero_gpu_is_refused(deploy):
 
 
 @pytest.mark.parametrize("arguments", [[], ["no-owner"], ["a/b", "--poll", "often"], ["a/b/c"], ["a/..b"]])
-def test_wrong_usage_is_status_2(arguments):
-    result = subprocess.run([sys.executable, "-B", SCRIPT, *arguments], capture_output=True, text=True)
-    assert result.returncode == 2 and "usage:" in result.stderr
+def test_wrong_usage_is_status_2(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        deploy_space.main(arguments)
+    assert ended.value.code == 2 and "usage:" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

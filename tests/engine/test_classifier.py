@@ -102,7 +102,7 @@ def referenced(request):
     import keras
     import tensorflow as tf
 
-    fixture = {"tiny": "tiny", "efficientnet_lite0": "lite0", "vgg16": "vgg16_random"}[request.param]
+    fixture = {"tiny": "tiny", "efficientnet_lite0": "lite0", "vgg16": "vgg16_small"}[request.param]
     classifier = request.getfixturevalue(fixture)
     inputs = classifier.preprocess(example("chelsea"))
     outputs = [classifier.model.get_layer(layer).output for layer in classifier.target_layers]

@@ -17,7 +17,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
 
 
-def test_the_example_calls_every_endpoint_and_saves_what_it_got(server_url, tmp_path, lite0, astronaut):
+def test_the_example_calls_every_endpoint_and_saves_what_it_got(server_url, short_curves, tmp_path, lite0, astronaut):
     done = run(server_url, str(tmp_path / "results"))
     assert done.returncode == 0, done.stderr
     top = camkit.top_predictions(lite0.predict(astronaut), 1)[0]

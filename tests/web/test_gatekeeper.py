@@ -2,17 +2,19 @@
 TensorFlow."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
 import plain_http
 import pytest
-from conftest import EXAMPLES, ROOT, free_port
+from conftest import EXAMPLES, ROOT
 from filelock import FileLock
 
 import camkit
@@ -233,13 +235,21 @@ def test_a_space_has_one_proxy(monkeypatch):
 
 
 @pytest.mark.parametrize("value", ["many", "-1", "1.5", "²"])
-def test_a_limit_that_is_no_number_is_named_at_the_start(value):
-    settings = {**os.environ, "CAMKIT_LONG_PER_ADDRESS": value, "GRADIO_SERVER_PORT": str(free_port())}
-    done = subprocess.run(
-        [sys.executable, "app.py"], cwd=ROOT, env=settings, capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 1
-    assert done.stderr.strip() == f"CAMKIT_LONG_PER_ADDRESS is '{value}': it must be a whole number from 0 on."
+@pytest.mark.parametrize("variable", [each.metadata["variable"] for each in fields(limits.Limits)])
+def test_a_limit_that_is_no_number_is_named(monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(InputError, match=f"^{variable} is '{re.escape(value)}': it must be a whole number from 0 on.$"):
+        limits.limits()
+
+
+def test_a_wrong_limit_is_named_at_the_start(monkeypatch):
+    import app
+
+    monkeypatch.setattr(sys, "argv", ["app.py"])
+    monkeypatch.setenv("CAMKIT_LONG_PER_ADDRESS", "many")
+    with pytest.raises(SystemExit) as ended:
+        app.main()
+    assert ended.value.code == "CAMKIT_LONG_PER_ADDRESS is 'many': it must be a whole number from 0 on."
 
 
 def asks(session: str, address: str = "a"):

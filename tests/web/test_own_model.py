@@ -17,6 +17,7 @@ from test_server import READY, lines_until, started
 import camkit
 from camkit.web.command_line import Named, from_environment, parse
 
+pytestmark = pytest.mark.slow  # a server of its own
 LABELS = ["cat", "dog", "sea horse"]
 
 
@@ -47,9 +48,9 @@ def server(tmp_path_factory):
         yield f"http://127.0.0.1:{port}", log, folder
 
 
-@pytest.fixture
-def client(server, tmp_path):
-    made = Client(server[0], verbose=False, download_files=str(tmp_path), analytics_enabled=False)
+@pytest.fixture(scope="module")
+def client(server):
+    made = Client(server[0], verbose=False, download_files=str(server[2]), analytics_enabled=False)
     yield made
     made.close()
 

@@ -16,8 +16,10 @@ import camkit
 pytestmark = pytest.mark.browser
 
 
-def test_the_page_opens_on_a_picture_and_every_panel_fills(visit, tmp_path):
-    page = visit()
+def test_the_page_opens_on_a_picture_and_every_panel_fills(visit, whole_measurement, tmp_path):
+    # A whole Score-CAM of 40 channels; the README's pictures show that of the default layer's 1280.
+    layer = "top_activation" if os.environ.get("UPDATE_PICTURES") else "block3b_add"
+    page = visit(query="" if layer == "top_activation" else f"?layer={layer}")
     explaining(page, OPENING)
     for key in camkit.DEFAULT_METHODS:
         panel(page, key, COMPLETE).wait_for(timeout=4 * PATIENCE)
@@ -25,7 +27,10 @@ def test_the_page_opens_on_a_picture_and_every_panel_fills(visit, tmp_path):
     assert page.locator("#maps .stop:visible").count() == 0
     # The map in the browser is the map of the library, drawn as camkit.overlay draws it.
     cam = camkit.explain(
-        camkit.load("efficientnet_lite0"), camkit.open_picture(EXAMPLES / "cat_and_coffee.jpg"), ["gradcam"]
+        camkit.load("efficientnet_lite0"),
+        camkit.open_picture(EXAMPLES / "cat_and_coffee.jpg"),
+        ["gradcam"],
+        target_layer=layer,
     ).cams["gradcam"]
     drawn = canvas_pixels(page, "gradcam").astype(int)
     picture = camkit.open_picture(EXAMPLES / "cat_and_coffee.jpg")
@@ -52,7 +57,7 @@ def take_readme_pictures(page, folder: Path) -> None:
 
 
 def test_a_click_on_a_prediction_explains_that_class(visit):
-    page = visit()
+    page = visit(query="?methods=gradcam")
     explaining(page, OPENING)
     page.locator("#prediction button", has_text="cup").click()
     explaining(page, "cup")
@@ -63,7 +68,7 @@ def test_a_click_on_a_prediction_explains_that_class(visit):
 
 
 def test_a_class_is_found_by_typing(visit):
-    page = visit()
+    page = visit(query="?methods=gradcam")
     explaining(page, OPENING)
     box = page.locator("#class-box input")
     box.click()
@@ -75,15 +80,15 @@ def test_a_class_is_found_by_typing(visit):
 
 
 def test_examples_answer_the_keyboard(visit):
-    page = visit()
+    page = visit(query="?methods=gradcam")
     explaining(page, OPENING)
-    page.locator("#examples button", has_text="Which cat?").focus()
+    page.locator("#examples button", has_text="Petals or centre?").focus()
     page.keyboard.press("Enter")
-    explaining(page, "Egyptian cat")
+    explaining(page, "daisy")
 
 
 def test_an_upload_is_explained_by_itself(visit):
-    page = visit()
+    page = visit(query="?methods=gradcam,gradcam_plus_plus")
     explaining(page, OPENING)
     page.get_by_role("button", name="Remove Image").click()
     page.locator("#picture input[type=file]").set_input_files(EXAMPLES / "flower.jpg")
@@ -92,7 +97,7 @@ def test_an_upload_is_explained_by_itself(visit):
 
 
 def test_a_damaged_file_gets_one_sentence_and_the_page_goes_on(visit, tmp_path):
-    page = visit()
+    page = visit(query="?methods=gradcam")
     explaining(page, OPENING)
     damaged = tmp_path / "damaged.png"
     damaged.write_bytes((EXAMPLES / "flower.jpg").read_bytes()[:2000])
@@ -113,12 +118,14 @@ def test_stop_keeps_the_partial_map_and_says_so(visit):
 
 
 def test_view_controls_redraw_without_asking_the_server(visit):
-    page = visit()
-    panel(page, "faster_scorecam", COMPLETE).wait_for()
-    stop(page)
-    page.locator("#evidence table").wait_for(timeout=2 * PATIENCE)
+    page = visit(query="?methods=gradcam")
+    page.locator("#measure-far", has_text="press Measure").wait_for()  # the last that the page asks for by itself
     asked = []
-    page.on("request", lambda request: asked.append(request.url))
+
+    def listener(request):
+        asked.append(request.url)
+
+    page.on("request", listener)
     overlay = canvas_pixels(page, "gradcam")
     page.locator("#mode label", has_text="Even opacity").click()
     page.wait_for_function("window.camView?.mode === 'even' && window.camView.alpha === 0.55")
@@ -137,6 +144,7 @@ def test_view_controls_redraw_without_asking_the_server(visit):
     bare = canvas_pixels(page, "gradcam")
     drawn = [overlay, even, heatmap, masked, bare]
     assert all(np.abs(one.astype(int) - other).mean() > 3 for i, one in enumerate(drawn) for other in drawn[:i])
+    page.remove_listener("request", listener)
     assert not [url for url in asked if "queue/join" in url]
 
 
@@ -193,9 +201,8 @@ def test_why_a_and_not_b(visit):
 
 
 def test_cover_and_see(visit):
-    page = visit()
-    panel(page, "faster_scorecam", COMPLETE).wait_for()
-    stop(page)
+    page = visit(query="?methods=gradcam,gradcam_plus_plus")
+    panel(page, "gradcam_plus_plus", COMPLETE).wait_for()
     page.get_by_role("tab", name="Cover and see").click()
     canvas = page.locator("#painter canvas")
     page.wait_for_function(
@@ -215,7 +222,7 @@ def test_cover_and_see(visit):
 
 
 def test_two_visitors_see_their_own_pictures(visit):
-    first, second = visit(), visit()
+    first, second = visit(query="?methods=gradcam"), visit(query="?methods=gradcam")
     explaining(first, OPENING)
     explaining(second, OPENING)
     first.locator("#examples button", has_text="Which cat?").click()
@@ -230,13 +237,12 @@ def canvas_size(page) -> list[int]:
     return canvas.evaluate("canvas => [canvas.width, canvas.height]")
 
 
-def test_many_pictures_from_a_zip(visit, tmp_path):
+def test_many_pictures_from_a_zip(visit, short_curves, tmp_path):
     with zipfile.ZipFile(tmp_path / "pictures.zip", "w") as archive:
         archive.write(EXAMPLES / "flower.jpg", "flower.jpg")
         archive.writestr("broken.png", b"not a picture")
-    page = visit()
-    panel(page, "faster_scorecam", COMPLETE).wait_for()
-    stop(page)
+    page = visit(query="?methods=gradcam")
+    panel(page, "gradcam", COMPLETE).wait_for()
     page.get_by_role("tab", name="Many pictures").click()
     page.locator("#zip input[type=file]").set_input_files(tmp_path / "pictures.zip")
     page.locator("#zip", has_text="pictures.zip").wait_for()
