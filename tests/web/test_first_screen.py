@@ -433,7 +433,7 @@ def test_measuring_and_the_sweep_say_how_far_they_are_and_can_be_stopped(visit):
     page.locator("#sweep-stop").wait_for(state="hidden")
 
 
-def test_the_sanity_check_can_be_stopped_and_says_what_it_found(visit):
+def test_the_sanity_check_can_be_stopped_and_says_what_it_found(visit, short_measurement):
     page = visit(query="?methods=gradcam")
     measured(page)
     with copy_of(load("efficientnet_lite0")).in_use:  # as if somebody else's check had the copy
