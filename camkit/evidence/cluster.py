@@ -7,6 +7,7 @@ worker hands it back, and when a worker or its machine dies, another one does it
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
 LOCAL = "local"
 RETRIES = 3  # of a picture whose worker dies: one that kills every worker must not be tried for ever
-THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
+# Handed on to the workers. How many threads TensorFlow has decides the last digits of a map, and so which of two nearly
+# equal pixels comes first in a curve: a worker has as many as one process has, unless both are told otherwise.
+SETTINGS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "TF_ENABLE_ONEDNN_OPTS", "KERAS_HOME", "HF_HUB_OFFLINE")
 
 
 def list_pictures(uri: str) -> dict[str, str]:
@@ -109,6 +112,9 @@ def _on_ray(
 
 def _connect(ray, address: str) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault(
+        "RAY_BACKEND_LOG_LEVEL", "fatal"
+    )  # its core warns of what a restarted worker's arguments need
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == LOCAL:
         ray.init("local", include_dashboard=False, **quiet)
@@ -123,13 +129,13 @@ def _connect(ray, address: str) -> None:
 def _rows(ray, workers: int | None, *given) -> Iterator[dict]:
     """A row a picture, in the order in which they are finished."""
     resources = ray.cluster_resources()
-    gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
-    count = workers or gpus or max(1, cpus // 2)
-    threads = max(1, cpus // count)
-    needs = {"num_gpus": 1} if gpus else {"num_cpus": threads if cpus >= count else cpus / count}
-    environment = {"TF_CPP_MIN_LOG_LEVEL": "2"} | ({} if gpus else dict.fromkeys(THREADS, str(threads)))
+    gpus, cpus = int(resources.get("GPU", 0)), resources.get("CPU", 1.0)
+    count = workers or gpus or max(1, int(cpus) // 2)
+    needs = {"num_gpus": 1.0} if gpus else {"num_cpus": cpus // count or cpus / count}
+    environment = {name: os.environ[name] for name in SETTINGS if name in os.environ} | {"TF_CPP_MIN_LOG_LEVEL": "2"}
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     pictures = given[1]
     return (
         ray.data.from_items([{"place": place} for place in range(len(pictures))], override_num_blocks=len(pictures))
@@ -137,8 +143,8 @@ def _rows(ray, workers: int | None, *given) -> Iterator[dict]:
             _Worker,
             fn_constructor_args=given,
             compute=ray.data.ActorPoolStrategy(size=count, max_tasks_in_flight_per_actor=2),
-            max_task_retries=RETRIES,
             runtime_env={"env_vars": environment},
+            ray_remote_args_fn=lambda: {"max_task_retries": RETRIES},
             **needs,
         )
         .iter_rows()

@@ -173,7 +173,7 @@ def answer_tables(results: Results) -> Iterator[Table]:
     for rightly, words in ((True, "rightly"), (False, "wrongly")):
         part = results.answered(rightly)
         if part.pictures:
-            yield replace(summary_table(part), title=f"Means over the {part.pictures} pictures answered {words}")
+            yield replace(summary_table(part), title=f"Means over the pictures answered {words}: {part.pictures}")
 
 
 def tuning_table(results: Results) -> Table:
