@@ -132,7 +132,7 @@ def test_a_payload_of_another_shape_is_refused(server_url, folder, event):
 
 
 @pytest.mark.parametrize("event", PICTURE_EVENTS)
-def test_what_was_uploaded_is_opened(server_url, uploaded, event):
+def test_what_was_uploaded_is_opened(server_url, short_curves, uploaded, event):
     assert send(server_url, {"path": uploaded, "meta": META}, event)["success"]
 
 
