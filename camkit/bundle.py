@@ -18,10 +18,11 @@ from .maps import ALPHA, encode, overlay
 
 
 def maps_npz(explanation: Explanation) -> bytes:
-    """The bytes of an NPZ file with `raw_<method>` and `map_<method>` for every map of the explanation."""
+    """The bytes of an NPZ file with `raw_<method>` and `map_<method>` for every map of the explanation. Not compressed:
+    that would take longer than an explanation by the gradient, and save a tenth."""
     buffer = io.BytesIO()
     arrays = {f"{kind}_{key}": getattr(cam, kind) for key, cam in explanation.cams.items() for kind in ("raw", "map")}
-    np.savez_compressed(buffer, **arrays)
+    np.savez(buffer, **arrays)
     return buffer.getvalue()
 
 

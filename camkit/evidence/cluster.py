@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -119,10 +120,13 @@ def _connect(ray, address: str) -> None:
     if address == LOCAL:
         ray.init("local", include_dashboard=False, **quiet)
         return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
+        if port.isdigit():  # Ray itself tries for minutes
+            socket.create_connection((host, int(port)), timeout=10).close()
         # The cluster's machines need not have this code.
         ray.init(address, runtime_env={"py_modules": [str(Path(__file__).parents[1])]}, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise InputError(f"There is no Ray cluster at {shown(address)}: give its address, or local.") from error
 
 

@@ -33,6 +33,8 @@ def on_zip(path, methods, model, request: gr.Request):
     with VISITORS.page_run(request, same_maps=True) as run:
         yield progress_html(f"0 of {len(pictures)} pictures", 0), STOP, gr.skip(), gr.skip()
         for state in study_stream(clf, pictures, settings):
+            if run.gone:
+                return
             if run.ended:
                 break
             run.seconds_left = state.seconds_left

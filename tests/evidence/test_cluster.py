@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import signal
+import sys
 from dataclasses import replace
 from functools import partial
 
@@ -50,6 +51,7 @@ def test_two_workers_of_which_one_is_killed_give_what_one_process_gives(tiny, tm
     pictures, _ = gather([f"file://{folder}"], list_pictures)
     planned = plan(pictures)
     checkpoint = Checkpoint(tmp_path / "c")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # the workers import this file
     on_ray = partial(study_on_ray, tiny, partial(load_and_die_once, str(marker)), planned, FAST, ("noise",))
     states = list(on_ray(checkpoint, workers=2))
     assert marker.exists() and [state.done for state in states] == list(range(1, 10)) and states[-1].complete
@@ -98,7 +100,7 @@ def test_a_cluster_that_is_not_there_is_said(tiny):
 
 
 def test_without_ray_the_option_says_how_to_install_it(tiny, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    monkeypatch.setitem(sys.modules, "ray", None)
     for call in (
         lambda: list_pictures("s3://x"),
         lambda: study_on_ray(tiny, None, plan({"a.png": b""}), FAST, (), None),
