@@ -197,8 +197,11 @@ def choose_example(person: Person, known: Known, index: int) -> tuple:
     return shown(person.answer("on_example", settings(), {"index": index}))
 
 
-def bring_picture(person: Person, known: Known, name: str) -> tuple:
-    return shown(person.answer("on_picture", [reference(known.paths[name]), *settings()]))
+def bring_picture(person: Person, known: Known, choice: tuple) -> tuple:
+    """A picture of one's own, then another class of it."""
+    name, class_index = choice
+    first = shown(person.answer("on_picture", [reference(known.paths[name]), *settings()]))
+    return *first, *shown(person.answer("on_class", [class_index, *settings()]))
 
 
 def shown(outputs: list) -> tuple:
@@ -216,17 +219,9 @@ ACTIONS: dict[Callable, tuple] = {
     send_bad_value: ("lime",),
     open_page: (None,),
     choose_example: (0, 1, 2),
-    bring_picture: EXAMPLES,
+    bring_picture: tuple(zip(EXAMPLES, CLASSES, strict=True)),
 }
 OF_CLIENTS = (explain, explain, explain, classify, compare, send_bad_picture, send_bad_value)
-
-
-def choose_class(person: Person, known: Known, picture: str, class_index: int) -> None:
-    """On the page: it shows the map that /explain gave for that class, drawn by the same rule."""
-    panels = person.answer("on_class", [class_index, *settings()])[0]
-    alone = Person(person.url)
-    facts = alone.answer("explain", [reference(known.paths[picture]), "gradcam", str(class_index), MODEL])[1]
-    same(f"class {class_index} of {picture}", (panels["alt"],), (f"what speaks for {facts['class_name']}",))
 
 
 def cancel(person: Person, known: Known) -> None:
@@ -317,9 +312,8 @@ class Load:
             with person.heartbeat():
                 self.step("open_page", known.check, person, open_page, None)
                 self.step("choose_example", known.check, person, choose_example, choose.choice((0, 1, 2)))
-                picture = choose.choice(EXAMPLES)
+                picture = choose.choice(ACTIONS[bring_picture])
                 if self.step("bring_picture", known.check, person, bring_picture, picture):
-                    self.step("choose_class", choose_class, person, known, picture, choose.choice(CLASSES))
                     whole = turn % 3 == 1
                     if turn % 3 and not (whole and self.over()):
                         self.step("measure", measure, person, known, whole)
