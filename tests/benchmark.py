@@ -2,6 +2,7 @@
 
 `python tests/benchmark.py --model efficientnet_lite0` prints a Markdown table: measured beside wanted. VGG16 runs with
 seeded random weights where the real ones are not on the machine: a pass costs the same, the live channels are others.
+`--server` measures what the server adds to the engine and what visitors leave behind (tests/web/serving_benchmark.py).
 """
 
 import argparse
@@ -15,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "web")]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np  # noqa: E402
@@ -33,6 +34,11 @@ BATCHES = (1, 2, 4, 8, 16, 32)
 
 def main():
     arguments = parse()
+    if arguments.server:
+        import serving_benchmark
+
+        serving_benchmark.main(arguments.repeats, arguments.visitors)
+        return
     classifier, weights = load(arguments.model)
     image = camkit.open_picture(arguments.picture)
     inputs = classifier.preprocess(image)
@@ -96,6 +102,12 @@ def parse():
         "--stock-channels",
         type=int,
         help="run stock Score-CAM on this many channels only and scale: VGG16's full run takes 4.5 minutes and 4.4 GB",
+    )
+    parser.add_argument(
+        "--server", action="store_true", help="measure the server around the bundled classifier instead"
+    )
+    parser.add_argument(
+        "--visitors", type=int, default=300, help="visitors in a row whose memory is measured; 2000 take half an hour"
     )
     return parser.parse_args()
 

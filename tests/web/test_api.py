@@ -594,5 +594,5 @@ def test_a_result_is_never_written_over_while_somebody_fetches_it(server_url):
 
 
 def test_sixteen_clients_at_once_get_right_answers_and_none_is_lost(server_url):
-    seconds, lost = load_api.many(server_url, clients=16, requests=1)
-    assert (len(seconds), lost) == (16, 0)
+    load = load_api.many(server_url, clients=16, requests=1, late=1)
+    assert (len(load.seconds), load.lost, load.crossed, len(load.late)) == (16, 0, 0, 1)
