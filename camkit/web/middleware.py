@@ -23,11 +23,12 @@ from ..picture import MAX_BYTES
 from .assets import PREFIX, answer
 from .folder import FOLDER, NoRoom
 from .limits import limits
-from .visitors import LISTENERS, address
+from .visitors import LISTENERS, VISITORS, address
 
 log = logging.getLogger("app")
 
 LONG_EVENTS = {"compare", "evaluate"}  # that always are long work
+SHORT_EVENTS = {"info", "classify"}  # that never are
 LARGEST_UPLOAD = MAX_BYTES + 1_000_000  # one picture or zip and what a form puts around it
 LARGEST_REQUEST = MAX_BYTES * 4 // 3 + 1_000_000  # one picture as base64 and the other values
 PATIENCE = 30.0  # seconds without a byte after which an upload counts as cut off
@@ -41,6 +42,7 @@ CLOSED = re.compile(
 )
 JOIN = re.compile(r"/gradio_api/(?:queue/join|call/(?:v2/)?(?P<name>[^/]+))/?")
 LISTEN = re.compile(r"/gradio_api/(?:queue/data|call/(?:v2/)?[^/]+/(?P<event>[^/]+))/?")
+CANCEL = re.compile(r"/gradio_api/cancel/?")
 UPLOAD = re.compile(r"/gradio_api/upload/?")
 Message = dict[str, Any]
 
@@ -80,6 +82,8 @@ class Gatekeeper:
                 query = parse_qs(scope["query_string"].decode("latin-1"))
                 with LISTENERS.listening(found["event"] or query.get("session_hash", [""])[0]):
                     await self.app(scope, receive, send)
+            elif method == "POST" and CANCEL.fullmatch(path):
+                await self._cancel(scope, receive, send)
             elif method == "POST" and UPLOAD.fullmatch(path):
                 await self._upload(scope, receive, send)
             else:
@@ -111,6 +115,20 @@ class Gatekeeper:
         if name in LONG_EVENTS:  # the others are refused in words by `visitors.py`; beyond that only cheaply
             count = sum(each in LONG_EVENTS for each in same)
             _check_count("long requests", count, allowed.long_per_address * 2)
+        await self.app(scope, _replayed(body, receive), send)
+
+    async def _cancel(self, scope: Message, receive: Callable, send: Callable) -> None:
+        """A client gives an event up. Gradio closes a generator at its next yield only; this ends the visitor's run
+        after the block it is at."""
+        body = await _body(receive, Headers(scope=scope))
+        try:
+            values = json.loads(body)
+            session, number = values["session_hash"], values["fn_index"]
+            short = scope["app"].get_blocks().fns[number].api_name in SHORT_EVENTS
+        except (ValueError, TypeError, KeyError, RecursionError):
+            short = True  # no event of ours: Gradio says so
+        if not short and isinstance(session, str):
+            VISITORS.leave(session)
         await self.app(scope, _replayed(body, receive), send)
 
     async def _upload(self, scope: Message, receive: Callable, send: Callable) -> None:

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import gradio.routes
 import httpx
 import plain_http
 import pytest
@@ -36,36 +35,31 @@ def settings(*methods: str) -> list:
 @dataclass(frozen=True)
 class Job:
     """One kind of long work: the event that begins it, the values it is sent, given the picture and the zip, and the
-    kind of pass that is held. `page`: it works on what a page shows, so the page explains a picture first.
-    `yields_late`: its handler does not yield after every block."""
+    kind of pass that is held. `page`: it works on what a page shows, so the page explains a picture first."""
 
     name: str
     event: str
     values: Callable[[dict, dict], list]
     kind: str
     page: bool = True
-    yields_late: bool = False
 
 
 JOBS = (
-    Job(
-        "/compare, explaining", "compare", lambda image, _: [image, ["scorecam"], "", MODEL, LAYER], MASKED, False, True
-    ),
+    Job("/compare, explaining", "compare", lambda image, _: [image, ["scorecam"], "", MODEL, LAYER], MASKED, False),
     Job(
         "/compare, measuring",
         "compare",
         lambda image, _: [image, ["gradcam"], "", MODEL, LAYER, 10, True],
         WHOLE,
         False,
-        True,
     ),
     Job("/evaluate, explaining", "evaluate", lambda image, _: [image, ["scorecam"], "", MODEL], MASKED, False),
     Job("/evaluate, measuring", "evaluate", lambda image, _: [image, ["gradcam"], "", MODEL], WHOLE, False),
     Job("/explain", "explain", lambda image, _: [image, "scorecam", "", MODEL, LAYER], MASKED, False),
-    Job("the page's maps", "on_class", lambda *_: [281, *settings("scorecam")], MASKED, True, True),
-    Job("the page's measuring", "on_measure", lambda *_: [], WHOLE, True, True),
+    Job("the page's maps", "on_class", lambda *_: [281, *settings("scorecam")], MASKED),
+    Job("the page's measuring", "on_measure", lambda *_: [], WHOLE),
     Job("the sweep", "on_sweep", lambda *_: [], MASKED),
-    Job("the sanity check", "on_sanity", lambda *_: [], "_make_gradient", True, True),
+    Job("the sanity check", "on_sanity", lambda *_: [], "_make_gradient"),
     Job("two classes", "on_contrast", lambda *_: [281, "scorecam"], MASKED),
     Job("many pictures", "on_zip", lambda _, pictures: [pictures, ["gradcam"], MODEL], WHOLE),
 )
@@ -96,14 +90,7 @@ class Known:
     """What the server knows of one session: that nobody listens, that the page was left, that its run ended."""
 
     def __init__(self, monkeypatch, session: str) -> None:
-        self.unheard, self.left, self.cancelled, self.ended = (threading.Event() for _ in range(4))
-        cancel_tasks = gradio.routes.cancel_tasks
-
-        def cancels(which):
-            self.cancelled.set()
-            return cancel_tasks(which)
-
-        monkeypatch.setattr(gradio.routes, "cancel_tasks", cancels)
+        self.unheard, self.left, self.ended = (threading.Event() for _ in range(3))
         listening, leave, end = LISTENERS.listening, VISITORS.leave, VISITORS._end
 
         @contextmanager
@@ -153,8 +140,7 @@ def closes_its_stream(visit: Visit) -> list[str]:
 
 
 def cancels(visit: Visit) -> list[str]:
-    """As Gradio's clients do it; the request itself is answered when the job has ended, for which nobody waits here.
-    A generator is closed at its next yield; work that answers once is told by its stream, which the server closes."""
+    """As Gradio's clients do it; the request itself is answered when the job has ended, for which nobody waits here."""
     body = {"session_hash": visit.session, "fn_index": visit.number, "event_id": visit.event}
     threading.Thread(
         target=httpx.post,
@@ -162,9 +148,7 @@ def cancels(visit: Visit) -> list[str]:
         kwargs={"json": body, "timeout": LIMIT},
         daemon=True,
     ).start()
-    (event,) = (each for each in plain_http.events(visit.url) if each["id"] == visit.number)
-    known = visit.known.cancelled if event["types"]["generator"] else visit.known.unheard
-    assert known.wait(LIMIT)
+    assert visit.known.left.wait(LIMIT)
     return []
 
 
@@ -215,11 +199,8 @@ def pictures(server_url) -> dict:
 
 
 def case(job: Job, ending: Callable):
-    # Gradio closes a cancelled generator at its next yield, and does not say before that it was cancelled.
-    late = ending is cancels and job.yields_late
-    marks = [pytest.mark.xfail(reason="a cancelled stream ends at the handler's next yield, not block", strict=True)]
     name = f"{job.name}: the visitor {ending.__name__.replace('_', ' ')}"
-    return pytest.param(job, ending, id=name, marks=marks if late else [])
+    return pytest.param(job, ending, id=name)
 
 
 @pytest.mark.parametrize(
