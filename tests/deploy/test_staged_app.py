@@ -63,8 +63,10 @@ def test_the_staged_folder_answers_with_its_revision(staged, tmp_path):
 
 def test_the_requirements_bring_what_the_staged_files_import(staged):
     distributions = importlib.metadata.packages_distributions()
-    brought = installed_for((staged / "requirements.txt").read_text(encoding="utf-8"))
+    always = installed_for((staged / "requirements.txt").read_text(encoding="utf-8"))
+    on_request = installed_for((ROOT / "requirements-ray.txt").read_text(encoding="utf-8"))
     for path in staged.rglob("*.py"):
+        brought = always | (on_request if path.name == "cluster.py" else set())  # which says so where it is missing
         for name in imported(path) - sys.stdlib_module_names - {"camkit", "app"}:
             sources = {canonicalize_name(source) for source in distributions.get(name, [])}
             assert sources & brought, f"{path.relative_to(staged)} imports {name}"
@@ -73,13 +75,14 @@ def test_the_requirements_bring_what_the_staged_files_import(staged):
 def installed_for(requirements: str) -> set[str]:
     """The names of the distributions that pip installs for a requirements file, dependencies of dependencies too."""
     found: set[str] = set()
-    waiting = [line for line in requirements.splitlines() if line and not line.startswith("#")]
+    waiting = [(line, {""}) for line in requirements.splitlines() if line and not line.startswith("#")]
     while waiting:
-        requirement = Requirement(waiting.pop())
-        name = canonicalize_name(requirement.name)
-        if name not in found and (requirement.marker is None or requirement.marker.evaluate({"extra": ""})):
+        text, extras = waiting.pop()
+        requirement = Requirement(text)
+        name, marker = canonicalize_name(requirement.name), requirement.marker
+        if name not in found and (marker is None or any(marker.evaluate({"extra": extra}) for extra in extras)):
             found.add(name)
-            waiting += importlib.metadata.requires(name) or []
+            waiting += [(line, {"", *requirement.extras}) for line in importlib.metadata.requires(name) or []]
     return found
 
 
