@@ -80,8 +80,13 @@ class Gatekeeper:
                 await self._join(scope, receive, send, found["name"])
             elif method == "GET" and (found := LISTEN.fullmatch(path)):
                 query = parse_qs(scope["query_string"].decode("latin-1"))
-                with LISTENERS.listening(found["event"] or query.get("session_hash", [""])[0]):
-                    await self.app(scope, receive, send)
+                session = found["event"] or query.get("session_hash", [""])[0]
+                try:
+                    with LISTENERS.listening(session):
+                        await self.app(scope, receive, send)
+                finally:
+                    if not LISTENERS.hear(session):
+                        VISITORS.unheard(session)
             elif method == "POST" and CANCEL.fullmatch(path):
                 await self._cancel(scope, receive, send)
             elif method == "POST" and UPLOAD.fullmatch(path):

@@ -216,6 +216,12 @@ class Visitors:
             if visitor in self._runs:
                 self._runs[visitor].stopped = True
 
+    def unheard(self, visitor: str) -> None:
+        """Long work that nobody listens to is given up at once: who listens next has asked for something else."""
+        with self._guard:
+            if visitor in self._runs and self._runs[visitor].long:
+                self._runs[visitor].replaced = True
+
     def busy(self, visitor: str) -> bool:
         with self._guard:
             return visitor in self._runs

@@ -282,6 +282,21 @@ def test_places_are_counted_by_address_and_in_all(monkeypatch, heard):
         pass
 
 
+def test_long_work_that_was_unheard_once_stays_given_up_when_its_visitor_listens_again(heard):
+    own = visitors.Visitors()
+    with own.api_run(asks("me")) as run:
+        own.unheard("somebody else")
+        assert not run.gone
+        own.unheard("me")  # the stream was closed; the next request of this session has opened another
+        assert run.gone
+        with own.api_run(asks("me")) as after:  # and is not told that one of its own still runs
+            assert not after.gone
+    short = own._new_run(asks("me"))
+    own._runs["me"] = short
+    own.unheard("me")
+    assert not short.gone  # what is quick is finished
+
+
 def test_a_refused_visitor_holds_nothing(monkeypatch, heard):
     monkeypatch.setenv("CAMKIT_LONG_PER_ADDRESS", "0")
     none = visitors.Visitors()
