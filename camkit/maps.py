@@ -58,16 +58,22 @@ def heatmap(cam_map: np.ndarray, colormap: str = "viridis") -> np.ndarray:
     return colors(colormap)[grey(cam_map)]
 
 
+def check_look(alpha: float = ALPHA, colormap: str = "viridis", opacity: str = "even") -> None:
+    """InputError for arguments that `overlay` does not take."""
+    if not 0 <= alpha <= 1:
+        raise InputError(f"alpha is {shown(alpha)}: it must be a number from 0 (picture only) to 1 (heatmap only).")
+    if opacity not in OPACITIES:
+        raise InputError(f"Opacity '{shown(opacity)}' is unknown: use one of {', '.join(OPACITIES)}.")
+    colors(colormap)
+
+
 def overlay(
     image: np.ndarray, cam_map: np.ndarray, alpha: float = ALPHA, colormap: str = "viridis", opacity: str = "even"
 ) -> np.ndarray:
     """The heatmap over the picture, (H, W, 3) uint8: `alpha` in [0, 1] is the heatmap's weight. `opacity` "even" gives
     every pixel that weight; "map" gives it times the map, so that the picture keeps its colours where the map is low.
     InputError outside."""
-    if not 0 <= alpha <= 1:
-        raise InputError(f"alpha is {shown(alpha)}: it must be a number from 0 (picture only) to 1 (heatmap only).")
-    if opacity not in OPACITIES:
-        raise InputError(f"Opacity '{shown(opacity)}' is unknown: use one of {', '.join(OPACITIES)}.")
+    check_look(alpha, colormap, opacity)
     fitted = fit(cam_map, image)
     weight = float(alpha) * fitted[..., None] if opacity == "map" else float(alpha)
     return np.rint(image * (1.0 - weight) + heatmap(fitted, colormap) * weight).astype(np.uint8)

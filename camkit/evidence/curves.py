@@ -73,12 +73,7 @@ def measure_stream(
     if probability is not None and not -FLOAT_NOISE <= probability <= 1 + FLOAT_NOISE:
         raise ValueError(f"probability must lie in [0, 1], got {probability:g}.")
     cam_fns, controls = dict(cam_fns or {}), tuple(controls)
-    if unknown := [key for key in controls if key not in CONTROLS]:
-        raise ValueError(f"Unknown controls {unknown}; they must be among {', '.join(CONTROLS)}.")
-    if stray := [key for key in cam_fns if key not in maps]:
-        raise ValueError(f"cam_fns has no map for {stray}; its keys must be among {list(maps)}.")
-    if taken := [key for key in controls if key in maps]:
-        raise ValueError(f"maps must not use the keys of the controls, got {taken}.")
+    _check_keys(maps, cam_fns, controls)
     jobs: list[tuple[str, np.ndarray, CamFn | None]] = [
         (key, _checked_map(cam_map, shape, f"the map of {key!r}"), cam_fns.get(key)) for key, cam_map in maps.items()
     ]
@@ -86,6 +81,15 @@ def measure_stream(
         control_map = CONTROLS[key].make(shape, seed)
         jobs.append((key, control_map, partial(_always, control_map)))
     return _measure(run, jobs, probability)
+
+
+def _check_keys(maps: Mapping, cam_fns: Mapping, controls: Iterable[str]) -> None:
+    if unknown := [key for key in controls if key not in CONTROLS]:
+        raise ValueError(f"Unknown controls {unknown}; they must be among {', '.join(CONTROLS)}.")
+    if stray := [key for key in cam_fns if key not in maps]:
+        raise ValueError(f"cam_fns has no map for {stray}; its keys must be among {list(maps)}.")
+    if taken := [key for key in controls if key in maps]:
+        raise ValueError(f"maps must not use the keys of the controls, got {taken}.")
 
 
 def _always(cam_map: np.ndarray, _: np.ndarray) -> np.ndarray:
@@ -108,14 +112,14 @@ class _Run:
 def _measure(run: _Run, jobs: list, probability: float | None) -> Iterator[tuple[str, Measurement | None]]:
     steps, fractions = len(run.counts) - 1, run.counts / run.counts[-1]
     for key, cam_map, cam_fn in jobs:
-        seen_through = masked(run.inputs, cam_map)
+        seen_through, order = masked(run.inputs, cam_map), _ranked(cam_map)
         pictures = chain(
             [run.inputs] if probability is None else [],
             [seen_through],
-            _imputed(run.inputs, cam_map),
+            _imputed(run.inputs, order),
             # The picture itself is where one curve ends and the other starts; it is scored once.
-            islice(_pictures(run.insertion_start, run.inputs, cam_map, run.counts), steps),
-            islice(_pictures(run.inputs, run.deletion_end, cam_map, run.counts), 1, None),
+            islice(_pictures(run.insertion_start, run.inputs, order, run.counts), steps),
+            islice(_pictures(run.inputs, run.deletion_end, order, run.counts), 1, None),
         )
         batches = []
         for batch in _scores(run, pictures):
@@ -139,9 +143,8 @@ def _measure(run: _Run, jobs: list, probability: float | None) -> Iterator[tuple
         yield key, Measurement(key, values, observations.insertion, observations.deletion)
 
 
-def _pictures(start: np.ndarray, end: np.ndarray, cam_map: np.ndarray, counts: np.ndarray) -> Iterator[np.ndarray]:
-    """(H, W, 3) pictures from `start` to `end`, most important pixels first; one buffer, rewritten between yields."""
-    order = _ranked(cam_map)
+def _pictures(start: np.ndarray, end: np.ndarray, order: np.ndarray, counts: np.ndarray) -> Iterator[np.ndarray]:
+    """(H, W, 3) pictures from `start` to `end`, pixels changed in their `order`; one buffer, rewritten between yields."""
     channels = start.shape[-1]
     pixels, target = start.reshape(-1, channels).copy(), end.reshape(-1, channels)
     for done, upto in zip([0, *counts], counts):
@@ -150,13 +153,12 @@ def _pictures(start: np.ndarray, end: np.ndarray, cam_map: np.ndarray, counts: n
         yield pixels.reshape(start.shape)
 
 
-def _imputed(inputs: np.ndarray, cam_map: np.ndarray) -> Iterator[np.ndarray]:
-    """The (H, W, 3) picture without each share of REMOVED of its most important pixels."""
-    order = _ranked(cam_map)
+def _imputed(inputs: np.ndarray, order: np.ndarray) -> Iterator[np.ndarray]:
+    """The (H, W, 3) picture without each share of REMOVED of its pixels, the first ones in their `order`."""
     for share in REMOVED:
-        removed = np.zeros(cam_map.size, bool)
-        removed[order[: round(share * cam_map.size)]] = True
-        yield imputed(inputs, removed.reshape(cam_map.shape))
+        removed = np.zeros(order.size, bool)
+        removed[order[: round(share * order.size)]] = True
+        yield imputed(inputs, removed.reshape(inputs.shape[:2]))
 
 
 def _ranked(cam_map: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from ..evidence.results import metrics_csv
 from ..explain import explain, explain_stream
 from ..explanation import Explanation
 from ..labels import Labels
-from ..maps import ALPHA, COLORMAPS, OPACITIES, encode, overlay
+from ..maps import ALPHA, COLORMAPS, OPACITIES, check_look, encode, overlay
 from ..methods import DEFAULT_METHODS, METHODS, check_methods
 from ..models import MODELS, ModelSpec
 from ..version import __version__
@@ -114,8 +114,7 @@ def api_explain(image, method, class_name, model, target_layer, max_n, alpha, co
         raise InputError(
             f"alpha is {shown(repr(alpha))}: it must be a number from 0 (picture only) to 1 (heatmap only)."
         )
-    # Refuses at once what `overlay` would refuse when the work is done.
-    overlay(np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.float32), alpha, colormap, opacity)
+    check_look(alpha, colormap, opacity)
     (method,) = check_methods([method])
     clf = classifier(model)
     index = class_index_of(class_name, clf.labels)
@@ -134,7 +133,7 @@ def api_explain(image, method, class_name, model, target_layer, max_n, alpha, co
 def api_compare(image, methods, class_name, model, target_layer, max_n, faithfulness, opacity, request: gr.Request):
     """Explains one class of one picture by several methods. Streams the maps so far, as JPEG until they are final; the
     last answer is complete and brings the zip. With `faithfulness` they are measured too, as by /evaluate."""
-    overlay(np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1), np.float32), opacity=opacity)  # refuses, as above
+    check_look(opacity=opacity)
     clf, methods = classifier(model), check_methods(methods)
     index = class_index_of(class_name, clf.labels)
     final: dict[str, bytes] = {}
