@@ -182,7 +182,7 @@ def _rebuilt(model, shape: tuple[int, int, int]) -> keras.Model:
             while name in taken:
                 name, number = f"{path}{operation.name}_{number}", number + 1
             taken.add(name)
-            copy = copies[id(operation)] = _copy(operation, name)
+            copy = copies[id(operation)] = copy_operation(operation, name)
             pairs.append((operation, copy))
         return copies[id(operation)]
 
@@ -225,20 +225,20 @@ def _rebuilt(model, shape: tuple[int, int, int]) -> keras.Model:
             f"The model cannot be taken apart into layers with a {_in_words(shape)} input ({type(error).__name__}): "
             "build it of Keras's own layers, or of layers that can be saved."
         ) from error
-    _copy_weights(pairs)
+    for original, copy in pairs:
+        copy_weights(original, copy)
     return flat
 
 
-def _copy_weights(pairs: list[tuple]) -> None:
-    """Of each operation to its copy."""
-    for original, copy in pairs:
-        if isinstance(original, keras.layers.Layer) and original.weights:
-            copy.set_weights(original.get_weights())
-            if isinstance(copy, keras.layers.Normalization):
-                copy.finalize_state()
+def copy_weights(operation, copy) -> None:
+    """A layer's weights to its copy, with what Normalization makes of them and keeps; other operations have none."""
+    if isinstance(operation, keras.layers.Layer) and operation.weights:
+        copy.set_weights(operation.get_weights())
+        if isinstance(copy, keras.layers.Normalization):
+            copy.finalize_state()
 
 
-def _copy(operation, name: str):
+def copy_operation(operation, name: str):
     if isinstance(operation, keras.layers.Lambda):  # only out of a model in memory: a file with one is refused
         return keras.layers.Lambda(operation.function, arguments=operation.arguments, name=name)
     config = operation.get_config()

@@ -13,6 +13,7 @@ from functools import lru_cache
 import keras
 import numpy as np
 
+from .adapt import copy_operation, copy_weights
 from .classifier import Classifier
 from .errors import InputError
 
@@ -49,7 +50,8 @@ class RandomisedCopy:
         for name in stage.layers:
             layer = self.classifier.model.get_layer(name)
             place = self.classifier.model.layers.index(layer)
-            _assign(layer, _drawn(layer, np.random.default_rng([seed, place])))
+            for weight, value in zip(layer.weights, _drawn(layer, np.random.default_rng([seed, place])), strict=True):
+                weight.assign(value)
 
 
 @lru_cache(maxsize=1)
@@ -77,11 +79,7 @@ def _copied(model: keras.Model) -> keras.Model:
 
     def copied(layer):
         if id(layer) not in copies:
-            if isinstance(layer, keras.layers.Lambda):  # its configuration is code, which Keras does not read back
-                copy = keras.layers.Lambda(layer.function, arguments=layer.arguments, name=layer.name)
-            else:
-                copy = type(layer).from_config(layer.get_config())
-            copies[id(layer)] = copy
+            copies[id(layer)] = copy_operation(layer, layer.name)
         return copies[id(layer)]
 
     try:
@@ -98,7 +96,7 @@ def _copied(model: keras.Model) -> keras.Model:
 def _copy_weights(model: keras.Model, copy: keras.Model) -> None:
     for layer in model.layers:
         if layer.weights:  # the others may have another name in the copy: an input has its tensor's
-            _assign(copy.get_layer(layer.name), layer.weights)
+            copy_weights(layer, copy.get_layer(layer.name))
 
 
 def _drawn(layer: keras.layers.Layer, rng: np.random.Generator) -> list:
@@ -127,8 +125,3 @@ def _seeded(config, rng: np.random.Generator):
             initializer = type(initializer).from_config(settings | {"seed": int(rng.integers(2**31))})
         seeded[key] = keras.initializers.serialize(initializer)
     return seeded
-
-
-def _assign(layer: keras.layers.Layer, values: list) -> None:
-    for weight, value in zip(layer.weights, values, strict=True):
-        weight.assign(value)

@@ -144,7 +144,7 @@ def _measure(run: _Run, jobs: list, probability: float | None) -> Iterator[tuple
 
 
 def _pictures(start: np.ndarray, end: np.ndarray, order: np.ndarray, counts: np.ndarray) -> Iterator[np.ndarray]:
-    """(H, W, 3) pictures from `start` to `end`, pixels changed in their `order`; one buffer, rewritten between yields."""
+    """(H, W, 3) pictures from `start` to `end`, pixels changed in `order`; one buffer, rewritten between yields."""
     channels = start.shape[-1]
     pixels, target = start.reshape(-1, channels).copy(), end.reshape(-1, channels)
     for done, upto in zip([0, *counts], counts):

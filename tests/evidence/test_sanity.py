@@ -246,6 +246,18 @@ def test_a_model_of_one_s_own_with_a_sigmoid_unit(noise):
 # --- words ---------------------------------------------------------------------------------------------------------
 
 
+def test_a_model_of_one_s_own_that_scales_by_what_it_was_adapted_to(noise):
+    import keras
+
+    scaling = keras.layers.Normalization()
+    scaling.adapt(np.random.default_rng(0).uniform(0, 255, (20, 32, 32, 3)).astype(np.float32))
+    layers = [scaling, keras.layers.Conv2D(4, 3, activation="relu"), keras.layers.GlobalAveragePooling2D()]
+    own = camkit.load(keras.Sequential([keras.Input((32, 32, 3)), *layers, keras.layers.Dense(3)]))
+    found = explain(own, noise, ["gradcam"])
+    *_, state = sanity_stream(own, noise, {"gradcam": found.cams["gradcam"].map}, found.class_index)
+    assert state.complete
+
+
 def test_the_words_are_made_from_the_figures():
     def verdict(**figures):
         return sanity_verdict({key: interval(np.atleast_1d(values).tolist()) for key, values in figures.items()})
