@@ -28,7 +28,7 @@ from .files import versions, write_file, write_zip
 from .readiness import classifier, default_model, is_ready, own_in_words
 from .uploads import Picture, Upload
 from .visitors import VISITORS, Run, in_words
-from .widgets import AsSent
+from .widgets import AsSent, Drawn
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
@@ -214,8 +214,8 @@ def comparison_json(explanation: Explanation) -> dict:
 # --- the hidden components -----------------------------------------------------------------------------------------
 
 
-class Documented(AsSent):
-    """Mixed into an input: its words in /gradio_api/info, and its value as it was sent."""
+class Documented(Drawn):
+    """Mixed into an input: its words in /gradio_api/info."""
 
     label: str
 
@@ -223,34 +223,23 @@ class Documented(AsSent):
         return super().api_info() | {"additional_description": PARAMETERS[self.label]}  # type: ignore[misc]
 
 
-class OneOf(Documented, gr.Dropdown): ...
+class OneOf(Documented, AsSent, gr.Dropdown): ...
 
 
-class Several(Documented, gr.CheckboxGroup): ...
+class Several(Documented, AsSent, gr.CheckboxGroup): ...
 
 
-class Value(Documented, gr.Number): ...
+class Value(Documented, AsSent, gr.Number): ...
 
 
-class Switch(Documented, gr.Checkbox): ...
+class Switch(Documented, AsSent, gr.Checkbox): ...
 
 
-class Text(gr.Textbox):
-    is_template = True
-
-    def api_info(self) -> dict:
-        return super().api_info() | {"additional_description": PARAMETERS[self.label]}
+class Text(Documented, gr.Textbox): ...
 
 
-class DocumentedPicture(Picture):
-    is_template = True
+class DocumentedPicture(Documented, Picture):
     skip_api = False
-
-    def api_info(self) -> dict:
-        return super().api_info() | {"additional_description": PARAMETERS[self.label]}
-
-    def get_block_name(self) -> str:
-        return "image"
 
 
 def build() -> None:

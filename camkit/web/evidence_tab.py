@@ -17,6 +17,7 @@ from ..evidence.results import NAMES
 from ..evidence.road import REMOVED
 from ..evidence.sanity import CONTROL_NAMES, sanity_stream
 from ..evidence.sweep import sweep
+from ..evidence.tables import Table
 from ..explanation import Explanation
 from ..figure import seconds_in_words
 from ..methods import METHODS
@@ -31,9 +32,9 @@ REDRAW_SECONDS = 0.4  # between two redraws of the progress
 SCORED = 2 * ON_THE_PAGE.steps + 1 + len(REMOVED)
 
 
-def table_html(measurements: dict[str, Measurement], explanation: Explanation, complete: bool = True) -> str:
-    """The table in what panels.js marks as out of date when other maps begin."""
-    return f'<div class="measured">{measurement_table(measurements, explanation, complete).html()}</div>'
+def table_html(table: Table) -> str:
+    """A table in what panels.js marks as out of date when other maps begin."""
+    return f'<div class="measured">{table.html()}</div>'
 
 
 @in_words
@@ -52,7 +53,7 @@ def measuring(memory: Memory, request: gr.Request):
     begin, drawn = time.monotonic(), 0.0
     with VISITORS.page_run(request, same_maps=True) as run:
         run.seconds_left = expected_seconds(explanation)
-        table = table_html(measurements, explanation, complete=False)
+        table = table_html(measurement_table(measurements, explanation, complete=False))
         yield progress_html(f"Measuring: {SCORED} pictures to score for each map", 0), STOP, table, *same
         for key, measurement in measure(clf, explanation):
             if run.ended:
@@ -61,7 +62,7 @@ def measuring(memory: Memory, request: gr.Request):
             seen += measurement is None
             if measurement is not None:
                 measurements[key] = measurement
-                table = table_html(measurements, explanation, complete=False)
+                table = table_html(measurement_table(measurements, explanation, complete=False))
             now = time.monotonic()
             if measurement is not None or now - drawn > REDRAW_SECONDS:
                 share = min(0.99, seen / blocks)
@@ -77,7 +78,7 @@ def measuring(memory: Memory, request: gr.Request):
     yield (
         "",
         NO_STOP,
-        table_html(measurements, explanation),
+        table_html(measurement_table(measurements, explanation)),
         gr.update(value=curves_figure(measurements, NAMES, CONTROLS), visible=True),
         gr.update(value=cost_figure(seconds, gains, NAMES, floor), visible=True),
     )
@@ -161,12 +162,18 @@ def on_sanity(request: gr.Request):
             words = "Waiting for another check of this network" if state.waiting else f"Randomising{left}"
             plot = _likeness(state.points) if compared else gr.skip()
             yield plot, gr.skip(), progress_html(words, state.share), gr.skip()
-    table = f'<div class="measured">{likeness_table(state.points).html()}</div>'
-    yield _likeness(state.points), table, "", NO_STOP
+    yield _likeness(state.points), table_html(likeness_table(state.points)), "", NO_STOP
 
 
 def _likeness(points) -> dict:
     return gr.update(value=sanity_figure(points, NAMES | CONTROL_NAMES, CONTROL_NAMES), visible=True)
+
+
+def _start_row(key: str, label: str, width: int) -> tuple[gr.Button, gr.Button, gr.HTML]:
+    """What begins some work, what stops it, and how far it is."""
+    with gr.Row(elem_classes="intro"):
+        go = gr.Button(label, size="sm", scale=0, min_width=width, elem_id=f"{key}-go")
+        return go, stop_button(f"{key}-stop"), gr.HTML("", elem_id=f"{key}-far")
 
 
 def build(screen: FirstScreen) -> None:
@@ -187,10 +194,7 @@ def build(screen: FirstScreen) -> None:
                     "**The sweep of Faster Score-CAM.** How many channels until it equals the full Score-CAM? One "
                     "streamed run tells."
                 )
-                with gr.Row(elem_classes="intro"):
-                    sweep_go = gr.Button("Start the sweep", size="sm", scale=0, min_width=140, elem_id="sweep-go")
-                    sweep_stop = stop_button("sweep-stop")
-                    sweep_far = gr.HTML("", elem_id="sweep-far")
+                sweep_go, sweep_stop, sweep_far = _start_row("sweep", "Start the sweep", 140)
                 sweep_plot = gr.Plot(show_label=False, elem_id="sweep", visible=False)
             with gr.Column(min_width=320):
                 cost = gr.Plot(label="Cost against faithfulness", elem_id="cost", visible=False)
@@ -198,10 +202,7 @@ def build(screen: FirstScreen) -> None:
             "**Does the map depend on what the network learned?** A copy of the network is randomised, layer by "
             "layer from the output. A map that stays the same shows the picture, not what was learned."
         )
-        with gr.Row(elem_classes="intro"):
-            sanity_go = gr.Button("Start the sanity check", size="sm", scale=0, min_width=180, elem_id="sanity-go")
-            sanity_stop = stop_button("sanity-stop")
-            sanity_far = gr.HTML("", elem_id="sanity-far")
+        sanity_go, sanity_stop, sanity_far = _start_row("sanity", "Start the sanity check", 180)
         likeness = gr.HTML("", elem_id="likeness")
         sanity_plot = gr.Plot(show_label=False, elem_id="sanity", visible=False)
     outputs = [far, stop, table, curves, cost]

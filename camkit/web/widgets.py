@@ -109,18 +109,22 @@ def _panels() -> str:
     return fetched("panels.js", TABLES=tables())
 
 
-class AsSent:
-    """Mixed into an input: its value reaches the handler as it was sent, since the handler knows best what it may be.
-    Gradio's own check is against the choices that it remembers of a visitor, and it forgets the oldest visitors."""
+class Drawn:
+    """Mixed into a component of Gradio, as which the browser goes on drawing it."""
 
     is_template = True
-
-    def preprocess(self, payload):
-        return payload
 
     def get_block_name(self) -> str:
         """The browser's component: that of the class this is mixed into."""
         return next(each for each in type(self).__mro__ if each.__module__.startswith("gradio.")).__name__.lower()
+
+
+class AsSent(Drawn):
+    """Mixed into an input: its value reaches the handler as it was sent, since the handler knows best what it may be.
+    Gradio's own check is against the choices that it remembers of a visitor, and it forgets the oldest visitors."""
+
+    def preprocess(self, payload):
+        return payload
 
 
 class Choice(AsSent, gr.Dropdown):

@@ -71,7 +71,7 @@ class Crossed(AssertionError):
 
 
 class Person:
-    """Who asks: a session of its own at the server. `values` are without what the server keeps of a page itself."""
+    """Who asks: a session of its own at the server."""
 
     def __init__(self, url: str) -> None:
         self.url, self.session = url, uuid.uuid4().hex
@@ -79,8 +79,7 @@ class Person:
     def send(self, event: str, values: list, event_data=None) -> tuple[int, str]:
         """Puts an event into the queue: its number and its id."""
         found = next(each for each in plain_http.events(self.url) if each["api_name"] == event)
-        states = [None for kind in found["kinds"] if kind == "state"]
-        joined = plain_http.join(self.url, found["id"], [*states, *values], self.session, event_data)
+        joined = plain_http.join(self.url, found["id"], values, self.session, event_data)
         joined.raise_for_status()
         return found["id"], joined.json()["event_id"]
 
