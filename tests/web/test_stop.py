@@ -177,10 +177,9 @@ OF_PAGES = (*OF_CLIENTS, leaves_the_page, presses_stop, explains_something_else)
 
 
 def send(url: str, event: str, values: list, session: str) -> httpx.Response:
-    """Puts an event into the queue; what the server keeps of a page itself goes as nothing, as from a browser."""
+    """Puts an event into the queue."""
     found = next(each for each in plain_http.events(url) if each["api_name"] == event)
-    states = [None for kind in found["kinds"] if kind == "state"]
-    return plain_http.join(url, found["id"], [*states, *values], session)
+    return plain_http.join(url, found["id"], values, session)
 
 
 @pytest.fixture(scope="module")
