@@ -100,9 +100,7 @@ class Gatekeeper:
         """A request for an event: one that exists, of a bounded size, from an address that has not too many."""
         blocks = scope["app"].get_blocks()
         asking, allowed = _address(scope), limits()
-        # Not in Gradio's documentation; tests/web/test_gradio_names.py notices when it moves.
-        unfinished = list(blocks._queue.event_ids_to_events.values())
-        same = [each.fn.api_name for each in unfinished if _address(each.request.scope) == asking]
+        same = [each.fn.api_name for each in unfinished(blocks._queue) if _address(each.request.scope) == asking]
         _check_count("requests", len(same), allowed.requests_per_address)
         body = await _body(receive, Headers(scope=scope))
         try:
@@ -164,6 +162,19 @@ class Gatekeeper:
             log.info("An upload was cut off after %.1f MB; nothing of it is kept.", counted / 1e6)
         finally:
             await asyncio.to_thread(FOLDER.end_upload, begun, whole)
+
+
+def unfinished(queue) -> list:
+    """The events of Gradio's queue that wait or run. It never forgets one that was cancelled while it was closing, with
+    all that came with the request; what neither waits nor runs is dropped here.
+
+    Not in Gradio's documentation; tests/web/test_gradio_names.py notices when it moves.
+    """
+    waiting = [event for each in queue.event_queue_per_concurrency_id.values() for event in each.queue]
+    running = [event for job in queue.active_jobs for event in job or ()]
+    for left in queue.event_ids_to_events.keys() - {event._id for event in (*waiting, *running)}:
+        del queue.event_ids_to_events[left]
+    return [*waiting, *running]
 
 
 def _address(scope: Message) -> str:

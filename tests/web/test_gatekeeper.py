@@ -11,17 +11,19 @@ from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 
+import gradio as gr
 import httpx
 import plain_http
 import pytest
 from conftest import EXAMPLES, ROOT
 from filelock import FileLock
+from gradio.queueing import Event
 
 import camkit
 from camkit.errors import InputError, shown
 from camkit.web import folder as folders
 from camkit.web import limits, sessions, visitors
-from camkit.web.middleware import CLOSED
+from camkit.web.middleware import CLOSED, unfinished
 
 # Every route of the pinned Gradio that stays open, and what for.
 OPEN = {
@@ -167,6 +169,20 @@ def test_requests_of_one_address_are_counted(server_url, monkeypatch):
     assert answer.json()["detail"] == (
         "0 requests from your address are not answered yet, the most allowed: try again in 5 seconds."
     )
+
+
+def test_a_request_that_gradio_forgot_to_forget_is_not_counted_and_not_kept():
+    """One that is cancelled a second time while it is closing stays among its events for ever."""
+    with gr.Blocks() as blocks:
+        gr.Button().click(lambda: None, api_name="named")
+    (function,), queue = blocks.fns.values(), blocks._queue
+    waiting, running, left = (Event(None, function, None, None) for _ in range(3))
+    queue.create_event_queue_for_fn(function)
+    queue.event_queue_per_concurrency_id[function.concurrency_id].queue.append(waiting)
+    queue.active_jobs = [None, [running]]
+    queue.event_ids_to_events |= {each._id: each for each in (waiting, running, left)}
+    assert unfinished(queue) == [waiting, running]
+    assert list(queue.event_ids_to_events.values()) == [waiting, running]
 
 
 def test_a_value_that_is_not_offered_does_not_bring_the_list_of_those_that_are(server_url):

@@ -42,14 +42,18 @@ def test_payloads_are_preprocessed_by_this_method_of_blocks():
 
 
 def test_the_queue_knows_its_unfinished_events_and_who_asked():
-    from gradio.queueing import Event, Queue
+    from gradio.queueing import Event, EventQueue, Queue
 
-    assert "event_ids_to_events" in inspect.getsource(Queue.__init__)
+    known = inspect.getsource(Queue)
+    assert "self.event_ids_to_events.pop(event._id, None)" in known  # so that it does not mind those that are gone
+    assert "self.active_jobs[self.active_jobs.index(None)] = events" in known
+    assert EventQueue("any", None).queue == []
     assert {"request", "fn"} <= set(inspect.signature(Event).parameters)
     with gr.Blocks() as blocks:
         gr.Button().click(lambda: None, api_name="named")
     assert [each.api_name for each in blocks.fns.values()] == ["named"]
-    assert isinstance(blocks._queue.event_ids_to_events, dict)
+    assert blocks._queue.event_ids_to_events == blocks._queue.event_queue_per_concurrency_id == {}
+    assert blocks._queue.active_jobs == []
 
 
 def test_a_component_says_by_which_of_the_browsers_it_is_drawn():
