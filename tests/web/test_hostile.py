@@ -82,8 +82,8 @@ def test_small_files_with_large_pictures_do_not_fill_the_memory(server):
 
 
 def test_pages_that_were_left_do_not_fill_the_memory(server):
-    found = hostile.left_pages(server, 20)
-    assert found["answered"] == 15 + 3 * 20
+    found = hostile.left_pages(server, 12)
+    assert found["answered"] == 15 + 3 * 12
     assert min(found["for each"]) < 1.0  # a picture of its own alone would be 3 MB
 
 
