@@ -153,7 +153,7 @@ def test_a_link_does_not_carry_a_visitors_own_picture_and_says_so(visit):
     page.get_by_text("it carries your settings, not your own picture").wait_for()
 
 
-def test_what_a_link_names_wrongly_is_answered_in_a_sentence_and_never_shown(visit):
+def test_what_a_link_names_wrongly_is_answered_in_a_sentence_and_never_shown(visit, held_work):
     attack = "<img src=x onerror=alert(1)>![p](//host/p.gif)"
     page = visit(
         query=f"?example={attack}&class={attack}&methods=gradcam,{attack}&layer={attack}&max_n=x&model=vgg16&full=1"
