@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 import warnings
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from pkgutil import resolve_name
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from browsing import (  # noqa: F401 - fixtures of the tests of the page
     browser,
+    held_work,
     short_curves,
     short_measurement,
     visit,
@@ -36,6 +38,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before the first import of
 if "PYTEST_XDIST_WORKER" in os.environ:  # a worker for each core: threads of their own would only fight
     for setting in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
         os.environ.setdefault(setting, "1")
+# Nobody here speaks TLS, and reading the authorities' certificates is most of what an HTTP client costs: 30 ms for each
+# that httpx makes. None are found in a folder without any.
+os.environ.pop("SSL_CERT_FILE", None)
+os.environ["SSL_CERT_DIR"] = str(EXAMPLES)
 VGG16_PATH = os.environ.get("CAMKIT_VGG16_WEIGHTS")  # read before the fixture below hides it
 
 
@@ -90,14 +96,23 @@ def tiny_model():
     return model
 
 
-@pytest.fixture
-def registry(monkeypatch):
-    """MODELS, which is afterwards as it was."""
+@contextmanager
+def registry_kept():
+    """MODELS without an operator's, and afterwards as it was."""
     before = dict(MODELS)
-    monkeypatch.setattr("camkit.models._operators", [])
-    yield MODELS
+    for key in [key for key, spec in before.items() if spec.own is not None]:
+        del MODELS[key]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("camkit.models._operators", [])
+        yield MODELS
     MODELS.clear()
     MODELS.update(before)
+
+
+@pytest.fixture
+def registry():
+    with registry_kept() as models:
+        yield models
 
 
 @pytest.fixture(scope="session")

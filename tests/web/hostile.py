@@ -74,13 +74,13 @@ class Server:
         return event_id(self.url, name)
 
     def settle(self) -> float:
-        """Seconds until the server computes nothing any more: its processor time stands still for half a second."""
+        """Seconds until the server computes nothing any more: its processor time stands still for a while."""
         begin = time.monotonic()
         before = self._ticks()
         while time.monotonic() - begin < LIMIT:
-            time.sleep(0.5)
+            time.sleep(0.25)
             now = self._ticks()
-            if now - before <= 5:  # hundredths of a second: Gradio polls its queue all the time
+            if now - before <= 2:  # hundredths of a second: Gradio polls its queue all the time
                 return time.monotonic() - begin
             before = now
         raise AssertionError(f"still busy after {LIMIT} s")

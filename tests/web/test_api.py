@@ -11,6 +11,7 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import h5py
 import httpx
@@ -331,7 +332,10 @@ def test_parameters_that_were_added_are_missing_in_old_requests(server_url):
 
 @pytest.fixture
 def weightless_vgg16(monkeypatch):
-    """VGG16 whose weights lie behind a port that nobody listens on."""
+    """VGG16 whose weights lie behind a port that nobody listens on; for small pictures, which is built at once."""
+    import keras
+
+    monkeypatch.setattr(keras.applications, "VGG16", partial(keras.applications.VGG16, input_shape=(32, 32, 3)))
     spec = camkit.MODELS["vgg16"]
     url = f"http://127.0.0.1:{free_port()}/weights.h5"
     weights = WeightsFile(

@@ -153,7 +153,7 @@ def test_a_link_does_not_carry_a_visitors_own_picture_and_says_so(visit):
     page.get_by_text("it carries your settings, not your own picture").wait_for()
 
 
-def test_what_a_link_names_wrongly_is_answered_in_a_sentence_and_never_shown(visit):
+def test_what_a_link_names_wrongly_is_answered_in_a_sentence_and_never_shown(visit, held_work):
     attack = "<img src=x onerror=alert(1)>![p](//host/p.gif)"
     page = visit(
         query=f"?example={attack}&class={attack}&methods=gradcam,{attack}&layer={attack}&max_n=x&model=vgg16&full=1"
@@ -240,6 +240,7 @@ def test_two_visitors_share_one_download_and_the_last_to_withdraw_ends_it(visit,
         assert len(asked) == 1
         first.get_by_role("button", name="Cancel").click()
         first.get_by_text("Others wait for this download too, so it goes on").wait_for()
+        assert box(first, ".toast-wrap")["top"] > box(first, "#top")["bottom"]  # and covers none of the buttons
         assert weights.state.status == "downloading" and "Stopping" not in weights.state.short
         second.get_by_role("button", name="Cancel").click()
         second.locator(".headline .fetch", has_text="Stopping the download of VGG16's weights").wait_for()
@@ -300,6 +301,7 @@ def test_axe_finds_nothing_of_ours_in_any_tab_light_or_dark(visit, short_measure
     page.locator("#curves .js-plotly-plot").wait_for(timeout=2 * PATIENCE)
     page.locator("#cost .js-plotly-plot").wait_for()
     page.locator("#settings button").first.click()
+    page.add_style_tag(content="* { transition: none !important; }")  # another theme has its colours at once
     found = {}
     for name in TABS:
         open_tab(page, name)
@@ -335,7 +337,7 @@ document.addEventListener("DOMContentLoaded", () => listen(document.body));
 """
 
 
-def test_a_screen_reader_hears_a_few_sentences_of_a_run(browser, server_url):
+def test_a_screen_reader_hears_a_few_sentences_of_a_run(browser, server_url, held_work):
     context = browser.new_context()
     context.add_init_script(LISTEN)
     page = context.new_page()
@@ -396,14 +398,6 @@ def test_the_painter_is_used_by_keys_alone(visit):
     page.locator("#cover .words", has_text=f"{OPENING} goes from").wait_for()
 
 
-def test_what_was_measured_of_other_maps_is_marked(visit, short_measurement):
-    page = visit(query="?methods=gradcam")
-    measured(page)
-    page.locator("#prediction button", has_text="cup").click()
-    page.locator("#evidence .stale").wait_for()
-    page.locator("#evidence .measured:not(.stale) .words").wait_for()
-
-
 def test_the_focus_stays_on_the_class_that_was_chosen(visit):
     page = visit(query="?methods=gradcam")
     explaining(page, OPENING)
@@ -417,7 +411,7 @@ def test_the_focus_stays_on_the_class_that_was_chosen(visit):
 # --- long work says how far it is ----------------------------------------------------------------------------------
 
 
-def test_measuring_and_the_sweep_say_how_far_they_are_and_can_be_stopped(visit):
+def test_measuring_and_the_sweep_say_how_far_they_are_and_can_be_stopped(visit, held_work):
     page = visit(query="?methods=gradcam")
     page.locator("#measure-far", has_text="press Measure").wait_for()
     page.locator("#measure").click()
@@ -433,7 +427,7 @@ def test_measuring_and_the_sweep_say_how_far_they_are_and_can_be_stopped(visit):
     page.locator("#sweep-stop").wait_for(state="hidden")
 
 
-def test_the_sanity_check_can_be_stopped_and_says_what_it_found(visit, short_measurement):
+def test_the_sanity_check_can_be_stopped_and_what_was_found_of_other_maps_is_marked(visit, short_measurement):
     page = visit(query="?methods=gradcam")
     measured(page)
     with copy_of(load("efficientnet_lite0")).in_use:  # as if somebody else's check had the copy
@@ -449,4 +443,6 @@ def test_the_sanity_check_can_be_stopped_and_says_what_it_found(visit, short_mea
     assert page.locator("#likeness tbody tr").count() == STAGES + 1
     page.locator("#sanity .js-plotly-plot").wait_for()
     page.locator("#prediction button", has_text="cup").click()
-    page.locator("#likeness .stale").wait_for()
+    for found in ("#likeness", "#evidence"):
+        page.locator(f"{found} .stale").wait_for()
+    page.locator("#evidence .measured:not(.stale) .words").wait_for()

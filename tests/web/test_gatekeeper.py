@@ -3,7 +3,6 @@ TensorFlow."""
 
 import os
 import re
-import subprocess
 import sys
 import threading
 import time
@@ -15,7 +14,7 @@ import gradio as gr
 import httpx
 import plain_http
 import pytest
-from conftest import EXAMPLES, ROOT
+from conftest import EXAMPLES
 from filelock import FileLock
 from gradio.queueing import Event
 
@@ -410,29 +409,26 @@ def test_parts_of_an_upload_go_when_it_is_cut_off(folder):
     assert not part.exists()
 
 
-def test_a_process_has_a_folder_of_its_own_and_sweeps_those_of_the_dead(tmp_path):
+def test_a_process_has_a_folder_of_its_own_and_sweeps_those_of_the_dead(tmp_path, monkeypatch):
     dead, alive = tmp_path / "camkit-dead", tmp_path / "camkit-alive"
     for each in (dead, alive):
         (each / "a").mkdir(parents=True)
         (each / "a" / "file").write_bytes(b"x")
         each.with_suffix(".lock").touch()
     (tmp_path / "of somebody else").mkdir()
-    program = (
-        "import os; from camkit.web.folder import claim_folder; print(claim_folder());"
-        "print(os.environ['GRADIO_TEMP_DIR'])"
-    )
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    at_exit = []
+    monkeypatch.setattr(folders.atexit, "register", lambda *call: at_exit.append(call))
+    claim = folders.claim_folder.__wrapped__  # as a process does that has not yet claimed one
     with FileLock(alive.with_suffix(".lock")):
-        done = subprocess.run(
-            [sys.executable, "-c", program],
-            cwd=ROOT,
-            env={**os.environ, "GRADIO_TEMP_DIR": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-    own = Path(done.stdout.splitlines()[0])
-    assert done.stdout.splitlines() == [str(own), str(own)], done.stderr
-    assert own.parent == tmp_path
+        own = claim()
+        assert (own.parent, os.environ["GRADIO_TEMP_DIR"]) == (tmp_path, str(own))
+        assert own.is_dir() and not dead.exists()
+        monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+        other = claim()
+        assert other != own and own.is_dir()  # what this process holds is no dead one's either
+    for leave, *given in at_exit:
+        leave(*given)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "camkit-alive", "camkit-alive.lock", "folders.lock", "of somebody else"
     ]  # fmt: skip

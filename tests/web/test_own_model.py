@@ -1,23 +1,27 @@
 """A server on models that its operator names: what the page opens on, what the API answers, and what is refused."""
 
+import io
 import json
+import logging
+import sys
 import threading
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import httpx
 import keras
 import numpy as np
 import pytest
-from conftest import EXAMPLES, free_port, save
+from conftest import EXAMPLES, free_port, registry_kept, save
 from gradio_client import Client, handle_file
 from keras import layers
 from plain_http import assert_clean
-from test_server import READY, lines_until, started
+from test_server import READY
 
 import camkit
 from camkit.web.command_line import Named, from_environment, parse
+from camkit.web.warming import start_warming
 
-pytestmark = pytest.mark.slow  # a server of its own
 LABELS = ["cat", "dog", "sea horse"]
 
 
@@ -31,21 +35,37 @@ def grey_model():
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """The address and the first lines of a Space-like start: two models by the environment, the second not there."""
+def server(server_url, tmp_path_factory):
+    """The address and the first lines of a Space-like start in this process, which has the bundled classifier: two
+    models by the environment, the second not there."""
+    import app
+
     folder = tmp_path_factory.mktemp("operator")
     save(grey_model(), folder / "grey.keras")
     (folder / "labels.json").write_text(json.dumps(LABELS))
-    port = free_port()
-    settings = {
-        "CAMKIT_MODEL": str(folder / "grey.keras"),
-        "CAMKIT_LABELS": str(folder / "labels.json"),
-        "CAMKIT_MODEL_2": str(folder / "gone.keras"),
-        "CAMKIT_PREPROCESS_2": "unit",
-    }
-    with started(port, folder / "uploads", settings) as process:
-        log = lines_until(process, "EfficientNet-Lite0 is ready on")
-        yield f"http://127.0.0.1:{port}", log, folder
+    said, served, app_log = io.StringIO(), [], logging.getLogger("app")
+    handler = logging.StreamHandler(said)
+    with registry_kept(), pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "CAMKIT_MODEL": str(folder / "grey.keras"),
+            "CAMKIT_LABELS": str(folder / "labels.json"),
+            "CAMKIT_MODEL_2": str(folder / "gone.keras"),
+            "CAMKIT_PREPROCESS_2": "unit",
+            "GRADIO_SERVER_PORT": str(port := free_port()),
+        }.items():
+            patch.setenv(name, value)
+        patch.setattr(sys, "argv", ["app.py"])
+        patch.setattr("camkit.web.readiness._loading_own", set())
+        patch.setattr(app, "start_warming", lambda: start_warming().join())
+        patch.setattr(app, "start_tidying", lambda: None)  # would not end
+        patch.setattr(app.gr.Blocks, "block_thread", lambda page: served.append(page))
+        patch.setattr(app_log, "level", logging.INFO)
+        app_log.addHandler(handler)
+        with redirect_stdout(said):
+            app.main()
+        app_log.removeHandler(handler)
+        yield f"http://127.0.0.1:{port}", said.getvalue(), folder
+        served[0].close()
 
 
 @pytest.fixture(scope="module")

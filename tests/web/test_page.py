@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browsing import COMPLETE, OPENING, PARTIAL, PATIENCE, canvas_pixels, explaining, panel, stop
+from browsing import COMPLETE, OPENING, PARTIAL, PATIENCE, QUICK, canvas_pixels, explaining, panel, stop
 from conftest import EXAMPLES, ROOT
 from PIL import Image
 
@@ -16,7 +16,9 @@ import camkit
 pytestmark = pytest.mark.browser
 
 
-def test_the_page_opens_on_a_picture_and_every_panel_fills(visit, whole_measurement, tmp_path):
+# The README's pictures show whole curves; test_mixed_load.py measures those too.
+@pytest.mark.usefixtures("whole_measurement" if os.environ.get("UPDATE_PICTURES") else "short_measurement")
+def test_the_page_opens_on_a_picture_and_every_panel_fills(visit, tmp_path):
     # A whole Score-CAM of 40 channels; the README's pictures show that of the default layer's 1280.
     layer = "top_activation" if os.environ.get("UPDATE_PICTURES") else "block3b_add"
     page = visit(query="" if layer == "top_activation" else f"?layer={layer}")
@@ -109,7 +111,7 @@ def test_a_damaged_file_gets_one_sentence_and_the_page_goes_on(visit, tmp_path):
     explaining(page, "espresso")
 
 
-def test_stop_keeps_the_partial_map_and_says_so(visit):
+def test_stop_keeps_the_partial_map_and_says_so(visit, held_work):
     page = visit()
     panel(page, "scorecam", PARTIAL).wait_for()
     stop(page)
@@ -149,7 +151,7 @@ def test_view_controls_redraw_without_asking_the_server(visit):
 
 
 def test_methods_that_are_not_ticked_are_not_computed(visit):
-    page = visit()
+    page = visit(query=QUICK)
     explaining(page, OPENING)
     page.locator("#settings button").first.click()
     page.get_by_role("checkbox", name="Score-CAM", exact=True).uncheck()
@@ -161,7 +163,7 @@ def test_methods_that_are_not_ticked_are_not_computed(visit):
     assert panel(page, "scorecam").count() == 0
 
 
-def test_download_holds_what_the_page_shows(visit, tmp_path):
+def test_download_holds_what_the_page_shows(visit, held_work, tmp_path):
     page = visit()
     panel(page, "faster_scorecam", COMPLETE).wait_for()
     stop(page)
@@ -186,7 +188,7 @@ def test_download_holds_what_the_page_shows(visit, tmp_path):
 
 
 def test_why_a_and_not_b(visit):
-    page = visit()
+    page = visit(query=QUICK)
     explaining(page, OPENING)
     page.locator("#examples button", has_text="Cat or coffee?").click()
     panel(page, "faster_scorecam", COMPLETE).wait_for()
