@@ -240,7 +240,7 @@ def published_table(results: Results) -> Table:
             f"Not compared: the published figures are VGG16's, this run used {results.model_name}. "
             "Run the same command with --model vgg16 and its ImageNet weights.",
         )
-    summary = results.summary()
+    summary = results.summary
     rows: list[tuple[str, ...]] = []
     for entry in PUBLISHED:
         rows.append((COLUMNS[entry.metric].name, entry.source, *results.each(entry.show)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import csv
 import statistics
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from itertools import islice
@@ -70,7 +70,7 @@ def measurement_table(
 
 def summary_table(results: Results) -> Table:
     """A row a figure, a column a method and control."""
-    summary = results.summary()
+    summary = results.summary
     shown = [
         column
         for key, column in COLUMNS.items()
@@ -96,7 +96,7 @@ def summary_table(results: Results) -> Table:
 
 def difference_table(results: Results) -> Table:
     """A row a figure, a column a pair of methods; clear differences are marked."""
-    differences = results.differences()
+    differences = results.differences
     rows = (
         (COLUMNS[name].name, *(marked(row[name], COLUMNS[name].format) for row in differences.values()))
         for name in _PAIRED
@@ -279,8 +279,9 @@ def write_reports(folder: Path, results: Results) -> list[Path]:
     rows, markdown, page = folder / "results.csv", folder / "report.md", folder / "report.html"
     with rows.open("w", encoding="utf-8", newline="") as file:
         write_csv(file, results)
-    markdown.write_text(markdown_report(results), encoding="utf-8")
-    page.write_text(html_report(results), encoding="utf-8")
+    made = tables(results)
+    markdown.write_text(markdown_report(results, made), encoding="utf-8")
+    page.write_text(html_report(results, made), encoding="utf-8")
     return [rows, markdown, page]
 
 
@@ -324,15 +325,16 @@ def _sampled(results: Results) -> list[str]:
     return [f"Sampled: the sweep, run to its end on {', '.join(names)}. All else was measured on every picture."]
 
 
-def markdown_report(results: Results) -> str:
-    """The conditions and all tables."""
+def markdown_report(results: Results, made: Sequence[Table] | None = None) -> str:
+    """The conditions and all tables; `made` are the tables where they are there already."""
     said = "\n".join(f"- {escaped(line)}" for line in conditions(results))
-    drawn = "".join(f"\n## {table.title}\n\n{table.markdown()}" for table in tables(results))
+    drawn = "".join(f"\n## {table.title}\n\n{table.markdown()}" for table in made or tables(results))
     return f"# Faithfulness over a set of pictures\n\n{said}\n{drawn}"
 
 
-def html_report(results: Results) -> str:
-    """The conditions, all tables, and the pictures with their overlays, in one file that needs no other."""
+def html_report(results: Results, made: Sequence[Table] | None = None) -> str:
+    """The conditions, all tables, and the pictures with their overlays, in one file that needs no other; `made` as
+    above."""
     pictures = []
     for value in results.values.get("overlays", ()):
         captions = {key: f"{NAMES[key]} {worth:+.3f}" for key, worth in value["worth"].items()}
@@ -341,5 +343,5 @@ def html_report(results: Results) -> str:
         title = f"{shown(value['picture'])}: {value['class_name']}, {value['probability']:.1%}"
         pictures.append({"title": title, "figures": figures})
     return TEMPLATES.get_template("report.html.j2").render(
-        conditions=conditions(results), tables=tables(results), pictures=pictures, count=results.pictures
+        conditions=conditions(results), tables=made or tables(results), pictures=pictures, count=results.pictures
     )

@@ -14,7 +14,7 @@ import sys
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -185,11 +185,17 @@ def interval(values: Iterable[float]) -> Interval | None:
     found = np.fromiter(values, np.float64)
     if len(found) < 2:
         return Interval(float(found[0]), None, None, 1) if len(found) else None
-    from scipy.stats import t as student  # here: it takes half a second to import, which the page would wait for
-
     middle = float(found.mean())
-    half = float(student.ppf(0.975, len(found) - 1) * found.std(ddof=1)) / math.sqrt(len(found))
+    half = _student(len(found) - 1) * float(found.std(ddof=1)) / math.sqrt(len(found))
     return Interval(middle, middle - half, middle + half, len(found))
+
+
+@cache
+def _student(degrees: int) -> float:
+    """The quantile of Student's t that leaves out 2.5 % at each end; a report asks for one thousands of times."""
+    from scipy.stats import t  # here: it takes half a second to import, which the page would wait for
+
+    return float(t.ppf(0.975, degrees))
 
 
 def share(values: Iterable[float]) -> Interval | None:
@@ -336,12 +342,14 @@ class Results:
         table = self.table(measurement, name, **where)
         return table[key].dropna().tolist() if key in table else []
 
+    @cached_property
     def summary(self) -> dict[str, dict[str, Interval | None]]:
         """Mean and interval by method or control, then by column of COLUMNS; None where nothing was measured."""
         tables = {name: self.table("metrics", name) for name in COLUMNS}
         measured = [key for key in NAMES if any(key in table for table in tables.values())]
         return {key: {name: _over(name, table[key].dropna()) for name, table in tables.items()} for key in measured}
 
+    @cached_property
     def differences(self) -> dict[tuple[str, str], dict[str, Interval | None]]:
         """First method less second, picture by picture, by pair and column: mean and interval of the difference."""
         tables = {name: self.table("metrics", name) for name in COLUMNS}

@@ -55,7 +55,7 @@ def _maps(keys: list[str]) -> str:
 
 def set_verdict(results: Results) -> str:
     """Of a set of pictures: whose maps are worth most on average, how clearly, and who fails against the controls."""
-    summary, name = results.summary(), "insertion_minus_deletion"
+    summary, name = results.summary, "insertion_minus_deletion"
     worth = {key: row[name] for key, row in summary.items() if key not in CONTROLS}
     means = {key: each.mean for key, each in worth.items() if each is not None}
     if not means:
@@ -66,7 +66,7 @@ def set_verdict(results: Results) -> str:
         return f"Of one picture: {NAMES[best]}'s map is worth most ({figure})."
     words = f"Over {results.pictures} pictures {NAMES[best]}'s maps are worth most on average ({figure})"
     clear: dict[bool, list[str]] = {True: [], False: []}
-    for pair, row in results.differences().items():
+    for pair, row in results.differences.items():
         if best in pair and (difference := row[name]) is not None:
             clear[difference.clear].append(NAMES[pair[pair[0] == best]])
     said = [

@@ -115,11 +115,11 @@ def test_summary_and_differences_by_hand(tiny):
             row("a", "scorecam", deletion=0.1), row("b", "scorecam", deletion=0.3), row("c", "scorecam", deletion=9.0),
             row("a", "random", deletion=0.5)]  # fmt: skip
     found = results_of(tiny, rows)
-    means = found.summary()
+    means = found.summary
     assert list(means) == ["gradcam", "scorecam", "random"]
     assert means["gradcam"]["deletion"].mean == pytest.approx(0.3) and means["gradcam"]["increase"].mean == 0.5
     assert means["gradcam"]["insertion"] is None
-    ((pair, by_column),) = found.differences().items()
+    ((pair, by_column),) = found.differences.items()
     deletion = by_column["deletion"]  # c has no pair and does not count
     assert (deletion.count, deletion.mean) == (2, pytest.approx(0.1)) and deletion.clear
     assert pair == ("gradcam", "scorecam")
@@ -811,7 +811,7 @@ def folder(tmp_path_factory):
 @pytest.mark.slow
 def test_the_command_end_to_end(folder, tmp_path, lite0, capsys):
     arguments = [str(folder), "--model", "efficientnet_lite0", "--out", str(tmp_path / "out"), "--steps", "4",
-                 "--methods", "gradcam", "faster_scorecam"]  # fmt: skip
+                 "--methods", "gradcam", "faster_scorecam", "--max-n", "2"]  # fmt: skip
     assert evaluate.main(arguments) == 0
     said = capsys.readouterr()
     assert said.out.split() == [str(tmp_path / "out" / name) for name in ("results.csv", "report.md", "report.html")]
