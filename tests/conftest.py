@@ -1,16 +1,20 @@
 """What tests share: classifiers (a tiny one, the bundled one, VGG16 with random weights) and pictures. No network.
 
-TensorFlow is imported by the fixtures that need it, so that tests without it start at once.
+TensorFlow is imported by the fixtures that need it: the process that only hands out tests to others starts at once.
 """
+
+from __future__ import annotations
 
 import os
 import socket
+import sys
 import threading
 import warnings
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -25,9 +29,11 @@ from browsing import (  # noqa: F401 - fixtures of the tests of the page
 )
 
 from camkit import open_picture
-from camkit.classifier import Classifier
 from camkit.methods import METHODS
 from camkit.models import MODELS, ModelSpec, load
+
+if TYPE_CHECKING:
+    from camkit.classifier import Classifier
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 30  # seconds before a wait counts as failed
@@ -35,6 +41,10 @@ GRADIENT = tuple(key for key, method in METHODS.items() if method.uses_gradient)
 SCORECAM = tuple(key for key, method in METHODS.items() if not method.uses_gradient)
 EXAMPLES = ROOT / "examples"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before the first import of TensorFlow
+# What the demo does not need and Keras would import, here and in the processes that tests start.
+ABSENT = str(Path(__file__).with_name("absent"))
+sys.path.insert(0, ABSENT)
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (ABSENT, os.environ.get("PYTHONPATH"))))
 if "PYTEST_XDIST_WORKER" in os.environ:  # a worker for each core: threads of their own would only fight
     for setting in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
         os.environ.setdefault(setting, "1")
@@ -64,6 +74,8 @@ def surroundings_of_their_own(monkeypatch, tmp_path_factory):
 def tiny() -> Classifier:
     """Two convolutions and a dense layer with 1000 outputs, neither square nor 224 pixels wide, so that an axis or a
     size taken for another shows. Of the 12 channels of `late`, 3 is zero everywhere and 5 is one everywhere."""
+    from camkit.classifier import Classifier
+
     return Classifier(tiny_model(), TINY)
 
 
@@ -161,6 +173,8 @@ def random_vgg16(side: int) -> Classifier:
     """Weights are scaled so that activations neither fade nor grow from layer to layer."""
     import keras
 
+    from camkit.classifier import Classifier
+
     keras.utils.set_random_seed(0)
     model = keras.applications.VGG16(weights=None, classifier_activation=None, input_shape=(side, side, 3))
     for layer in model.layers:
@@ -225,6 +239,8 @@ def quarters() -> Classifier:
     per colour: (1, 2, 2, 3). With R, G, B the means of the four cells, class 0 has the logit 4 R - 8 G, class 1 has 0,
     every other class -50, so that the probability of class 0 is sigmoid(4 R - 8 G)."""
     import keras
+
+    from camkit.classifier import Classifier
 
     inputs = keras.Input((8, 8, 3))
     cells = keras.layers.AveragePooling2D(4, name="cells")(inputs)

@@ -107,7 +107,7 @@ def missing(code: str, message: str) -> Answer:
 
 
 class Hub:
-    """The stand-in; `with Hub(app) as hub` serves it at `hub.url`.
+    """The stand-in; `with Hub(app, url) as hub` serves it at that address of this machine.
 
     Attributes to set before a deployment: `refusals` ("POST /path" -> status), `build` (the stages after each commit),
     `logs` ("build" or "run" -> lines), `faults` ("GET /path" -> number of answers 502 to give once there is a commit).
@@ -115,8 +115,9 @@ class Hub:
 
     TOKEN = "hf_" + "Secret" * 6
 
-    def __init__(self, app: "SpaceApp") -> None:
+    def __init__(self, app: "SpaceApp", url: str) -> None:
         self.app = app
+        self.url = url
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.large: dict[str, bytes] = {}
         self.requests: list[Request] = []
@@ -129,13 +130,15 @@ class Hub:
 
     def __enter__(self) -> "Hub":
         handler = type("Handler", (_Handler,), {"hub": self})
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.server = ThreadingHTTPServer(("127.0.0.1", urlsplit(self.url).port), handler)
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self.thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()

@@ -5,15 +5,19 @@ Each test looks at the requests that were made, at the exit status and at what w
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import certifi
 import deploy_space
 import pytest
 import test_space_files as sample
+from conftest import free_port
 from hub_stand_in import FRESH_FILES, LARGE, Hub, SpaceApp
 from huggingface_hub import ModelCard, SpaceCard
+from preloaded import Preloaded
 from test_space_files import REVISION, WEIGHTS_CONTENT, WEIGHTS_FILE, write
 
 SCRIPT = Path(__file__).resolve().parents[2] / ".github" / "deploy_space.py"
@@ -39,33 +43,48 @@ def space_app(tmp_path_factory):
     app.close()
 
 
+@pytest.fixture(scope="module")
+def python(tmp_path_factory):
+    """Runs Python programs for which the Hub is at one address and the home folder one, empty for each test."""
+    folder = tmp_path_factory.mktemp("python")
+    end = "-----END CERTIFICATE-----"
+    write(folder / "one.pem", certifi.contents().partition(end)[0] + end)
+    settings = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder / "home"),
+        "HF_HOME": str(folder / "home" / "hf"),
+        "HF_ENDPOINT": f"http://127.0.0.1:{free_port()}",
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "NO_PROXY": "127.0.0.1",
+        "SSL_CERT_FILE": str(folder / "one.pem"),  # HTTP asks for none, and all take a tenth of a second
+    }
+    libraries = ("gradio_client", "httpx2", "huggingface_hub.hf_api", "huggingface_hub._commit_api")
+    python = Preloaded(folder, settings, libraries)
+    python.settings = settings
+    yield python
+    python.close()
+
+
 @pytest.fixture
-def hub(space_app):
+def hub(space_app, python):
     space_app.reset()
-    with Hub(space_app) as hub:
+    with Hub(space_app, python.settings["HF_ENDPOINT"]) as hub:
         yield hub
 
 
 @pytest.fixture
-def deploy(project, hub, tmp_path):
+def deploy(project, hub, python):
     """Runs the command in the project against the stand-in; the result has its output, exit status and requests."""
+    shutil.rmtree(python.settings["HOME"], ignore_errors=True)
 
     def run(*arguments: str, revision: str = REVISION, **environment: str | None):
-        command = [sys.executable, "-B", project / ".github/deploy_space.py", SPACE, "--revision", revision]
-        settings = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(tmp_path),
-            "HF_HOME": str(tmp_path / "hf"),
-            "HF_ENDPOINT": hub.url,
-            "HF_HUB_DISABLE_XET": "1",
-            "HF_HUB_DISABLE_TELEMETRY": "1",
-            "HF_TOKEN": Hub.TOKEN,
-            "NO_PROXY": "127.0.0.1",
-        }
-        settings = {name: value for name, value in (settings | environment).items() if value is not None}
+        settings = python.settings | {"HF_TOKEN": Hub.TOKEN} | environment
+        settings = {name: value for name, value in settings.items() if value is not None}
+        command = [str(project / ".github/deploy_space.py"), SPACE, "--revision", revision]
         patience = ("--poll", "0.01", "--timeout", "120")
         seen = len(hub.requests)
-        result = subprocess.run([*command, *patience, *arguments], env=settings, capture_output=True, text=True)
+        result = python.run([*command, *patience, *arguments], settings)
         result.text = result.stdout + result.stderr
         result.requests = [str(request) for request in hub.requests[seen:]]
         result.changes = [request for request in result.requests if not request.startswith(READING)]
@@ -269,8 +288,9 @@ def test_a_card_that_the_hub_does_not_accept_is_one_sentence(hub, deploy):
     assert hub.repositories["spaces", SPACE].commits == []
 
 
-def test_a_hub_that_is_down_is_one_sentence(deploy):
-    result = deploy(HF_ENDPOINT="http://127.0.0.1:9")  # the discard port: nothing listens
+def test_a_hub_that_is_down_is_one_sentence(hub, deploy):
+    hub.close()
+    result = deploy()
     assert result.returncode == 1 and "could not be reached" in result.stderr
 
 

@@ -207,18 +207,18 @@ def test_a_repository_that_cannot_be_read_is_refused_in_a_sentence():
 
 
 def test_a_network_of_keras_applications_brings_its_own_labels_and_preprocessing(tmp_path, chelsea):
-    made = keras.applications.MobileNetV2(weights=None)
+    made = keras.applications.MobileNet(weights=None)
     path = tmp_path / "given.weights.h5"
     save_weights(made, path)
-    classifier = camkit.load("MobileNetV2", weights=path)
-    assert (classifier.name, classifier.input_size, classifier.labels.kind) == ("MobileNetV2", (224, 224), "ImageNet")
+    classifier = camkit.load("MobileNet", weights=path)
+    assert (classifier.name, classifier.input_size, classifier.labels.kind) == ("MobileNet", (224, 224), "ImageNet")
     assert classifier.spec.zero == "mid grey"
     inputs = classifier.preprocess(chelsea)
     assert (inputs.min() >= -1, inputs.max() <= 1) == (True, True)
     np.testing.assert_allclose(classifier.predict(chelsea), made(inputs, training=False)[0], rtol=0, atol=1e-5)
-    with pytest.raises(WeightsError, match=r"^The weights of MobileNetV2 do not fit"):
+    with pytest.raises(WeightsError, match=r"^The weights of MobileNet do not fit"):
         path.write_bytes(b"nothing")
-        camkit.load("MobileNetV2", weights=path)
+        camkit.load("MobileNet", weights=path)
 
 
 def save_weights(model, path):

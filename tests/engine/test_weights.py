@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from preloaded import Preloaded
 
 from camkit import weights
 from camkit.weights import VGG16_WEIGHTS, WeightsError, WeightsFile, WeightsState
@@ -109,6 +110,47 @@ def closed():
         yield f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
+@pytest.fixture(scope="module")
+def python(tmp_path_factory):
+    """Runs programs of camkit; huggingface_hub reads its environment when imported, which each of them does anew."""
+    settings = os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT), os.environ["PYTHONPATH"]))}
+    libraries = ("camkit.weights", "pooch", "requests", "httpx2", "rich.console", "fsspec", "tqdm", "typer", "yaml")
+    python = Preloaded(tmp_path_factory.mktemp("python"), settings, libraries)
+    yield python
+    python.close()
+
+
+@pytest.fixture
+def run(python, tmp_path):
+    """Runs code with arguments in an environment; gives what it prints."""
+
+    def run(code, environment, *args):
+        program = tmp_path / "program.py"
+        program.write_text(code, encoding="utf-8")
+        done = python.run([str(program), *args], dict(environment))
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture
+def obtain_from_hub(run):
+    """In a process of its own: the state before, the path, the error, the state after, and the states in between."""
+
+    def obtain(endpoint, url, repo="owner/name"):
+        environment = os.environ | {
+            "HF_HUB_OFFLINE": "0",
+            "HF_ENDPOINT": endpoint,
+            "HF_HUB_DISABLE_XET": "1",
+            "TINY_REPO": repo,
+        }
+        return json.loads(run(OBTAIN, environment, fields_of(tiny(url))))
+
+    return obtain
+
+
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch, tmp_path):
     """Empty caches and no settings; returns Keras's models folder, which does not exist yet."""
@@ -181,7 +223,8 @@ def three_ways(message):
 def test_import_loads_nothing_slow():
     slow = ("tensorflow", "keras", "gradio", "huggingface_hub", "pooch", "requests", "h5py", "filelock")
     code = f"import sys\nfrom camkit import weights\nprint([name for name in {slow!r} if name in sys.modules])"
-    assert run(code, os.environ).strip() == "[]"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
 
 
 @pytest.mark.parametrize(("done", "total", "percent"), [(0, 0, 0), (0, 10, 0), (199, 200, 99), (200, 200, 100)])
@@ -585,7 +628,7 @@ print(json.dumps([file.state.status, file.state.message]))
 """
 
 
-def test_a_cancelled_hub_download_keeps_nothing_either(closed, tmp_path):
+def test_a_cancelled_hub_download_keeps_nothing_either(run, closed, tmp_path):
     with serving() as hub:
         hub.pages[REPO_PATH] = hub_file(os.urandom(1000) * 30_000)
         environment = os.environ | {
@@ -624,31 +667,13 @@ COMMIT = "c" * 40
 REPO_PATH = f"/owner/name/resolve/main/{FILENAME}"
 
 
-def run(code, environment, *args):
-    done = subprocess.run(
-        [sys.executable, "-c", code, *args], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout
-
-
-def obtain_from_hub(endpoint, url, repo="owner/name"):
-    """In a new process: the state before, the path, the error, the state after, and the states in between."""
-    environment = os.environ | {
-        "HF_HUB_OFFLINE": "0",
-        "HF_ENDPOINT": endpoint,
-        "HF_HUB_DISABLE_XET": "1",
-        "TINY_REPO": repo,
-    }
-    return json.loads(run(OBTAIN, environment, fields_of(tiny(url))))
-
-
 def hub_file(body):
     return answer(200, body, ETag='"an-etag"', X_Repo_Commit=COMMIT)
 
 
-def test_hub_file_is_downloaded_with_progress_then_found_without_a_network(closed, surroundings, tmp_path, monkeypatch):
+def test_hub_file_is_downloaded_with_progress_then_found_without_a_network(
+    obtain_from_hub, closed, surroundings, tmp_path, monkeypatch
+):
     body = os.urandom(1000) * 30_000  # more than one chunk of huggingface_hub (10 MiB), and not the published file
     with serving() as hub:
         hub.pages[REPO_PATH] = hub_file(body)
@@ -666,7 +691,7 @@ def test_hub_file_is_downloaded_with_progress_then_found_without_a_network(close
     assert obtain_from_hub(closed, closed)[1] == str(named)
 
 
-def test_hub_revision_is_asked_for(closed, site):
+def test_hub_revision_is_asked_for(obtain_from_hub, closed, site):
     site.pages[f"/owner/name/resolve/v1/{FILENAME}"] = hub_file(b"version 1")
     path = obtain_from_hub(site.address, closed, repo="owner/name@v1")[1]
     assert Path(path).read_bytes() == b"version 1"
@@ -683,7 +708,9 @@ def test_hub_revision_is_asked_for(closed, site):
     ],
     ids=["no file", "no repository", "broken", "offline"],
 )
-def test_hub_failure_falls_through_to_keras_and_is_named_if_that_fails_too(site, surroundings, closed, page, reason):
+def test_hub_failure_falls_through_to_keras_and_is_named_if_that_fails_too(
+    obtain_from_hub, site, surroundings, closed, page, reason
+):
     site.pages |= {REPO_PATH: page} if page else {}
     endpoint = site.address if page else closed
     _, path, error, status, _ = obtain_from_hub(endpoint, closed)
@@ -694,7 +721,7 @@ def test_hub_failure_falls_through_to_keras_and_is_named_if_that_fails_too(site,
     assert obtain_from_hub(endpoint, site.address)[1] == str(surroundings / FILENAME)
 
 
-def test_keras_cache_serves_when_the_hub_has_nothing_cached(surroundings, closed):
+def test_keras_cache_serves_when_the_hub_has_nothing_cached(obtain_from_hub, surroundings, closed):
     cached = put(surroundings, BODY)
     assert obtain_from_hub(closed, closed)[1:4] == [str(cached), None, "ready"]
 
