@@ -41,7 +41,7 @@ def maps(page) -> list[dict]:
 
 
 def measured(page) -> None:
-    """Waits until the page has measured its own maps."""
+    """Waits until the maps of the page are measured."""
     page.locator("#evidence .words").wait_for(timeout=2 * PATIENCE)
 
 
@@ -308,7 +308,7 @@ def test_axe_finds_nothing_of_ours_in_any_tab_light_or_dark(visit, short_measure
         page.get_by_role("tab", name=name, selected=True).first.wait_for()
         if name == "Cover and see":
             page.wait_for_function(
-                "document.querySelector('#painter .cam-host').shadowRoot.querySelector('canvas').width === 640"
+                "document.querySelector('#painter .cam-host')?.shadowRoot?.querySelector('canvas')?.width === 640"
             )
             page.locator("#painter canvas").press("Space")
             page.locator("#cover table").first.wait_for()
@@ -387,7 +387,7 @@ def test_the_painter_is_used_by_keys_alone(visit):
     panel(page, "gradcam", COMPLETE).wait_for()
     open_tab(page, "Cover and see")
     page.wait_for_function(
-        "document.querySelector('#painter .cam-host').shadowRoot.querySelector('canvas').width === 640"
+        "document.querySelector('#painter .cam-host')?.shadowRoot?.querySelector('canvas')?.width === 640"
     )
     canvas = page.locator("#painter canvas")
     page.get_by_role("tab", name="About").first.focus()
@@ -427,8 +427,10 @@ def test_measuring_and_the_sweep_say_how_far_they_are_and_can_be_stopped(visit, 
     page.locator("#sweep-stop").wait_for(state="hidden")
 
 
-def test_the_sanity_check_can_be_stopped_and_what_was_found_of_other_maps_is_marked(visit, short_measurement):
+def test_the_sanity_check_can_be_stopped_and_what_was_found_of_other_maps_is_marked(visit, short_curves):
     page = visit(query="?methods=gradcam")
+    page.locator("#measure-far", has_text="press Measure").wait_for()
+    page.locator("#measure").click()
     measured(page)
     with copy_of(load("efficientnet_lite0")).in_use:  # as if somebody else's check had the copy
         page.locator("#sanity-go").click()
@@ -445,4 +447,5 @@ def test_the_sanity_check_can_be_stopped_and_what_was_found_of_other_maps_is_mar
     page.locator("#prediction button", has_text="cup").click()
     for found in ("#likeness", "#evidence"):
         page.locator(f"{found} .stale").wait_for()
+    page.locator("#measure").click()
     page.locator("#evidence .measured:not(.stale) .words").wait_for()
