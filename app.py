@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 
-from camkit.web.serving import LAUNCH  # isort: skip - sets what must stand before Gradio is imported
+from camkit.web.serving import LAUNCH  # isort: skip - camkit.web first: it sets what must stand before Gradio is imported
 
 import gradio as gr
 

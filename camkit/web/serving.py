@@ -1,18 +1,9 @@
-"""How Gradio is told to serve the page: its environment, which must stand before Gradio is imported, and `launch`'s
-options."""
+"""How Gradio is told to serve the page: `launch`'s options."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
 from pathlib import Path
-
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-# Gradio sums up the last 10,000 events after each of them, for a page that is switched off here.
-os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
-# TensorFlow remarks on GPUs that it does not find; what goes wrong comes as an exception. Set before TensorFlow is
-# loaded, which the background thread does.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from starlette.middleware import Middleware
 

@@ -56,6 +56,18 @@ def test_the_queue_knows_its_unfinished_events_and_who_asked():
     assert blocks._queue.active_jobs == []
 
 
+def test_stub_files_are_written_by_this_function():
+    """Which is ours. That none is opened is looked at where the app is imported, in test_architecture.py."""
+    from gradio import blocks_events, component_meta
+
+    import camkit.web
+
+    for module in (blocks_events, component_meta):
+        assert "create_or_modify_pyi(" in inspect.getsource(module).replace("def create_or_modify_pyi(", "")
+        assert module.create_or_modify_pyi.__module__ == camkit.web.__name__
+    assert inspect.getfile.__module__ == "inspect"
+
+
 def test_a_component_says_by_which_of_the_browsers_it_is_drawn():
     from camkit.web import api, uploads
 
