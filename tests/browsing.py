@@ -151,26 +151,26 @@ def short_measurement(short_curves):
 
 @pytest.fixture
 def held_work(monkeypatch):
-    """Long work goes on for a few blocks, each of which is drawn, and then waits until somebody presses Stop, so that a
-    test comes in time however fast the blocks and however busy the machine."""
+    """Long work goes on for some 32 pictures, each block of which is drawn, and then waits until somebody presses Stop,
+    so that a test comes in time however fast the blocks and however busy the machine."""
     from camkit.classifier import Classifier
     from camkit.web.visitors import VISITORS
 
     run, stop = Classifier._run, VISITORS.stop
-    blocks, stopped = 0, threading.Event()
+    pictures, stopped = 0, threading.Event()
 
     def passing(classifier, make, *given, **named):
-        nonlocal blocks
+        nonlocal pictures
         if make.__name__ in ("_make_masked", "_make_whole"):
-            blocks += 1
-            assert blocks <= 4 or stopped.wait(2 * PATIENCE / 1000)
+            assert pictures < 32 or stopped.wait(2 * PATIENCE / 1000)
+            pictures += named["forward"]
         return run(classifier, make, *given, **named)
 
     def stops(visitor):
-        nonlocal blocks, stopped
+        nonlocal pictures, stopped
         stop(visitor)
         stopped.set()
-        blocks, stopped = 0, threading.Event()  # for what is begun next
+        pictures, stopped = 0, threading.Event()  # for what is begun next
 
     monkeypatch.setattr("camkit.web.maps_tab.REDRAW_SECONDS", 0)
     monkeypatch.setattr(Classifier, "_run", passing)

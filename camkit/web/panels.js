@@ -209,7 +209,7 @@ function tell(value) {
   if (value.panels.every((data) => data.map && !data.partial)) words = `Complete: ${named(() => true)}${value.alt ? `: ${value.alt}` : ""}.`;
   else if (value.panels.some((data) => data.badge)) words = `Stopped: ${named((data) => data.badge)} is partial.`;
   else if (value.panels.every((data) => !data.map)) words = value.run ? `Computing ${value.alt || "the maps"}.` : "";
-  else if (!waiting.length) words = `${named((data) => !data.partial)} complete; ${named((data) => data.partial)} is being refined.`;
+  else if (!waiting.length) words = `${named((data) => !data.partial)} complete; being refined: ${named((data) => data.partial)}.`;
   const said = root.querySelector(".said");
   if (words && said.textContent !== words) said.textContent = words;
 }
