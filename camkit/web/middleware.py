@@ -28,7 +28,6 @@ from .visitors import LISTENERS, VISITORS, address
 log = logging.getLogger("app")
 
 LONG_EVENTS = {"compare", "evaluate"}  # that always are long work
-SHORT_EVENTS = {"info", "classify"}  # that never are
 LARGEST_UPLOAD = MAX_BYTES + 1_000_000  # one picture or zip and what a form puts around it
 LARGEST_REQUEST = MAX_BYTES * 4 // 3 + 1_000_000  # one picture as base64 and the other values
 PATIENCE = 30.0  # seconds without a byte after which an upload counts as cut off
@@ -121,17 +120,16 @@ class Gatekeeper:
         await self.app(scope, _replayed(body, receive), send)
 
     async def _cancel(self, scope: Message, receive: Callable, send: Callable) -> None:
-        """A client gives an event up. Gradio closes a generator at its next yield only; this ends the visitor's run
-        after the block it is at."""
+        """A client gives an event up. Gradio closes a generator at its next yield only; this ends the run that answers
+        the event after the block it is at."""
         body = await _body(receive, Headers(scope=scope))
         try:
             values = json.loads(body)
-            session, number = values["session_hash"], values["fn_index"]
-            short = scope["app"].get_blocks().fns[number].api_name in SHORT_EVENTS
+            session, event = values["session_hash"], values["event_id"]
         except (ValueError, TypeError, KeyError, RecursionError):
-            short = True  # no event of ours: Gradio says so
-        if not short and isinstance(session, str):
-            VISITORS.leave(session)
+            session = event = None  # Gradio says what is wrong with it
+        if isinstance(session, str) and isinstance(event, str):
+            VISITORS.leave(session, event)
         await self.app(scope, _replayed(body, receive), send)
 
     async def _upload(self, scope: Message, receive: Callable, send: Callable) -> None:

@@ -21,6 +21,7 @@ from functools import partial, wraps
 from typing import TypeVar
 
 import gradio as gr
+from gradio.context import LocalContext
 
 from ..errors import InputError, WeightsError
 from .limits import limits
@@ -107,6 +108,7 @@ class Run:
     number: int
     visitor: str
     address: str
+    event: str = ""  # of Gradio's queue, whose answer it is
     stopped: bool = False  # by the visitor: the partial map is kept
     replaced: bool = False  # by the visitor's next run, or the visitor left: nobody looks any more
     long: bool = False  # has a place for long work
@@ -202,8 +204,9 @@ class Visitors:
         run.long = True
 
     def _new_run(self, request: gr.Request) -> Run:
+        event = LocalContext.event_id.get("")  # not in Gradio's documentation; test_stop.py notices when it moves
         with self._guard:
-            return Run(next(self._numbers), visitor_of(request), address_of(request))
+            return Run(next(self._numbers), visitor_of(request), address_of(request), event or "")
 
     def _end(self, run: Run) -> None:
         with self._guard:
@@ -226,9 +229,10 @@ class Visitors:
         with self._guard:
             return visitor in self._runs
 
-    def leave(self, visitor: str) -> None:
+    def leave(self, visitor: str, event: str | None = None) -> None:
+        """The visitor has gone, or given this event up."""
         with self._guard:
-            if visitor in self._runs:
+            if visitor in self._runs and event in (None, self._runs[visitor].event):
                 self._runs[visitor].replaced = True
 
 

@@ -100,8 +100,8 @@ class Known:
             if who == session:
                 self.unheard.set()
 
-        def leaves(who):
-            leave(who)
+        def leaves(who, *event):
+            leave(who, *event)
             if who == session:
                 self.left.set()
 
@@ -234,3 +234,21 @@ def test_it_ends_after_the_block_it_is_at(server_url, monkeypatch, caplog, pictu
     assert known.run not in VISITORS._long
     assert VISITORS._runs.get(session) is not known.run
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def test_who_gives_up_another_request_keeps_this_one(server_url, monkeypatch, picture):
+    session = uuid.uuid4().hex
+    known, held = Known(monkeypatch, session), Held(monkeypatch, MASKED)
+    compare = send(server_url, "compare", [picture, ["scorecam"], "", MODEL, LAYER], session)
+    streams = {"params": {"session_hash": session}, "timeout": LIMIT}
+    with httpx.stream("GET", f"{server_url}/gradio_api/queue/data", **streams) as answers:
+        assert held.reached.wait(LIMIT)
+        known.run = VISITORS._runs[session]
+        explain = send(server_url, "explain", [picture, "gradcam", "", MODEL], session)
+        for given_up in (explain, compare):
+            number = plain_http.event_id(server_url, "explain" if given_up is explain else "compare")
+            known.left.clear()
+            cancels(Visit(server_url, session, number, given_up.json()["event_id"], answers, answers, known, held))
+            assert known.run.ended is (given_up is compare)
+        held.go.set()
+        assert known.ended.wait(LIMIT)
