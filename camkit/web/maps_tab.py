@@ -169,6 +169,12 @@ def on_picture(image, request: gr.Request, *choices):
 
 
 @in_words
+def on_refused(request: gr.Request) -> str:
+    """A picture could not be explained: the one that the page does explain is in its place again."""
+    return write_file("picture.jpg", memory_of(request).picture)
+
+
+@in_words
 def on_settings(request: gr.Request, *choices):
     """Other settings, on the picture and the class that the page has."""
     memory = memory_of(request)
@@ -295,8 +301,10 @@ def build(page: gr.Blocks) -> FirstScreen:
     outputs = [panels, prediction, explained, class_box, *line.parts]
     private = {"api_visibility": "private", "trigger_mode": "multiple", "show_progress": "hidden"}
     quiet = {"api_visibility": "private", "show_progress": "hidden"}
+    brought = image.input(on_picture, [image, *settings], outputs, **private)
+    brought.failure(on_refused, None, image, **quiet)
     explanations = [
-        image.input(on_picture, [image, *settings], outputs, **private),
+        brought,
         examples.select(on_example, settings, [*outputs, image], **private),
         prediction.select(on_prediction, settings, outputs, **private),
         class_box.input(on_class, [class_box, *settings], outputs, **private),

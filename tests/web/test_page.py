@@ -107,6 +107,9 @@ def test_a_damaged_file_gets_one_sentence_and_the_page_goes_on(visit, tmp_path):
     page.locator("#picture input[type=file]").set_input_files(damaged)
     page.get_by_text("The picture cannot be read").wait_for()
     assert "/" not in page.locator(".toast-body, [data-testid=toast-body]").first.inner_text()
+    # What the page goes on explaining is in the box again, not a picture that no browser can draw.
+    page.wait_for_function("document.querySelector('#picture img')?.src.endsWith('/picture.jpg')")
+    page.wait_for_function("document.querySelector('#picture img').naturalWidth > 0")
     page.locator("#examples button", has_text="Cup or contents?").click()
     explaining(page, "espresso")
 
