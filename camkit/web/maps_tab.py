@@ -163,15 +163,17 @@ def explained_html(snapshot: Explanation) -> str:
 
 @in_words
 def on_picture(image, request: gr.Request, *choices):
-    """A picture was uploaded, taken, dropped or pasted."""
-    if image is not None:
-        yield from explain_on_page(image.for_page(), None, Choices(*choices), request, example="")
-
-
-@in_words
-def on_refused(request: gr.Request) -> str:
-    """A picture could not be explained: the one that the page does explain is in its place again."""
-    return write_file("picture.jpg", memory_of(request).picture)
+    """A picture was uploaded, taken, dropped or pasted. Where it cannot be used, the one that the page goes on
+    explaining takes its place again."""
+    if image is None:
+        return
+    try:
+        picture = image.for_page()
+    except InputError:
+        yield (*[gr.skip()] * 9, write_file("picture.jpg", memory_of(request).picture))
+        raise
+    for update in explain_on_page(picture, None, Choices(*choices), request, example=""):
+        yield (*update, gr.skip())
 
 
 @in_words
@@ -301,10 +303,8 @@ def build(page: gr.Blocks) -> FirstScreen:
     outputs = [panels, prediction, explained, class_box, *line.parts]
     private = {"api_visibility": "private", "trigger_mode": "multiple", "show_progress": "hidden"}
     quiet = {"api_visibility": "private", "show_progress": "hidden"}
-    brought = image.input(on_picture, [image, *settings], outputs, **private)
-    brought.failure(on_refused, None, image, **quiet)
     explanations = [
-        brought,
+        image.input(on_picture, [image, *settings], [*outputs, image], **private),
         examples.select(on_example, settings, [*outputs, image], **private),
         prediction.select(on_prediction, settings, outputs, **private),
         class_box.input(on_class, [class_box, *settings], outputs, **private),
