@@ -194,6 +194,14 @@ def stop(page) -> None:
     panel(page, "scorecam", PARTIAL).locator("small", has_text="partial").wait_for()
 
 
+def painter(page):
+    """The canvas of "Cover and see", once a picture is drawn on it."""
+    page.wait_for_function(
+        "document.querySelector('#painter .cam-host')?.shadowRoot?.querySelector('canvas')?.width === 640"
+    )
+    return page.locator("#painter canvas")
+
+
 def canvas_pixels(page, key: str) -> np.ndarray:
     """What the browser has drawn in a panel, (H, W, 3) uint8."""
     url = panel(page, key).locator("canvas").evaluate("canvas => canvas.toDataURL('image/png')")

@@ -128,6 +128,11 @@ def page_update(snapshot: Explanation, run: Run, wait: str, choices: Choices, to
     )
 
 
+def picture_update(name: str, content: bytes, panels: dict | None = None) -> tuple:
+    """The outputs of `page_update` as they are, but for the panels where they are given, and a file's picture."""
+    return (panels or gr.skip(), *[gr.skip()] * 8, write_file(name, content))
+
+
 def panels_value(keys, cams: Mapping, run: int = 0, wait: str = "", told: Mapping | None = None) -> dict:
     """What panels.js shows; `told`: what it needs to know besides the panels."""
     return {"run": run, **(told or {}), "panels": [panel(key, cams.get(key), wait) for key in keys]}
@@ -170,7 +175,7 @@ def on_picture(image, request: gr.Request, *choices):
     try:
         picture = image.for_page()
     except InputError:
-        yield (*[gr.skip()] * 9, write_file("picture.jpg", memory_of(request).picture))
+        yield picture_update("picture.jpg", memory_of(request).picture)
         raise
     for update in explain_on_page(picture, None, Choices(*choices), request, example=""):
         yield (*update, gr.skip())
@@ -242,9 +247,8 @@ def show_example(
     """The outputs of `page_update`, and the picture. `labels`: those that the class is one of."""
     told = {"aspect": aspect(example)}
     content = example.content
-    # Out of the served folder: Gradio takes examples/ itself only while the server runs in the folder above it.
-    served = write_file(example.path.name, content)
-    yield (panels_value(choices.methods, {}, told=told), *[gr.skip()] * 8, served)
+    # A copy: Gradio takes examples/ itself only while the server runs in the folder above it.
+    yield picture_update(example.path.name, content, panels_value(choices.methods, {}, told=told))
     for update in explain_on_page(content, class_index, choices, request, labels, example.key):
         yield (*update, gr.skip())
 

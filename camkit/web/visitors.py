@@ -108,7 +108,7 @@ class Run:
     number: int
     visitor: str
     address: str
-    event: str = ""  # of Gradio's queue, whose answer it is
+    event: str | None = None  # of Gradio's queue, whose answer it is
     stopped: bool = False  # by the visitor: the partial map is kept
     replaced: bool = False  # by the visitor's next run, or the visitor left: nobody looks any more
     long: bool = False  # has a place for long work
@@ -204,9 +204,9 @@ class Visitors:
         run.long = True
 
     def _new_run(self, request: gr.Request) -> Run:
-        event = LocalContext.event_id.get("")  # not in Gradio's documentation; test_stop.py notices when it moves
+        event = LocalContext.event_id.get(None)  # not in Gradio's documentation; test_stop.py notices when it moves
         with self._guard:
-            return Run(next(self._numbers), visitor_of(request), address_of(request), event or "")
+            return Run(next(self._numbers), visitor_of(request), address_of(request), event)
 
     def _end(self, run: Run) -> None:
         with self._guard:

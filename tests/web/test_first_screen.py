@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 
 import pytest
-from browsing import COMPLETE, OPENING, PARTIAL, PATIENCE, QUICK, explaining, panel, stop
+from browsing import COMPLETE, OPENING, PARTIAL, PATIENCE, QUICK, explaining, painter, panel, stop
 from conftest import EXAMPLES
 
 import camkit
@@ -307,10 +307,7 @@ def test_axe_finds_nothing_of_ours_in_any_tab_light_or_dark(visit, short_measure
         open_tab(page, name)
         page.get_by_role("tab", name=name, selected=True).first.wait_for()
         if name == "Cover and see":
-            page.wait_for_function(
-                "document.querySelector('#painter .cam-host')?.shadowRoot?.querySelector('canvas')?.width === 640"
-            )
-            page.locator("#painter canvas").press("Space")
+            painter(page).press("Space")
             page.locator("#cover table").first.wait_for()
         for scheme, options in (("light", {}), ("dark", {"runOnly": OF_COLOURS})):
             page.evaluate("dark => document.body.classList.toggle('dark', dark)", scheme == "dark")
@@ -386,10 +383,7 @@ def test_the_painter_is_used_by_keys_alone(visit):
     page = visit(query="?methods=gradcam")
     panel(page, "gradcam", COMPLETE).wait_for()
     open_tab(page, "Cover and see")
-    page.wait_for_function(
-        "document.querySelector('#painter .cam-host')?.shadowRoot?.querySelector('canvas')?.width === 640"
-    )
-    canvas = page.locator("#painter canvas")
+    canvas = painter(page)
     page.get_by_role("tab", name="About").first.focus()
     tab_to(page, canvas)
     assert canvas.evaluate("canvas => getComputedStyle(canvas).outlineStyle") == "solid"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browsing import COMPLETE, OPENING, PARTIAL, PATIENCE, QUICK, canvas_pixels, explaining, panel, stop
+from browsing import COMPLETE, OPENING, PARTIAL, PATIENCE, QUICK, canvas_pixels, explaining, painter, panel, stop
 from conftest import EXAMPLES, ROOT
 from PIL import Image
 
@@ -209,10 +209,7 @@ def test_cover_and_see(visit):
     page = visit(query="?methods=gradcam,gradcam_plus_plus")
     panel(page, "gradcam_plus_plus", COMPLETE).wait_for()
     page.get_by_role("tab", name="Cover and see").click()
-    canvas = page.locator("#painter canvas")
-    page.wait_for_function(
-        "document.querySelector('#painter .cam-host').shadowRoot.querySelector('canvas').width === 640"
-    )
+    canvas = painter(page)
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 0.2 * box["height"])

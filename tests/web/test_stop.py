@@ -240,15 +240,15 @@ def test_who_gives_up_another_request_keeps_this_one(server_url, monkeypatch, pi
     session = uuid.uuid4().hex
     known, held = Known(monkeypatch, session), Held(monkeypatch, MASKED)
     compare = send(server_url, "compare", [picture, ["scorecam"], "", MODEL, LAYER], session)
-    streams = {"params": {"session_hash": session}, "timeout": LIMIT}
-    with httpx.stream("GET", f"{server_url}/gradio_api/queue/data", **streams) as answers:
+    stream, asked = f"{server_url}/gradio_api/queue/data", {"session_hash": session}
+    with httpx.stream("GET", stream, params=asked, timeout=LIMIT) as answers:
         assert held.reached.wait(LIMIT)
         known.run = VISITORS._runs[session]
         explain = send(server_url, "explain", [picture, "gradcam", "", MODEL], session)
-        for given_up in (explain, compare):
-            number = plain_http.event_id(server_url, "explain" if given_up is explain else "compare")
+        for name, joined, ended in (("explain", explain, False), ("compare", compare, True)):
+            number, event = plain_http.event_id(server_url, name), joined.json()["event_id"]
             known.left.clear()
-            cancels(Visit(server_url, session, number, given_up.json()["event_id"], answers, answers, known, held))
-            assert known.run.ended is (given_up is compare)
+            cancels(Visit(server_url, session, number, event, answers, answers, known, held))
+            assert known.run.ended is ended
         held.go.set()
         assert known.ended.wait(LIMIT)
