@@ -37,7 +37,7 @@ LARGEST_SCORE = 60.0
 OFF_THE_POLE = 1.00001
 # Stock Scorecam tiles its inputs once per channel; at early layers a block is weighed in parts of this many floats.
 WEIGH_FLOATS = 4_000_000
-REFRESH_SECONDS = 0.3  # between two states of a Score-CAM's map: making one costs about a tenth of a block's passes
+REFRESH_SECONDS = 0.3  # between two states of a Score-CAM's map: making one costs about a seventh of a block's passes
 
 
 class PrecomputedLayer(keras.layers.Layer):
