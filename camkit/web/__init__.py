@@ -8,8 +8,9 @@ import os
 from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-# Gradio sums up the last 10,000 events after each of them, for a page that is switched off here.
+# Gradio keeps the last 10,000 events and sums them up after each of them, for a page that is switched off here.
 os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
+os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000")
 # TensorFlow remarks on GPUs that it does not find; what goes wrong comes as an exception. Set before TensorFlow is
 # loaded, which the background thread does.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 
 from starlette.middleware import Middleware
+from starlette.responses import FileResponse
 
 from ..picture import MAX_BYTES
 from .memory import use_few_heaps
@@ -13,6 +14,7 @@ from .middleware import Gatekeeper
 from .widgets import THEME
 
 use_few_heaps()
+FileResponse.chunk_size = 2**20  # a picture in one read, not in seven: each is a way into another thread and back
 LAUNCH = {
     "theme": THEME,
     "css_paths": Path(__file__).with_name("style.css"),
