@@ -261,15 +261,23 @@ def build() -> None:
         bundle = gr.File(label="bundle.zip")
         on = gr.Button("api")
         on.click(api_info, None, gr.JSON(label="info"), api_name="info", queue=False)
-        on.click(api_classify, [image, model, top_k], gr.JSON(label="predictions"), api_name="classify")
+        once = {"preprocess": False}  # each by itself: all of them together, by `uploads.Page`
+        on.click(api_classify, [image, model, top_k], gr.JSON(label="predictions"), api_name="classify", **once)
         shared = [class_name, model, target_layer, max_n]
         on.click(
             api_explain,
             [image, method, *shared, alpha, colormap, opacity],
             [picture, facts, archive],
             api_name="explain",
+            **once,
         )
         on.click(
-            api_compare, [image, methods, *shared, faithfulness, opacity], [several, facts, bundle], api_name="compare"
+            api_compare,
+            [image, methods, *shared, faithfulness, opacity],
+            [several, facts, bundle],
+            api_name="compare",
+            **once,
         )
-        on.click(api_evaluate, [image, methods, class_name, model], gr.JSON(label="figures"), api_name="evaluate")
+        on.click(
+            api_evaluate, [image, methods, class_name, model], gr.JSON(label="figures"), api_name="evaluate", **once
+        )
