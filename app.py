@@ -19,14 +19,13 @@ from camkit.web.command_line import from_environment, parse, register_all
 from camkit.web.folder import claim_folder, start_tidying
 from camkit.web.limits import limits
 from camkit.web.uploads import Page
-from camkit.web.visitors import FILES_LIVE, on_leave
+from camkit.web.visitors import on_leave
 from camkit.web.warming import start_warming
 
 
 def build() -> gr.Blocks:
     """The page and its endpoints, not launched."""
-    title, cleared = "Class activation maps, side by side", (600, FILES_LIVE)
-    with Page(title=title, analytics_enabled=False, fill_width=True, delete_cache=cleared) as page:
+    with Page(title="Class activation maps, side by side", analytics_enabled=False, fill_width=True) as page:
         screen = maps_tab.build(page)
         with gr.Tabs():
             for tab in (evidence_tab, contrast_tab, cover_tab, many_tab):
@@ -62,7 +61,7 @@ def main() -> None:
         known = f"Port {port} cannot be used, it is taken or not allowed: set GRADIO_SERVER_PORT to another."
         sys.exit(known if port else str(error))
     start_warming()
-    start_tidying()
+    start_tidying(page)
     page.block_thread()
 
 

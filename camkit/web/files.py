@@ -30,11 +30,15 @@ def write_file(name: str, content: bytes) -> str:
     """The path of a file with this content. Written aside and moved there: Gradio writes in place, which cuts off a
     visitor who is just fetching the same result."""
     path = Path(get_upload_folder()).resolve() / hashlib.sha256(content).hexdigest() / name
-    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{secrets.token_hex(8)}")
-    aside.write_bytes(content)
-    aside.replace(path)
-    return str(path)
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            aside.write_bytes(content)
+        except FileNotFoundError:  # the folder was empty for a minute and has just been tidied away
+            continue
+        aside.replace(path)
+        return str(path)
 
 
 def write_zip(

@@ -95,7 +95,7 @@ TIDYING = """
 import functools, runpy, sys
 import camkit.web.serving
 from camkit.web import folder
-folder.start_tidying = functools.partial(folder.start_tidying, float(sys.argv.pop()))
+folder.start_tidying = functools.partial(folder.start_tidying, every=float(sys.argv.pop()))
 runpy.run_path("app.py", run_name="__main__")
 """
 

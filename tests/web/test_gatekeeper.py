@@ -22,6 +22,7 @@ import camkit
 from camkit.errors import InputError, shown
 from camkit.web import folder as folders
 from camkit.web import limits, sessions, visitors
+from camkit.web.files import write_file
 from camkit.web.middleware import CLOSED, unfinished
 
 # Every route of the pinned Gradio that stays open, and what for.
@@ -385,6 +386,51 @@ def test_the_oldest_files_go_first_and_none_that_may_be_in_use(folder):
     assert [path.exists() for path in (older, young)] == [False, True]
     with pytest.raises(folders.NoRoom, match="^The server's folder of uploads is full: try again in a minute.$"):
         bound.begin_upload("y", 5_000_000)  # what has arrived and what arrives fill it, and nothing is old enough
+
+
+def test_a_file_lasts_an_hour_and_what_it_leaves_empty_a_minute(folder):
+    old, young = lay(folder, "a", 1, visitors.FILES_LIVE + 1), lay(folder, "b", 1, visitors.FILES_LIVE - 60)
+    bound = folders.UploadFolder()
+    bound.tidy()
+    assert [old.exists(), old.parent.exists(), young.exists()] == [False, True, True]
+
+    os.utime(old.parent, (time.time() - folders.KEEP - 1,) * 2)
+    under_way = bound.begin_upload("x", 1)
+    bound.tidy()
+    assert old.parent.exists()  # the upload may go there
+    bound.end_upload(under_way, whole=True)
+    bound.tidy()
+    assert [path.name for path in folder.iterdir()] == ["b"]
+
+    young.unlink()
+    young.parent.rmdir()
+    os.utime(folder, (0, 0))
+    bound.tidy()
+    assert folder.is_dir()
+
+
+def test_the_folder_is_looked_through_when_it_may_be_full_and_not_for_every_upload(folder, monkeypatch):
+    looked = []
+    monkeypatch.setattr(folders, "_contents", lambda root: looked.append(root) or ([], {}))
+    bound = folders.UploadFolder()
+    for address in ("a", "b", "c"):
+        bound.end_upload(bound.begin_upload(address, 3_000_000), whole=True)
+    assert len(looked) == 1
+    bound.begin_upload("d", 3_000_000)  # with what has arrived it is over 10 MB
+    assert len(looked) == 2
+
+
+def test_an_answer_is_written_though_its_empty_folder_was_just_tidied_away(folder, monkeypatch):
+    write, gone = Path.write_bytes, []
+
+    def tidied_once(path: Path, content: bytes) -> int:
+        if not gone:
+            gone.append(path.parent.rmdir())
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", tidied_once)
+    path = Path(write_file("map.png", b"a map"))
+    assert (path.read_bytes(), len(gone)) == (b"a map", 1)
 
 
 def test_one_address_has_a_share_of_a_minutes_uploads(folder):

@@ -56,6 +56,22 @@ def test_the_queue_knows_its_unfinished_events_and_who_asked():
     assert blocks._queue.active_jobs == []
 
 
+def test_files_are_known_to_gradio_by_these_sets_which_tidying_empties(tmp_path, monkeypatch):
+    from gradio.route_utils import delete_files_created_by_app
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    (picture := tmp_path / "picture.png").touch()
+    with gr.Blocks() as blocks:
+        image = gr.Image()
+    image.move_resource_to_block_cache(str(picture))
+    assert [names for names in blocks.temp_file_sets if names] == [{str(picture)}]
+    assert blocks.upload_file_set is blocks.temp_file_sets[0]
+    for names in blocks.temp_file_sets:
+        names.clear()
+    delete_files_created_by_app(blocks, age=None)
+    assert picture.exists()  # nothing else of Gradio's holds them
+
+
 def test_stub_files_are_written_by_this_function():
     """Which is ours. That none is opened is looked at where the app is imported, in test_architecture.py."""
     from gradio import blocks_events, component_meta

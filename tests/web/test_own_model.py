@@ -57,7 +57,7 @@ def server(server_url, tmp_path_factory):
         patch.setattr(sys, "argv", ["app.py"])
         patch.setattr("camkit.web.readiness._loading_own", set())
         patch.setattr(app, "start_warming", lambda: start_warming().join())
-        patch.setattr(app, "start_tidying", lambda: None)  # would not end
+        patch.setattr(app, "start_tidying", lambda page: None)  # would not end
         patch.setattr(app.gr.Blocks, "block_thread", lambda page: served.append(page))
         patch.setattr(app_log, "level", logging.INFO)
         app_log.addHandler(handler)

@@ -364,11 +364,10 @@ def test_a_decompression_bomb_stays_within_the_limits(opened):
     assert opened(one_bit()).shape == (1280, 1280, 3)
 
 
-def test_uploads_last_an_hour_and_nothing_is_reported(server_url):
+def test_nothing_is_reported(server_url):
     import app
 
     demo = app.build()
-    assert demo.delete_cache == (600, 3600)
     assert demo.analytics_enabled is False
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
     assert httpx.get(f"{server_url}/config").json()["analytics_enabled"] is False
