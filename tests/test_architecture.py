@@ -33,6 +33,7 @@ ONLY = {
     ),
     "tf_keras_vis": ("camkit/cams.py",),
     "plotly": ("camkit/evidence/", "camkit/maps.py"),
+    "imagecodecs": ("camkit/maps.py",),
     "scipy": ("camkit/evidence/",),
     "pandas": ("camkit/evidence/",),
     "jinja2": ("camkit/evidence/",),

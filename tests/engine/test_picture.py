@@ -9,6 +9,7 @@ from conftest import LIMIT, together
 from PIL import Image
 
 from camkit import picture
+from camkit.maps import encode
 from camkit.picture import open_picture, to_rgb
 
 MODES = (
@@ -336,3 +337,15 @@ def test_few_pictures_are_decoded_at_once(monkeypatch):
     data = file(red_and_blue("RGB"))
     together(*[lambda: open_picture(data)] * 4)
     assert (most, inside) == (2, 0)
+
+
+@pytest.mark.parametrize("view", [np.s_[:], np.s_[::2, ::-1], np.s_[..., 0], np.s_[:1, :1]])
+def test_a_png_holds_every_pixel(view):
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)[view]
+    with Image.open(io.BytesIO(encode(image))) as known:
+        assert known.format == "PNG"
+        np.testing.assert_array_equal(known, image)
+
+
+def test_a_png_is_hardly_larger_than_pillows(chelsea):
+    assert len(encode(chelsea)) < 1.05 * len(file(Image.fromarray(chelsea), "PNG"))
