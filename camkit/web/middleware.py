@@ -164,7 +164,8 @@ class Gatekeeper:
 
 def unfinished(queue) -> list:
     """The events of Gradio's queue that wait or run. It never forgets one that was cancelled while it was closing, with
-    all that came with the request; what neither waits nor runs is dropped here.
+    all that came with the request, nor a session that went away; what neither waits nor runs is dropped here, and the
+    sessions that nothing is kept for to tell.
 
     Not in Gradio's documentation; tests/web/test_gradio_names.py notices when it moves.
     """
@@ -172,6 +173,8 @@ def unfinished(queue) -> list:
     running = [event for job in queue.active_jobs for event in job or ()]
     for left in queue.event_ids_to_events.keys() - {event._id for event in (*waiting, *running)}:
         del queue.event_ids_to_events[left]
+    for left in queue.pending_event_ids_session.keys() - queue.pending_messages_per_session.keys():
+        del queue.pending_event_ids_session[left]
     return [*waiting, *running]
 
 

@@ -185,6 +185,16 @@ def test_a_request_that_gradio_forgot_to_forget_is_not_counted_and_not_kept():
     assert list(queue.event_ids_to_events.values()) == [waiting, running]
 
 
+def test_a_session_that_went_away_is_forgotten():
+    """Gradio keeps the numbers of the events that it was not told the end of."""
+    with gr.Blocks() as blocks:
+        queue = blocks._queue
+    queue.pending_event_ids_session = {"here": {"one"}, "gone": {"other"}}
+    queue.pending_messages_per_session["here"] = None
+    assert unfinished(queue) == []
+    assert queue.pending_event_ids_session == {"here": {"one"}}
+
+
 def test_a_value_that_is_not_offered_does_not_bring_the_list_of_those_that_are(server_url):
     number = plain_http.event_id(server_url, "on_class")
     message = plain_http.run(server_url, number, [None, "no class", ["gradcam"], "vgg17", "x", 10, True])

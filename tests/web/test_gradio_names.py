@@ -54,6 +54,10 @@ def test_the_queue_knows_its_unfinished_events_and_who_asked():
     assert [each.api_name for each in blocks.fns.values()] == ["named"]
     assert blocks._queue.event_ids_to_events == blocks._queue.event_queue_per_concurrency_id == {}
     assert blocks._queue.active_jobs == []
+    assert blocks._queue.pending_event_ids_session == blocks._queue.pending_messages_per_session == {}
+    # Both are made for a session that is not among the one or the other, so that neither is missed.
+    assert known.count("if body.session_hash not in self.pending_messages_per_session") == 1
+    assert known.count("if body.session_hash not in self.pending_event_ids_session") == 1
 
 
 def test_files_are_known_to_gradio_by_these_sets_which_tidying_empties(tmp_path, monkeypatch):
