@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import WeightsError
 from ..explain import explain, explain_stream
 from ..models import MODELS, load
+from .memory import undisturbed
 from .readiness import WARMED_UP, is_here, load_in_background, wait_for
 from .visitors import log
 
@@ -45,7 +46,7 @@ def without_remarks() -> Iterator[None]:
 
 def warm_up() -> None:
     """Loads and compiles what the first visitor will need, so that no visitor waits for it."""
-    with without_remarks():
+    with without_remarks(), undisturbed():
         import_module("camkit.classifier")  # and TensorFlow with it
     for spec in list(MODELS.values()):
         if spec.own is not None:
@@ -63,7 +64,8 @@ def warm_up() -> None:
     bundled_first = sorted(filter(is_here, list(MODELS)), key=lambda key: MODELS[key].weights is not None)
     for model in bundled_first:
         try:
-            warm(model)
+            with undisturbed():
+                warm(model)
         except WeightsError as error:
             log.warning("%s", error)
 

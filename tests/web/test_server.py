@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import weakref
 from contextlib import contextmanager
 
 import httpx
@@ -87,6 +88,26 @@ def test_what_is_no_remark_is_not_held_back(capfd):
         os.write(2, b"I0000 00:00:1.1 1 port.cc:153] oneDNN custom operations are on.\nE0000 00:00:1.1 broken\n")
         os.write(2, b"W0000 a remark\nsaid by Python\n")
     assert capfd.readouterr().err == "E0000 00:00:1.1 broken\nsaid by Python\n"
+
+
+def test_the_garbage_collector_rests_while_much_is_made_and_only_then():
+    from camkit.web.memory import undisturbed
+
+    class Kept:
+        def __init__(self) -> None:
+            self.itself = self
+
+    known = gc.get_freeze_count()
+    with pytest.raises(KeyError), undisturbed():
+        assert not gc.isenabled()
+        kept = [Kept() for _ in range(1000)]
+        raise KeyError
+    assert gc.isenabled()
+    assert gc.get_freeze_count() >= known + len(kept)  # left out: they are expected to stay
+
+    gone = weakref.ref(Kept())
+    gc.collect()
+    assert gone() is None
 
 
 def test_unknown_arguments_are_refused_with_the_known_ones(monkeypatch, capsys):
