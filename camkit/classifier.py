@@ -247,14 +247,17 @@ class Classifier:
         height, width = self.model.get_layer(layer).output.shape[1:3]
         rows = tf.constant(corner_aligned(height, self.input_size[0]))
         columns = tf.constant(corner_aligned(width, self.input_size[1]))
+        # Each column once for every colour: a product over (n, H, W, 1) and (1, H, W, c) takes twice as long.
+        colour_columns = tf.repeat(columns, self.spec.channels, axis=0)
         epsilon = tf.constant(1e-7)  # keras.backend.epsilon(), as in tf-keras-vis
 
         def mask(inputs, maps):
             masks = tf.einsum("Hh,nhw,Ww->nHW", rows, maps, columns)
             low = tf.reduce_min(masks, axis=(1, 2), keepdims=True)
             high = tf.reduce_max(masks, axis=(1, 2), keepdims=True)
-            masks = (masks - low) / (high - low + epsilon)
-            return inputs * masks[..., None]
+            masks = tf.einsum("Hh,nhw,Ww->nHW", rows, maps, colour_columns)
+            masked = tf.reshape(inputs, (1, self.input_size[0], -1)) * ((masks - low) / (high - low + epsilon))
+            return tf.reshape(masked, (-1, *inputs.shape[1:]))
 
         return self._compile(mask, self._inputs(1), tf.TensorSpec([None, height, width], tf.float32))
 
