@@ -32,7 +32,7 @@ CPU_BLOCK_BYTES = 128 * 2**20
 GPU_BLOCK_SHARE = 0.25
 LARGEST_BLOCK = 128
 BLOCK_SECONDS = 1 / 3  # a short request waits for one block at most
-TOO_SLOW = 3  # full blocks in a row that took longer, before blocks are halved: one may have met a busy machine
+IN_A_ROW = 3  # full blocks that took longer, before blocks are halved: one may have met a busy machine
 # A weight tensor of more bytes stays a variable: such a layer is dense, and bounded by reading its weights.
 LARGEST_CONSTANT = 12 * 2**20
 MOST_LAYERS_NAMED = 20  # in a refusal: a deep network offers a hundred
@@ -72,7 +72,10 @@ class Classifier:
         self.target_layers = spec.target_layers
         self.labels = spec.labels()
         self._frozen = frozen and not gpus()
-        self._slow_blocks = 0
+        self._slow_blocks = self._quick_blocks = 0
+        self._halved: list[
+            int
+        ] = []  # the sizes that blocks had before each time that they were halved for lasting long
         self._compiled: dict[tuple[Callable, str | None], Callable] = {}  # used in the one thread only
         # A queue and one thread are first in, first out by construction. A lock would let a loop that releases and
         # takes it again starve everybody else.
@@ -169,15 +172,22 @@ class Classifier:
             done += len(block)
             if meter is not None:
                 meter.add(timed.seconds, timed.forward_passes, 0)
-            self._keep_short(len(block), timed.seconds)
         return results
 
     def _keep_short(self, size: int, seconds: float) -> None:
-        """Halves the blocks where they last too long."""
-        if size == self.block_size > 1:
-            self._slow_blocks = self._slow_blocks + 1 if seconds > BLOCK_SECONDS else 0
-            if self._slow_blocks == TOO_SLOW:
-                self.block_size, self._slow_blocks = self.block_size // 2, 0
+        """Halves the blocks where they last too long, and undoes it where the larger ones would last half of that: what
+        made them slow may have been a neighbour on the same machine. Runs in the one thread."""
+        if size < self.block_size:
+            return
+        self._slow_blocks = self._slow_blocks + 1 if seconds > BLOCK_SECONDS and size > 1 else 0
+        self._quick_blocks = self._quick_blocks + 1 if seconds < BLOCK_SECONDS / 4 and self._halved else 0
+        if IN_A_ROW in (self._slow_blocks, self._quick_blocks):
+            if self._slow_blocks:
+                self._halved.append(size)
+                self.block_size = size // 2
+            else:
+                self.block_size = self._halved.pop()
+            self._slow_blocks = self._quick_blocks = 0
 
     def _run(
         self, make: Callable, layer: str | None, arguments: tuple, meter: Meter | None, forward: int, backward: int = 0
@@ -190,7 +200,10 @@ class Classifier:
             result = function(*arguments)
             if gpus():  # a call returns before the GPU is done: its time and its turn would be too short
                 tf.test.experimental.sync_devices()
-            return result, time.perf_counter() - begin
+            seconds = time.perf_counter() - begin
+            if not backward:
+                self._keep_short(forward, seconds)
+            return result, seconds
 
         if forward > 1:
             result, seconds = self._blocks.submit(lambda: self._passes.submit(in_turn).result()).result()

@@ -418,7 +418,9 @@ def test_a_large_weight_stays_a_variable(fresh, noise, monkeypatch):
 # Blocks are kept short
 
 
-def test_blocks_that_last_too_long_are_halved_and_one_slow_one_is_not_enough(fresh, noise, monkeypatch):
+def test_blocks_are_halved_where_several_last_too_long_and_doubled_where_several_are_quick_again(
+    fresh, noise, monkeypatch
+):
     fresh.block_size = 8
     many = np.repeat(fresh.preprocess(noise), 16, axis=0)
     monkeypatch.setattr(classifier_module, "BLOCK_SECONDS", 0.0)
@@ -432,7 +434,25 @@ def test_blocks_that_last_too_long_are_halved_and_one_slow_one_is_not_enough(fre
     fresh.logits(many[:8])
     assert fresh.block_size == 4
     monkeypatch.setattr(classifier_module, "BLOCK_SECONDS", 1000.0)
+    fresh.logits(many[:8])
+    assert fresh.block_size == 4
+    fresh.logits(many[:4])  # the third quick one in a row: what made the others slow is over
+    assert fresh.block_size == 8
     fresh.logits(many)
+    fresh.logits(many)
+    assert fresh.block_size == 8, "larger than they began"
+
+
+def test_blocks_that_are_neither_long_nor_very_short_stay_as_they_are(fresh, noise, monkeypatch):
+    fresh.block_size = 8
+    many = np.repeat(fresh.preprocess(noise), 24, axis=0)
+    monkeypatch.setattr(classifier_module, "BLOCK_SECONDS", 0.0)
+    fresh.logits(many)
+    assert fresh.block_size == 4
+    seconds = 1.0
+    monkeypatch.setattr(classifier_module, "BLOCK_SECONDS", 2 * seconds)
+    for _ in range(12):
+        fresh._keep_short(4, seconds)
     assert fresh.block_size == 4
 
 
