@@ -28,11 +28,11 @@ from .picture import to_rgb
 
 # What one batch may hold in activations, input and output of the widest layer counted. On a CPU larger batches are no
 # faster per picture; on a GPU they are, until its memory ends.
-CPU_BLOCK_BYTES = 128 * 2**20
+CPU_BLOCK_BYTES = 256 * 2**20
 GPU_BLOCK_SHARE = 0.25
 LARGEST_BLOCK = 128
 BLOCK_SECONDS = 1 / 3  # a short request waits for one block at most
-IN_A_ROW = 3  # full blocks that took longer, before blocks are halved: one may have met a busy machine
+IN_A_ROW = 5  # full blocks that took longer, before blocks are halved: one may have met a busy machine
 # A weight tensor of more bytes stays a variable: such a layer is dense, and bounded by reading its weights.
 LARGEST_CONSTANT = 12 * 2**20
 MOST_LAYERS_NAMED = 20  # in a refusal: a deep network offers a hundred
@@ -73,9 +73,6 @@ class Classifier:
         self.labels = spec.labels()
         self._frozen = frozen and not gpus()
         self._slow_blocks = self._quick_blocks = 0
-        self._halved: list[
-            int
-        ] = []  # the sizes that blocks had before each time that they were halved for lasting long
         self._compiled: dict[tuple[Callable, str | None], Callable] = {}  # used in the one thread only
         # A queue and one thread are first in, first out by construction. A lock would let a loop that releases and
         # takes it again starve everybody else.
@@ -149,7 +146,12 @@ class Classifier:
 
     @cached_property
     def block_size(self) -> int:
-        """Pictures in one batch: bounded memory on a CPU, a share of the memory on a GPU; a power of two."""
+        """Pictures in one batch, a power of two: on a CPU half of what memory allows, until blocks prove quick."""
+        return self.largest_block if gpus() else max(1, self.largest_block // 2)
+
+    @cached_property
+    def largest_block(self) -> int:
+        """Pictures in the largest batch: bounded memory on a CPU, a share of the memory on a GPU; a power of two."""
         shapes = [tensor.shape[1:] for layer in self.model.layers for tensor in keras.tree.flatten(layer.output)]
         widest = max(4 * int(np.prod([size or 1 for size in shape])) for shape in shapes)
         room = gpu_memory() * GPU_BLOCK_SHARE if gpus() else CPU_BLOCK_BYTES
@@ -167,7 +169,7 @@ class Classifier:
             except tf.errors.ResourceExhaustedError:
                 if not gpus() or len(block) == 1:
                     raise
-                self.block_size = max(1, self.block_size // 2)
+                self.block_size = self.largest_block = max(1, self.block_size // 2)
                 continue
             done += len(block)
             if meter is not None:
@@ -175,18 +177,15 @@ class Classifier:
         return results
 
     def _keep_short(self, size: int, seconds: float) -> None:
-        """Halves the blocks where they last too long, and undoes it where the larger ones would last half of that: what
-        made them slow may have been a neighbour on the same machine. Runs in the one thread."""
+        """Halves the blocks where they last too long and doubles them where twice the pictures would not, as after a
+        neighbour on the same machine has had his second. Runs in the one thread."""
         if size < self.block_size:
             return
+        quick = 2 * seconds < BLOCK_SECONDS and 2 * size <= self.largest_block
         self._slow_blocks = self._slow_blocks + 1 if seconds > BLOCK_SECONDS and size > 1 else 0
-        self._quick_blocks = self._quick_blocks + 1 if seconds < BLOCK_SECONDS / 4 and self._halved else 0
+        self._quick_blocks = self._quick_blocks + 1 if quick else 0
         if IN_A_ROW in (self._slow_blocks, self._quick_blocks):
-            if self._slow_blocks:
-                self._halved.append(size)
-                self.block_size = size // 2
-            else:
-                self.block_size = self._halved.pop()
+            self.block_size = size // 2 if self._slow_blocks else 2 * size
             self._slow_blocks = self._quick_blocks = 0
 
     def _run(

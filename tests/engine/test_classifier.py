@@ -261,6 +261,7 @@ def test_score_fn_is_the_probability_of_its_class(tiny, noise):
 def test_logits_in_several_batches_are_those_of_one(tiny, monkeypatch):
     inputs = np.random.default_rng(0).normal(size=(7, 48, 40, 3)).astype(np.float32)
     monkeypatch.setattr(tiny, "block_size", 3)
+    monkeypatch.setattr(tiny, "largest_block", 3)
     close(tiny.logits(inputs), tiny.model(inputs))
 
 
@@ -278,7 +279,8 @@ def test_an_empty_batch_is_answered_without_the_network(fresh):
 def test_a_block_is_bounded_in_bytes(request, name):
     classifier = Classifier(request.getfixturevalue(name).model, request.getfixturevalue(name).spec)
     widest = max(np.prod(layer.output.shape[1:]) for layer in classifier.model.layers)
-    size = classifier.block_size
+    size = classifier.largest_block
+    assert classifier.block_size == max(1, size // 2)
     assert 1 <= size <= classifier_module.LARGEST_BLOCK
     assert size & (size - 1) == 0
     assert size * 2 * 4 * widest <= classifier_module.CPU_BLOCK_BYTES
@@ -418,42 +420,51 @@ def test_a_large_weight_stays_a_variable(fresh, noise, monkeypatch):
 # Blocks are kept short
 
 
-def test_blocks_are_halved_where_several_last_too_long_and_doubled_where_several_are_quick_again(
-    fresh, noise, monkeypatch
-):
-    fresh.block_size = 8
-    many = np.repeat(fresh.preprocess(noise), 16, axis=0)
-    monkeypatch.setattr(classifier_module, "BLOCK_SECONDS", 0.0)
-    fresh.logits(many)
-    assert fresh.block_size == 8
-    monkeypatch.setattr(classifier_module, "BLOCK_SECONDS", 1000.0)
-    fresh.logits(many[:8])  # a quick one between: the count begins again
-    monkeypatch.setattr(classifier_module, "BLOCK_SECONDS", 0.0)
-    fresh.logits(many)
-    assert fresh.block_size == 8
-    fresh.logits(many[:8])
-    assert fresh.block_size == 4
-    monkeypatch.setattr(classifier_module, "BLOCK_SECONDS", 1000.0)
-    fresh.logits(many[:8])
-    assert fresh.block_size == 4
-    fresh.logits(many[:4])  # the third quick one in a row: what made the others slow is over
-    assert fresh.block_size == 8
-    fresh.logits(many)
-    fresh.logits(many)
-    assert fresh.block_size == 8, "larger than they began"
+def test_blocks_are_halved_where_several_last_too_long_and_doubled_where_several_are_quick(fresh, monkeypatch):
+    fresh.block_size, fresh.largest_block = 8, 16
+    long, quick = 2 * classifier_module.BLOCK_SECONDS, classifier_module.BLOCK_SECONDS / 3
+    monkeypatch.setattr(classifier_module, "IN_A_ROW", 3)
+
+    def after(size, *seconds):
+        for last in seconds:
+            fresh._keep_short(size, last)
+        return fresh.block_size
+
+    assert after(8, long, long) == 8
+    assert after(8, quick, long, long) == 8, "the count begins again"
+    assert after(3, quick) == 8, "the rest of a run says nothing"
+    assert after(8, long) == 4
+    assert after(4, quick, quick) == 4
+    assert after(4, quick) == 8, "what made the others slow is over"
+    assert after(8, *[quick] * 3) == 16
+    assert after(16, *[quick] * 9) == 16, "larger than memory allows"
 
 
-def test_blocks_that_are_neither_long_nor_very_short_stay_as_they_are(fresh, noise, monkeypatch):
-    fresh.block_size = 8
-    many = np.repeat(fresh.preprocess(noise), 24, axis=0)
-    monkeypatch.setattr(classifier_module, "BLOCK_SECONDS", 0.0)
+def test_a_run_tells_how_long_its_blocks_last(fresh, noise, monkeypatch):
+    fresh.block_size, fresh.largest_block = 2, 4
+    many = np.repeat(fresh.preprocess(noise), 2 * classifier_module.IN_A_ROW, axis=0)
+    monkeypatch.setattr(classifier_module, "BLOCK_SECONDS", 1000.0)
     fresh.logits(many)
     assert fresh.block_size == 4
-    seconds = 1.0
-    monkeypatch.setattr(classifier_module, "BLOCK_SECONDS", 2 * seconds)
+    monkeypatch.setattr(classifier_module, "BLOCK_SECONDS", 0.0)
+    fresh.logits(np.concatenate([many, many]))
+    assert fresh.block_size == 2
+
+
+def test_blocks_that_would_last_too_long_when_doubled_stay_as_they_are(fresh):
+    fresh.block_size = fresh.largest_block = 4
+    bound = classifier_module.BLOCK_SECONDS
+    for seconds in (bound, 0.51 * bound):
+        for _ in range(12):
+            fresh._keep_short(4, seconds)
+        assert fresh.block_size == 4
+
+
+def test_a_single_picture_that_lasts_long_is_a_block_all_the_same(fresh):
+    fresh.block_size = fresh.largest_block = 1
     for _ in range(12):
-        fresh._keep_short(4, seconds)
-    assert fresh.block_size == 4
+        fresh._keep_short(1, 2 * classifier_module.BLOCK_SECONDS)
+    assert fresh.block_size == 1
 
 
 def test_two_threads_that_need_the_same_function_make_it_once(fresh, noise):

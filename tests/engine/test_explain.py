@@ -19,7 +19,7 @@ pytestmark = pytest.mark.numeric
 def fresh(tiny):
     """The tiny model in a Classifier whose block size and functions a test may replace."""
     classifier = Classifier(tiny.model, TINY)
-    classifier.block_size = 4
+    classifier.block_size = classifier.largest_block = 4
     return classifier
 
 

@@ -41,7 +41,7 @@ def test_a_live_channel_may_be_negative_or_sum_to_zero():
 
 
 def test_blocks_end_at_every_stop(fresh, noise, monkeypatch):
-    fresh.block_size = 4
+    fresh.block_size = fresh.largest_block = 4
     monkeypatch.setattr(cams, "REFRESH_SECONDS", 0.0)
     found, meter = run(fresh, noise, "late", [6, 12])
     assert [progress.done for progress in found] == [4, 6, 10, 11]
@@ -52,7 +52,7 @@ def test_blocks_end_at_every_stop(fresh, noise, monkeypatch):
 
 
 def test_between_two_stops_the_map_is_made_no_more_often_than_it_is_wanted(fresh, noise, monkeypatch):
-    fresh.block_size = 2
+    fresh.block_size = fresh.largest_block = 2
     monkeypatch.setattr(cams, "REFRESH_SECONDS", 1000.0)
     found, meter = run(fresh, noise, "late", [6, 12])
     assert [progress.done for progress in found] == [2, 2, 6, 6, 6, 11]  # the first block, the stops; else as before
@@ -66,7 +66,7 @@ def test_between_two_stops_the_map_is_made_no_more_often_than_it_is_wanted(fresh
 
 
 def test_seconds_left_end_at_zero_and_seconds_grow(fresh, noise):
-    fresh.block_size = 2
+    fresh.block_size = fresh.largest_block = 2
     found, _ = run(fresh, noise, "late", [12])
     assert found[-1].seconds_left == 0
     assert all(progress.seconds_left > 0 for progress in found[:-1])
@@ -77,7 +77,7 @@ def test_seconds_left_end_at_zero_and_seconds_grow(fresh, noise):
 
 @pytest.mark.parametrize("size", [1, 3, 5, 128])
 def test_the_sum_does_not_depend_on_the_blocks(fresh, noise, size):
-    fresh.block_size = size
+    fresh.block_size = fresh.largest_block = size
     found, _ = run(fresh, noise, "late", [12])
     expected = stock(
         fresh.model,
@@ -128,7 +128,7 @@ def cramped(classifier, room) -> list[int]:
 
 def test_a_full_gpu_halves_the_block_and_goes_on(fresh, tiny, noise, monkeypatch):
     monkeypatch.setattr("camkit.classifier.gpus", lambda: ("a GPU",))
-    fresh.block_size = 16
+    fresh.block_size = fresh.largest_block = 16
     sizes = cramped(fresh, 4)
     found, meter = run(fresh, noise, "late", [12])
     expected, _ = run(tiny, noise, "late", [12])
@@ -146,7 +146,7 @@ def test_a_full_gpu_halves_the_block_and_goes_on(fresh, tiny, noise, monkeypatch
 def test_memory_that_halving_cannot_help_is_an_error(fresh, noise, monkeypatch, gpus, room, sizes):
     import tensorflow as tf
 
-    fresh.block_size = 16
+    fresh.block_size = fresh.largest_block = 16
     monkeypatch.setattr("camkit.classifier.gpus", lambda: gpus)
     asked = cramped(fresh, room)
     with pytest.raises(tf.errors.ResourceExhaustedError, match="the GPU is full"):
@@ -156,7 +156,7 @@ def test_memory_that_halving_cannot_help_is_an_error(fresh, noise, monkeypatch, 
 
 def test_a_short_request_is_served_between_two_blocks(fresh, noise):
     """While the first block runs, a prediction lines up; it is served before the second block begins."""
-    fresh.block_size = 4
+    fresh.block_size = fresh.largest_block = 4
     fresh.predict(noise)
     run(fresh, noise, "late", [1])  # compiles
     lined_up, order, threads = threading.Semaphore(0), [], []
