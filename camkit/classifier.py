@@ -26,8 +26,8 @@ from .errors import InputError, shown
 from .maps import corner_aligned, softmax
 from .picture import to_rgb
 
-# What one batch may hold in activations, input and output of the widest layer counted. On a CPU larger batches are no
-# faster per picture; on a GPU they are, until its memory ends.
+# What one batch may hold in activations, input and output of the widest layer counted. On a CPU more makes no
+# batch faster per picture; on a GPU it does, until its memory ends.
 CPU_BLOCK_BYTES = 256 * 2**20
 GPU_BLOCK_SHARE = 0.25
 LARGEST_BLOCK = 128
@@ -179,7 +179,7 @@ class Classifier:
     def _keep_short(self, size: int, seconds: float) -> None:
         """Halves the blocks where they last too long and doubles them where twice the pictures would not, as after a
         neighbour on the same machine has had his second. Runs in the one thread."""
-        if size < self.block_size:
+        if size != self.block_size:  # the rest of a run, or cut before the size last changed
             return
         quick = 2 * seconds < BLOCK_SECONDS and 2 * size <= self.largest_block
         self._slow_blocks = self._slow_blocks + 1 if seconds > BLOCK_SECONDS and size > 1 else 0

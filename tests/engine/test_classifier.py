@@ -434,6 +434,7 @@ def test_blocks_are_halved_where_several_last_too_long_and_doubled_where_several
     assert after(8, quick, long, long) == 8, "the count begins again"
     assert after(3, quick) == 8, "the rest of a run says nothing"
     assert after(8, long) == 4
+    assert after(8, *[quick] * 9) == 4, "nor do blocks that were cut before the last change"
     assert after(4, quick, quick) == 4
     assert after(4, quick) == 8, "what made the others slow is over"
     assert after(8, *[quick] * 3) == 16
