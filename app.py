@@ -9,31 +9,32 @@ import logging
 import os
 import sys
 
-from camkit.web.serving import LAUNCH  # isort: skip - camkit.web first: it sets what must stand before Gradio is imported
+from camkit.web.server.serving import LAUNCH  # isort: skip - camkit.web first: it sets what must stand before Gradio is imported
 
 import gradio as gr
 
 from camkit.errors import InputError
-from camkit.web import about_tab, api, contrast_tab, cover_tab, evidence_tab, many_tab, maps_tab
+from camkit.web import api
 from camkit.web.command_line import from_environment, parse, register_all
-from camkit.web.folder import claim_folder, start_tidying
-from camkit.web.limits import limits
-from camkit.web.uploads import Page
-from camkit.web.visitors import on_leave
-from camkit.web.warming import start_warming
+from camkit.web.server.folder import claim_folder, start_tidying
+from camkit.web.server.limits import limits
+from camkit.web.server.runs import on_leave
+from camkit.web.server.uploads import Page
+from camkit.web.server.warming import start_warming
+from camkit.web.tabs import about, contrast, cover, evidence, many, maps
 
 
 def build() -> gr.Blocks:
     """The page and its endpoints, not launched."""
     with Page(title="Class activation maps, side by side", analytics_enabled=False, fill_width=True) as page:
-        screen = maps_tab.build(page)
+        screen = maps.build(page)
         with gr.Tabs():
-            for tab in (evidence_tab, contrast_tab, cover_tab, many_tab):
+            for tab in (evidence, contrast, cover, many):
                 tab.build(screen)
-            about_tab.build()
+            about.build()
         api.build()
         page.unload(on_leave)
-    # Nobody goes past the queue, and nobody waits in it for others: who may begin, `visitors.py` decides.
+    # Nobody goes past the queue, and nobody waits in it for others: who may begin, `runs.py` decides.
     return page.queue(max_size=1000, default_concurrency_limit=None, api_open=False)
 
 

@@ -167,14 +167,14 @@ def commit_of(root: Path, *, clean: bool) -> str:
 def weights_file():
     """camkit's own description of VGG16's weights; imported late because a deployment without them needs none."""
     sys.path.insert(0, str(ROOT))
-    from camkit.weights import VGG16_WEIGHTS
+    from camkit.models.weights import VGG16_WEIGHTS
 
     return VGG16_WEIGHTS
 
 
 def obtain_weights(wanted) -> Path:
     """The weights on this machine, downloaded if they are not on it."""
-    from camkit.weights import WeightsError
+    from camkit.models.weights import WeightsError
 
     try:
         path = Path(wanted.obtain())

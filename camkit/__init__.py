@@ -7,15 +7,15 @@ Classifier, METRICS and CONTROLS come when they are first asked for: they need T
 
 from importlib import import_module
 
-from .bundle import load_bundle, write_bundle
 from .errors import InputError, WeightsError
 from .explain import explain, explain_stream
 from .explanation import Cam, Explanation, Prediction
-from .figure import draw_figure
+from .export.bundle import load_bundle, write_bundle
+from .export.figure import draw_figure
 from .labels import ClassLabel, Labels, find_class, top_predictions
 from .maps import COLORMAPS, heatmap, overlay
 from .methods import DEFAULT_METHODS, METHODS, Method
-from .models import MODELS, load
+from .models.registry import MODELS, load
 from .picture import open_picture, to_rgb
 from .version import __version__
 

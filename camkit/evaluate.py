@@ -15,17 +15,17 @@ from functools import partial
 from pathlib import Path
 
 from .errors import InputError, WeightsError, shown
-from .evidence.checkpoint import Checkpoint
-from .evidence.claims import BEGIN, END, comparison_table, put_table
-from .evidence.classes import FORMS, read_classes
-from .evidence.cluster import list_pictures, study_on_ray
-from .evidence.pictures import gather, plan, random_sample
-from .evidence.progress import StudyState
-from .evidence.report import write_reports
-from .evidence.results import COHERENCY, Results, Settings
-from .evidence.study import MEASUREMENTS, study_stream
 from .methods import DEFAULT_METHODS, METHODS
-from .models import HELP, load
+from .models.registry import HELP, load
+from .report.claims import BEGIN, END, comparison_table, put_table
+from .report.report import write_reports
+from .report.results import COHERENCY, Results, Settings
+from .study.checkpoint import Checkpoint
+from .study.classes import FORMS, read_classes
+from .study.cluster import list_pictures, study_on_ray
+from .study.pictures import gather, plan, random_sample
+from .study.progress import StudyState
+from .study.study import MEASUREMENTS, study_stream
 
 CHECKPOINT = "checkpoint.jsonl"
 

@@ -97,7 +97,7 @@ def visit(browser, windows, server_url, tmp_path, request, monkeypatch):
     or `whole_measurement`."""
     by_themselves = {"short_measurement", "whole_measurement"} & set(request.fixturenames)
     # However long it is expected to take, which on a busy machine may be long.
-    monkeypatch.setattr("camkit.web.evidence_tab.LONGEST_WITHOUT_A_CLICK", float("inf") if by_themselves else -1)
+    monkeypatch.setattr("camkit.web.tabs.evidence.LONGEST_WITHOUT_A_CLICK", float("inf") if by_themselves else -1)
     used: list[Window] = []
     failed = request.session.testsfailed
 
@@ -135,7 +135,9 @@ def whole_measurement():
 def short_curves(monkeypatch):
     """Every map that the app in this process measures is measured by curves of 4 steps instead of 28."""
     from camkit.evidence.measuring import ON_THE_PAGE, measure
-    from camkit.web import api, evidence_tab, many_tab
+    from camkit.web import api
+    from camkit.web.tabs import evidence as evidence_tab
+    from camkit.web.tabs import many as many_tab
 
     short = partial(measure, settings=replace(ON_THE_PAGE, steps=4))
     monkeypatch.setattr(api, "measure", short)
@@ -154,7 +156,7 @@ def held_work(monkeypatch):
     """Long work goes on for some 32 pictures, each block of which is drawn, and then waits until somebody presses Stop,
     so that a test comes in time however fast the blocks and however busy the machine."""
     from camkit.classifier import Classifier
-    from camkit.web.visitors import VISITORS
+    from camkit.web.server.runs import VISITORS
 
     run, stop = Classifier._run, VISITORS.stop
     pictures, stopped = 0, threading.Event()
@@ -172,7 +174,7 @@ def held_work(monkeypatch):
         stopped.set()
         pictures, stopped = 0, threading.Event()  # for what is begun next
 
-    monkeypatch.setattr("camkit.web.maps_tab.REDRAW_SECONDS", 0)
+    monkeypatch.setattr("camkit.web.tabs.maps.REDRAW_SECONDS", 0)
     monkeypatch.setattr(Classifier, "_run", passing)
     monkeypatch.setattr(VISITORS, "stop", stops)
     yield

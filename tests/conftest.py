@@ -31,7 +31,7 @@ from browsing import (  # noqa: F401 - fixtures of the tests of the page
 
 from camkit import open_picture
 from camkit.methods import METHODS
-from camkit.models import MODELS, ModelSpec, load
+from camkit.models.registry import MODELS, ModelSpec, load
 
 if TYPE_CHECKING:
     from camkit.classifier import Classifier
@@ -121,7 +121,7 @@ def registry_kept():
     for key in [key for key, spec in before.items() if spec.own is not None]:
         del MODELS[key]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("camkit.models._operators", [])
+        patch.setattr("camkit.models.registry._operators", [])
         yield MODELS
     MODELS.clear()
     MODELS.update(before)
@@ -148,7 +148,7 @@ def server_url(tmp_path_factory):
         session.setenv("KERAS_HOME", str(tmp_path_factory.getbasetemp() / "keras"))
         session.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))  # read when components are made
         import app
-        from camkit.web.warming import start_warming
+        from camkit.web.server.warming import start_warming
 
         demo = app.build()
         start_warming().join()

@@ -22,7 +22,7 @@ from .metrics import CONTROLS, correlation
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
-    from ..randomise import RandomisedCopy
+    from .randomise import RandomisedCopy
 
 SAME, UNRELATED = "gaussian", "random"  # CONTROLS that show what no dependence and what nothing in common look like
 CONTROL_NAMES = {SAME: "Fixed map", UNRELATED: "Random map"}
@@ -124,7 +124,7 @@ def sanity_stream(
     network stays as it is, and a random one, drawn at each stage, is compared with each of `maps` (the mean). The class
     explained stays `class_index`. Raises InputError for a model that cannot be copied.
     """
-    from ..randomise import copy_of
+    from .randomise import copy_of
 
     yield Sanity((), 0.0, None)
     copy = copy_of(classifier)

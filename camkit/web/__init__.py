@@ -7,7 +7,7 @@ import inspect
 import os
 from typing import Any
 
-from .memory import undisturbed
+from .server.memory import undisturbed
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 # Gradio keeps the last 10,000 events and sums them up after each of them, for a page that is switched off here.

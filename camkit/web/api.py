@@ -12,23 +12,23 @@ from typing import TYPE_CHECKING
 import gradio as gr
 import numpy as np
 
-from ..bundle import maps_npz
 from ..errors import InputError, shown
 from ..evidence.measuring import measure, to_json
 from ..evidence.metrics import Measurement
-from ..evidence.results import metrics_csv
 from ..explain import explain, explain_stream
 from ..explanation import Explanation
+from ..export.bundle import maps_npz
 from ..labels import Labels
 from ..maps import ALPHA, COLORMAPS, OPACITIES, check_look, encode, overlay
 from ..methods import DEFAULT_METHODS, METHODS, check_methods
-from ..models import MODELS, ModelSpec
+from ..models.registry import MODELS, ModelSpec
+from ..report.results import metrics_csv
 from ..version import __version__
-from .files import versions, write_file, write_zip
-from .readiness import classifier, default_model, is_ready, own_in_words
-from .uploads import Picture, Upload
-from .visitors import VISITORS, Run, in_words
-from .widgets import AsSent, Drawn
+from .server.files import versions, write_file, write_zip
+from .server.readiness import classifier, default_model, is_ready, own_in_words
+from .server.runs import VISITORS, Run, in_words
+from .server.uploads import Picture, Upload
+from .tabs.widgets import AsSent, Drawn
 
 if TYPE_CHECKING:
     from ..classifier import Classifier

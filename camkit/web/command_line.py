@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ..models import HELP, register
+from ..models.registry import HELP, register
 
 VARIABLES = {"source": "CAMKIT_MODEL", "labels": "CAMKIT_LABELS", "preprocess": "CAMKIT_PREPROCESS"}
 

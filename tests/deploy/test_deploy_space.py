@@ -119,7 +119,7 @@ def test_the_first_deployment_creates_uploads_and_proves(hub, deploy):
     (commit,) = space.commits
     assert sorted(space.files) == sorted([*sample.STAGED, ".gitattributes"])
     assert ("lfsFile", "camkit/bundled/net.keras") in operations(commit)
-    assert ("file", "camkit/weights.py") in operations(commit)
+    assert ("file", "camkit/models/weights.py") in operations(commit)
     assert space.files["REVISION"].content.decode() == REVISION + "\n"
     assert b"tensorflow[and-cuda]==2.21.0\n" in space.files["requirements.txt"].content
     assert (space.hardware, space.sleep_time, space.private) == ("t4-small", 600, False)
@@ -431,7 +431,12 @@ def test_the_dry_run_of_this_repository(tmp_path):
     offline = {"PATH": os.environ["PATH"], "HF_ENDPOINT": "http://127.0.0.1:9", "PYTHONPATH": str(tmp_path)}
     result = subprocess.run([*command, *GPU, "--weights-repo", WEIGHTS], env=offline, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    for name in ("app.py", "camkit/weights.py", "camkit/bundled/efficientnet_lite0.keras", deploy_space.SMOKE_IMAGE):
+    for name in (
+        "app.py",
+        "camkit/models/weights.py",
+        "camkit/bundled/efficientnet_lite0.keras",
+        deploy_space.SMOKE_IMAGE,
+    ):
         assert f"  {name}\n" in result.stdout
 
 

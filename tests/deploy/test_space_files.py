@@ -44,7 +44,7 @@ class VGG16_WEIGHTS:
 
     @staticmethod
     def obtain():
-        path = Path(__file__).parents[1] / "downloaded"
+        path = Path(__file__).parents[2] / "downloaded"
         if not path.exists():
             raise WeightsError("The weights could not be downloaded.")
         return path
@@ -58,8 +58,9 @@ def build_project(root: Path) -> Path:
         "requirements.txt": REQUIREMENTS,
         "app.py": "print('the app')\n",
         "camkit/__init__.py": "",
+        "camkit/models/__init__.py": "",
         "camkit/labels.json": "[]",
-        "camkit/weights.py": CAMKIT_WEIGHTS,
+        "camkit/models/weights.py": CAMKIT_WEIGHTS,
         "camkit/web/api.py": "",
         "camkit/web/panels.js": "",
         "camkit/web/style.css": "",
@@ -89,10 +90,11 @@ STAGED = [
     "camkit/bundled/LICENSE",
     "camkit/bundled/net.keras",
     "camkit/labels.json",
+    "camkit/models/__init__.py",
+    "camkit/models/weights.py",
     "camkit/web/api.py",
     "camkit/web/panels.js",
     "camkit/web/style.css",
-    "camkit/weights.py",
     "examples/SOURCES.md",
     "examples/chelsea.jpg",
     "requirements.txt",

@@ -14,11 +14,12 @@ from PIL import Image
 from scipy.ndimage import zoom
 from test_picture import MODES, red_and_blue
 
-from camkit import InputError, WeightsError, models
+from camkit import InputError, WeightsError
 from camkit import classifier as classifier_module
 from camkit.classifier import Classifier, Meter
 from camkit.maps import corner_aligned, expand, softmax
-from camkit.models import MODELS, load
+from camkit.models import registry as models
+from camkit.models.registry import MODELS, load
 from camkit.picture import open_picture, to_rgb
 
 pytestmark = pytest.mark.numeric

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import camkit
-from camkit.figure import DPI, PANEL, WIDTH, draw_figure, figure_files
+from camkit.export.figure import DPI, PANEL, WIDTH, draw_figure, figure_files
 from camkit.maps import fit
 
 
@@ -41,7 +41,7 @@ def test_a_figure_is_wide_enough_for_print_and_holds_every_map_in_order(tiny, no
 
 
 def test_captions_name_class_probability_method_cost_and_model(explanation, monkeypatch):
-    from camkit import figure
+    from camkit.export import figure
 
     written = []
     monkeypatch.setattr(figure, "_write", lambda draw, place, text, *rest: written.append(text))
@@ -53,7 +53,7 @@ def test_captions_name_class_probability_method_cost_and_model(explanation, monk
 
 
 def test_a_partial_map_is_called_partial(explanation, monkeypatch):
-    from camkit import figure
+    from camkit.export import figure
 
     written = []
     monkeypatch.setattr(figure, "_write", lambda draw, place, text, *rest: written.append(text))

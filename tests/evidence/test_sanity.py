@@ -13,12 +13,12 @@ import camkit
 from camkit import InputError, explain
 from camkit.classifier import Classifier
 from camkit.evidence.metrics import CONTROLS
-from camkit.evidence.report import likeness_table
-from camkit.evidence.results import interval
+from camkit.evidence.randomise import STAGES, RandomisedCopy, copy_of, stages
 from camkit.evidence.sanity import CONTROL_NAMES, SAME, UNRELATED, Likeness, rank_correlation, sanity_stream, ssim
-from camkit.evidence.words import BY_CHANCE, sanity_verdict
 from camkit.methods import METHODS
-from camkit.randomise import STAGES, RandomisedCopy, copy_of, stages
+from camkit.report.report import likeness_table
+from camkit.report.results import interval
+from camkit.report.words import BY_CHANCE, sanity_verdict
 
 
 @pytest.fixture

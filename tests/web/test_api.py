@@ -24,7 +24,7 @@ from gradio_client import Client, handle_file
 from PIL import Image
 
 import camkit
-from camkit.weights import WeightsFile
+from camkit.models.weights import WeightsFile
 
 LAYER = "block3b_add"  # 40 channels: a whole Score-CAM in a second
 METHODS = tuple(camkit.METHODS)
@@ -359,7 +359,7 @@ def test_vgg16_without_weights_says_what_to_do(client, weightless_vgg16):
 
 
 def test_the_path_of_missing_weights_is_not_shown(client, weightless_vgg16, monkeypatch, tmp_path):
-    from camkit.web import headline
+    from camkit.web.tabs import headline
 
     monkeypatch.setenv("CAMKIT_VGG16_WEIGHTS", str(tmp_path / "secret" / "mine.h5"))
     message = client.predict(api_name="/info")["models"]["vgg16"]["message"]
@@ -385,7 +385,8 @@ def test_a_weights_file_that_does_not_fit_is_not_shown_with_its_path(client, wei
 def test_weights_that_cannot_be_used_leave_the_bundled_classifier_in_charge(
     client, weightless_vgg16, monkeypatch, tmp_path, caplog, kind
 ):
-    from camkit.web import headline, warming
+    from camkit.web.server import warming
+    from camkit.web.tabs import headline
 
     path = tmp_path / "mine.h5"
     path.write_bytes(b"no HDF5")
@@ -484,7 +485,7 @@ class Passes:
 def long_scorecam(client, passes):
     """A visitor's full Score-CAM, 80 blocks, known to be under way; cancelled and ended afterwards. Gives the job and
     an event that is set when the server has ended it."""
-    from camkit.web.visitors import VISITORS
+    from camkit.web.server.runs import VISITORS
 
     ended, end = threading.Event(), VISITORS._end
     passes.monkeypatch.setattr(VISITORS, "_end", lambda run: (end(run), run is mine and ended.set()))
@@ -588,7 +589,7 @@ def test_nobody_goes_past_the_queue(server_url):
 
 def test_a_result_is_never_written_over_while_somebody_fetches_it(server_url):
     """Two visitors with the same result share a file; Gradio's own is emptied and filled again under the first."""
-    from camkit.web import files
+    from camkit.web.server import files
 
     path = files.write_file("maps.npz", b"the same")
     with open(path, "rb") as fetching:

@@ -6,8 +6,8 @@ import pytest
 from conftest import EXAMPLES
 
 from camkit.labels import imagenet
-from camkit.web.assets import asset
-from camkit.web.serving import LAUNCH
+from camkit.web.server.assets import asset
+from camkit.web.server.serving import LAUNCH
 
 HALF_OF_BEFORE = 178_000  # bytes; /config had 357 kB while it held scripts, class lists and thumbnails
 

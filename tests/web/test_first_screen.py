@@ -15,9 +15,9 @@ from conftest import EXAMPLES
 
 import camkit
 from camkit import load
-from camkit.randomise import STAGES, copy_of
-from camkit.web.headline import WAITING
-from camkit.weights import WeightsFile
+from camkit.evidence.randomise import STAGES, copy_of
+from camkit.models.weights import WeightsFile
+from camkit.web.tabs.headline import WAITING
 
 pytestmark = pytest.mark.browser
 WIDTHS = (320, 360, 390, 480, 600, 700, 768, 820, 1024, 1100, 1280, 1440)
@@ -212,7 +212,7 @@ def absent_vgg16(monkeypatch, tmp_path):
 
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("camkit.weights.TIMEOUTS", (10, 2 * PATIENCE / 1000))  # the site waits for the pages
+    monkeypatch.setattr("camkit.models.weights.TIMEOUTS", (10, 2 * PATIENCE / 1000))  # the site waits for the pages
 
     def at(url: str) -> WeightsFile:
         weights = WeightsFile(

@@ -20,10 +20,11 @@ from gradio.queueing import Event
 
 import camkit
 from camkit.errors import InputError, shown
-from camkit.web import folder as folders
-from camkit.web import limits, sessions, visitors
-from camkit.web.files import write_file
-from camkit.web.middleware import CLOSED, unfinished
+from camkit.web.server import folder as folders
+from camkit.web.server import limits, sessions
+from camkit.web.server import runs as visitors
+from camkit.web.server.files import write_file
+from camkit.web.server.gatekeeper import CLOSED, unfinished
 
 # Every route of the pinned Gradio that stays open, and what for.
 OPEN = {
@@ -529,7 +530,7 @@ def test_measurements_are_kept_with_the_run_they_are_of(lite0, chelsea):
 
 
 def test_what_is_remembered_is_small_and_gives_the_same_back(monkeypatch, lite0, chelsea):
-    from camkit.web.uploads import page_jpeg
+    from camkit.web.server.uploads import page_jpeg
 
     picture = page_jpeg(chelsea)
     shown_image = camkit.open_picture(picture)

@@ -89,7 +89,8 @@ def test_stub_files_are_written_by_this_function():
 
 
 def test_a_component_says_by_which_of_the_browsers_it_is_drawn():
-    from camkit.web import api, uploads
+    from camkit.web import api
+    from camkit.web.server import uploads
 
     assert gr.Dropdown().get_block_name() == "dropdown"
     made = [api.OneOf(["a"], label="model"), api.Several(["a"], label="methods"), api.Value(1, label="max_n")]

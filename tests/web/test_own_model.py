@@ -20,7 +20,7 @@ from test_server import READY
 
 import camkit
 from camkit.web.command_line import Named, from_environment, parse
-from camkit.web.warming import start_warming
+from camkit.web.server.warming import start_warming
 
 LABELS = ["cat", "dog", "sea horse"]
 
@@ -55,7 +55,7 @@ def server(server_url, tmp_path_factory):
         }.items():
             patch.setenv(name, value)
         patch.setattr(sys, "argv", ["app.py"])
-        patch.setattr("camkit.web.readiness._loading_own", set())
+        patch.setattr("camkit.web.server.readiness._loading_own", set())
         patch.setattr(app, "start_warming", lambda: start_warming().join())
         patch.setattr(app, "start_tidying", lambda page: None)  # would not end
         patch.setattr(app.gr.Blocks, "block_thread", lambda page: served.append(page))
@@ -164,8 +164,9 @@ def test_the_page_shows_no_path(server):
 
 
 def test_a_model_that_takes_long_keeps_nobody_waiting_for_ever(registry, monkeypatch):
-    from camkit import models
-    from camkit.web import headline, readiness
+    from camkit.models import registry as models
+    from camkit.web.server import readiness
+    from camkit.web.tabs import headline
 
     go, make = threading.Event(), models._own_classifier
 
@@ -193,8 +194,8 @@ def test_a_model_that_takes_long_keeps_nobody_waiting_for_ever(registry, monkeyp
 
 
 def test_a_name_is_shown_as_it_is_and_names_a_file():
-    from camkit.web.files import write_zip
-    from camkit.web.maps_tab import explained_html, prediction_html
+    from camkit.web.server.files import write_zip
+    from camkit.web.tabs.maps import explained_html, prediction_html
 
     labels = camkit.Labels.of(["../cat/dog", "b <5 mm", "c"])
     classifier = camkit.load(grey_model(), labels)

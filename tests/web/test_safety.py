@@ -23,8 +23,8 @@ from PIL import Image
 from plain_http import META, ROOT, one_bit, png
 
 from camkit.errors import InputError
-from camkit.web.sessions import FORGOTTEN
-from camkit.web.uploads import Upload
+from camkit.web.server.sessions import FORGOTTEN
+from camkit.web.server.uploads import Upload
 
 SECRET = "the secret of this server"
 NOT_UPLOADED = "The picture must be uploaded first: its file is not among the uploads."
@@ -294,7 +294,7 @@ def test_a_mask_that_is_not_the_painters_is_refused(server_url, visitor, mask):
 
 @pytest.fixture
 def component(server_url):
-    from camkit.web import uploads
+    from camkit.web.server import uploads
 
     return uploads.Picture()
 
@@ -331,7 +331,7 @@ def test_a_file_over_20_megabytes_that_got_past_the_upload_is_refused_unread(ope
 
 
 def test_20_megabytes_as_base64_are_refused_before_they_are_decoded(server_url, monkeypatch):
-    monkeypatch.setattr("camkit.web.uploads.base64.b64decode", lambda *_, **__: pytest.fail("decoded"))
+    monkeypatch.setattr("camkit.web.server.uploads.base64.b64decode", lambda *_, **__: pytest.fail("decoded"))
     message = send(server_url, {"url": "data:image/png;base64," + "A" * 27_000_000})
     assert plain_http.refusal(message) == "The picture's base64 text is too long: at most 20 MB are allowed."
 

@@ -82,7 +82,7 @@ def test_it_gets_ready_says_four_lines_answers_and_ends_cleanly(tmp_path):
 
 
 def test_what_is_no_remark_is_not_held_back(capfd):
-    from camkit.web.warming import without_remarks
+    from camkit.web.server.warming import without_remarks
 
     with without_remarks():
         os.write(2, b"I0000 00:00:1.1 1 port.cc:153] oneDNN custom operations are on.\nE0000 00:00:1.1 broken\n")
@@ -91,7 +91,7 @@ def test_what_is_no_remark_is_not_held_back(capfd):
 
 
 def test_the_garbage_collector_rests_while_much_is_made_and_only_then():
-    from camkit.web.memory import undisturbed
+    from camkit.web.server.memory import undisturbed
 
     class Kept:
         def __init__(self) -> None:

@@ -20,7 +20,7 @@ import pytest
 from conftest import EXAMPLES
 
 from camkit.classifier import Classifier
-from camkit.web.visitors import LISTENERS, VISITORS
+from camkit.web.server.runs import LISTENERS, VISITORS
 
 LIMIT = 60
 LAYER = "block3b_add"  # 40 channels

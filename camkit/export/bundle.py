@@ -1,0 +1,79 @@
+"""The zip with everything in an explanation, out and in: picture, overlays, maps, and the rest as JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from ..errors import InputError
+from ..explanation import Cam, Explanation, Prediction
+from ..maps import ALPHA, encode, overlay
+
+
+def maps_npz(explanation: Explanation) -> bytes:
+    """The bytes of an NPZ file with `raw_<method>` and `map_<method>` for every map of the explanation. Not compressed:
+    that would take longer than an explanation by the gradient, and save a tenth."""
+    buffer = io.BytesIO()
+    arrays = {f"{kind}_{key}": getattr(cam, kind) for key, cam in explanation.cams.items() for kind in ("raw", "map")}
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def write_bundle(
+    path: str | Path | BinaryIO,
+    explanation: Explanation,
+    alpha: float = ALPHA,
+    colormap: str = "viridis",
+    versions: Mapping[str, str] | None = None,
+    extra: Mapping[str, bytes] | None = None,
+    opacity: str = "even",
+    drawn: Mapping[str, bytes] | None = None,
+) -> None:
+    """Writes one zip to a path or binary file: picture and overlays (PNG), raw and expanded maps (NPZ), settings,
+    class, probabilities, costs and library `versions` (JSON), and any `extra` files by name, such as `figure_files`.
+    `alpha`, `colormap` and `opacity` are those of `overlay`; `drawn`: overlays by method that are PNG files already.
+    `load_bundle` reads it back."""
+    settings = explanation.to_json() | {"alpha": alpha, "colormap": colormap, "opacity": opacity}
+    settings |= {"versions": dict(versions or {})}
+    files = {
+        "explanation.json": json.dumps(settings, indent=1).encode(),
+        "maps.npz": maps_npz(explanation),
+        "picture.png": encode(explanation.image),
+    }
+    for key, cam in explanation.cams.items():
+        known = (drawn or {}).get(key)
+        files[f"overlay_{key}.png"] = known or encode(overlay(explanation.image, cam.map, alpha, colormap, opacity))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:  # PNG and NPZ are compressed already
+        for name, data in {**files, **(extra or {})}.items():
+            archive.writestr(name, data)
+
+
+def load_bundle(path: str | Path | BinaryIO) -> Explanation:
+    """The Explanation in a zip that the demo or `write_bundle` made. InputError when the file is not one."""
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            settings = json.loads(archive.read("explanation.json"))
+            image = np.array(Image.open(io.BytesIO(archive.read("picture.png"))).convert("RGB"))
+            with np.load(io.BytesIO(archive.read("maps.npz")), allow_pickle=False) as maps:
+                arrays = dict(maps)
+        cams = {
+            key: Cam(**_fields(Cam, cam) | {"raw": arrays[f"raw_{key}"], "map": arrays[f"map_{key}"]})
+            for key, cam in settings["cams"].items()
+        }
+        predictions = tuple(Prediction(**row) for row in settings["predictions"])
+        fields = {"image": image, "cams": cams, "predictions": predictions, "methods": tuple(settings["methods"])}
+        return Explanation(**_fields(Explanation, settings) | fields)
+    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise InputError("The file is not a bundle of this demo: it must be the zip that 'Download' gives.") from error
+
+
+def _fields(kind, values: Mapping) -> dict:
+    return {name: values[name] for name in kind.__dataclass_fields__ if name in values}

@@ -1,0 +1,119 @@
+"""The figure to keep: the picture and all maps side by side with their captions, for a slide or a paper.
+
+Drawn with Pillow and its own font, so that it looks the same on every machine. The one place that words of costs for
+people (`seconds_in_words`, `percent`) are made.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from ..explanation import Cam, Explanation
+from ..maps import ALPHA, colors, overlay
+from ..methods import METHODS
+
+WIDTH = 2400  # pixels at least: 8 inches at DPI
+PANEL = 600  # pixels at least, the width of one picture
+DPI = 300
+GAP = 40
+INK, FAINT, PAPER = (17, 24, 39), (75, 85, 99), (255, 255, 255)
+
+
+def seconds_in_words(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+
+
+def percent(probability: float) -> str:
+    """A probability in words: never 0 % for what is not zero."""
+    return f"{probability:.1%}" if probability >= 0.001 else f"{100 * probability:.2g}%"
+
+
+def cost_in_words(cam: Cam) -> str:
+    """What a map cost, such as "63 ms · 1 forward and 1 backward pass"."""
+    back = f" and {cam.backward_passes} backward" if cam.backward_passes else ""
+    noun = "pass" if max(cam.forward_passes, cam.backward_passes) == 1 else "passes"
+    return f"{seconds_in_words(cam.seconds)} · {cam.forward_passes} forward{back} {noun}"
+
+
+@dataclass(frozen=True)
+class _Panel:
+    image: np.ndarray
+    title: str
+    lines: tuple[str, ...]
+
+
+def draw_figure(
+    explanation: Explanation,
+    alpha: float = ALPHA,
+    colormap: str = "viridis",
+    opacity: str = "even",
+    model_name: str = "",
+) -> Image.Image:
+    """The picture and every map of the explanation in one row, RGB, at least WIDTH pixels wide; `alpha`, `colormap` and
+    `opacity` are those of `overlay`; `model_name` stands in the caption, else the model's key."""
+    size = explanation.image.shape[1], explanation.image.shape[0]
+    panels = [_Panel(explanation.image, "Picture", _about_the_picture(explanation, model_name))]
+    for key, cam in explanation.cams.items():
+        drawn = overlay(explanation.image, cam.map, alpha, colormap, opacity)
+        lines = [cost_in_words(cam)]
+        if not cam.complete:
+            lines.append(f"partial: {cam.channels} of {cam.channels_total} channels")
+        panels.append(_Panel(drawn, METHODS[key].name, tuple(lines)))
+    count = len(panels)
+    wide = max(PANEL, -(-(WIDTH - GAP * (count + 1)) // count))
+    high = round(wide * size[1] / size[0])
+    big, small = max(36, wide // 14), max(28, wide // 18)
+    top = GAP + 2 * big
+    sheet = Image.new("RGB", (GAP + count * (wide + GAP), top + high + 2 * big + 3 * small + GAP), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    scale = _scale(sheet, colormap, big)
+    title = f"{explanation.class_name}, probability {percent(explanation.probability)}"
+    _write(draw, (GAP, GAP), title, round(1.25 * big), INK, sheet.width - 3 * GAP - scale)
+    for position, panel in enumerate(panels):
+        left = GAP + position * (wide + GAP)
+        sheet.paste(Image.fromarray(panel.image).resize((wide, high), Image.Resampling.LANCZOS), (left, top))
+        _write(draw, (left, top + high + big // 2), panel.title, big, INK, wide)
+        for row, line in enumerate(panel.lines):
+            _write(draw, (left, top + high + 2 * big + round(1.3 * row * small)), line, small, FAINT, wide)
+    return sheet
+
+
+def figure_files(explanation: Explanation, **look) -> dict[str, bytes]:
+    """The figure, drawn with the arguments of `draw_figure`, as files by name: a PNG for slides and a PDF of the same
+    pixels for papers."""
+    figure, files = draw_figure(explanation, **look), {}
+    for name, options in {"figure.png": {"compress_level": 3}, "figure.pdf": {"quality": 92}}.items():
+        buffer = io.BytesIO()
+        figure.save(buffer, name.rsplit(".")[-1].upper(), dpi=(DPI, DPI), resolution=DPI, **options)
+        files[name] = buffer.getvalue()
+    return files
+
+
+def _about_the_picture(explanation: Explanation, model_name: str) -> tuple[str, ...]:
+    top = explanation.predictions[0]
+    lines = [f"{model_name or explanation.model}, layer {explanation.target_layer}"]
+    if top.class_index != explanation.class_index:
+        lines.append(f"top class: {top.name}, {percent(top.probability)}")
+    return tuple(lines)
+
+
+def _scale(sheet: Image.Image, colormap: str, high: int) -> int:
+    """Draws the colours from 0 to 1 into the upper right corner; returns the width that it takes."""
+    draw, wide = ImageDraw.Draw(sheet), 8 * high
+    bar = Image.fromarray(colors(colormap)[None].repeat(high // 2, axis=0)).resize((wide, high // 2))
+    left, font = sheet.width - GAP - wide - high, ImageFont.load_default(size=round(0.8 * high))
+    sheet.paste(bar, (left, GAP + high // 2))
+    draw.text((left - high // 4, GAP + 3 * high // 4), "0", FAINT, font, anchor="rm")
+    draw.text((left + wide + high // 4, GAP + 3 * high // 4), "1", FAINT, font, anchor="lm")
+    return wide + 2 * high
+
+
+def _write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, color, width: int) -> None:
+    """One line of text, smaller where it would be wider than `width` pixels."""
+    length = ImageFont.load_default(size=size).getlength(text)
+    font = ImageFont.load_default(size=size if length <= width else max(12, int(size * width / length)))
+    draw.text(place, text, color, font)

@@ -1,0 +1,234 @@
+"""Models that somebody names: a file, a repository of the Hugging Face Hub, a network of keras.applications.
+
+Owns how each is read, with Keras's safe mode on, since a file from elsewhere may hold code; and what a picture must
+look like for it. Refuses in one sentence that names no path.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from inspect import ismodule
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from ..errors import InputError, WeightsError, shown
+
+SUFFIXES = (".keras", ".h5", ".hdf5")
+HUB = "hf://"
+Preprocess = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model as it was found. `preprocess`: the network's own, None where the user must say; `labels`: likewise;
+    `origin`: one line on where it comes from, fit to be shown."""
+
+    model: keras.Model
+    origin: str
+    preprocess: Preprocess | None = None
+    labels: str | None = None
+
+
+def find_source(name: str, weights: str | os.PathLike | None = None) -> Source:
+    """The model that `name` means: "hf://owner/name", a network of keras.applications ("ResNet50"; `weights` is a file
+    instead of Keras's download), else the path of a file."""
+    if name.startswith(HUB):
+        return _from_hub(name.removeprefix(HUB))
+    if name in _networks():
+        return _application(name, weights)
+    if weights is not None:
+        raise InputError("Weights of their own are for networks of keras.applications: a model file holds its weights.")
+    if not name.lower().endswith(SUFFIXES) and not Path(name).exists():
+        near = difflib.get_close_matches(name.casefold(), {key.casefold(): key for key in _networks()}, n=1, cutoff=0.8)
+        meant = [key for key in _networks() if key.casefold() in near]
+        hint = f" Did you mean {meant[0]}?" if meant else ""
+        raise InputError(
+            f"Model '{Path(name).name[:60]}' is unknown: give the path of a .keras or .h5 file, hf://owner/name, or "
+            f"the name of a network of keras.applications.{hint}"
+        )
+    return Source(_from_file(Path(name).expanduser()), "a model file")
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def _from_file(path: Path) -> keras.Model:
+    if not path.is_file():
+        raise InputError("There is no model file of this name: give the path of a .keras or .h5 file.")
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError("The model file has another ending than .keras or .h5: give a file as Keras saves it.")
+    if path.name.endswith((".weights.h5", ".weights.hdf5")):
+        raise InputError("The file holds weights without a model: save the whole model, by model.save('name.keras').")
+    if path.suffix.lower() == ".keras" and not zipfile.is_zipfile(path):
+        raise InputError("The model file is damaged or cut short, or it is no .keras file: save the model again.")
+    return _loaded(path)
+
+
+def _loaded(path: Path | str) -> keras.Model:
+    """What Keras makes of a file or folder. Its own messages hold paths and whole configurations: none is passed on."""
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # what Keras, zipfile, JSON, HDF5 and a layer's own code raise has no common type
+        raise InputError(_reason(error)) from error
+    if not isinstance(model, keras.Model):
+        raise InputError(f"The file holds a {type(model).__name__} and no Keras model: save the whole model.")
+    return model
+
+
+def _reason(error: Exception) -> str:
+    """One sentence for what `keras.saving.load_model` raised."""
+    text = str(error)
+    if "lambda" in text.lower() and (
+        "unsafe" in text.lower() or "safe_mode" in text.lower() or "safe mode" in text.lower()
+    ):
+        return (
+            "The model has a Lambda layer, which is code inside the file and is not run: replace it by a layer of "
+            "Keras or by an operation of keras.ops, and save the model again."
+        )
+    if missing := re.search(r"(?:Could not locate|Unknown) (?:class|function|layer|object):? '?(\w+)", text):
+        name = missing[1]
+        return (
+            f"The model needs a class that is not Keras's own ({name}): build the model of Keras's layers, or "
+            "register the class (keras.saving.register_keras_serializable) before camkit.load."
+        )
+    if (
+        isinstance(error, zipfile.BadZipFile | OSError | EOFError)
+        or "No model config" in text
+        or "model_config" in text
+    ):
+        return "The model file is damaged or cut short, or holds no Keras model: save the whole model again."
+    return (
+        f"Keras {keras.__version__} cannot load the model ({type(error).__name__}): it is damaged, or was saved by "
+        "another version; load it where it was made and save it again as .keras."
+    )
+
+
+# --- the Hugging Face Hub --------------------------------------------------------------------------------------------
+
+
+def _from_hub(repository: str) -> Source:
+    """A repository as Keras saves one (config.json and weights), else the one .keras or .h5 file in it, and its
+    labels.txt or labels.json; once it has been fetched, without a network."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    repo_id, _, revision = repository.partition("@")
+    wanted = [f"*{suffix}" for suffix in SUFFIXES] + ["*.json", "labels.txt"]
+    try:
+        folder = Path(snapshot_download(repo_id, revision=revision or None, allow_patterns=wanted))
+    except HFValidationError as error:
+        raise InputError(f"'{repository[:60]}' names no repository: give hf://owner/name.") from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise WeightsError(
+            f"The repository {repo_id} cannot be read from the Hugging Face Hub: it does not exist, is private, or "
+            "this machine has no network."
+        ) from error
+    named = [str(folder / name) for name in ("labels.txt", "labels.json") if (folder / name).is_file()]
+    labels = named[0] if named else None
+    if (folder / "config.json").is_file() and (folder / "model.weights.h5").is_file():
+        return Source(_loaded(folder), f"{HUB}{repository}", labels=labels)
+    found = [path for path in sorted(folder.rglob("*")) if path.suffix in SUFFIXES and ".weights." not in path.name]
+    if len(found) != 1:
+        raise InputError(
+            f"The repository {repo_id} holds {len(found)} .keras or .h5 files: one is allowed, or a model as "
+            "model.save('hf://owner/name') puts it there."
+        )
+    return Source(_from_file(found[0]), f"{HUB}{repository}", labels=labels)
+
+
+# --- keras.applications ----------------------------------------------------------------------------------------------
+
+
+def _networks() -> dict[str, Callable]:
+    """The networks of keras.applications by name."""
+    return {name: make for name, make in vars(keras.applications).items() if name[0].isupper() and callable(make)}
+
+
+def _application(name: str, weights: str | os.PathLike | None) -> Source:
+    make = _networks()[name]
+    module = next(
+        each for each in vars(keras.applications).values() if ismodule(each) and getattr(each, name, 0) is make
+    )
+    try:
+        model = make(weights=weights or "imagenet", classifier_activation=None)
+    except Exception as error:  # Keras raises a plain one for a failed download, ValueError for a wrong checksum
+        if weights:
+            reason = "do not fit: give the file that Keras publishes, or one of the whole network"
+        else:
+            reason = (
+                "cannot be downloaded from Keras's storage, since this machine has no network or the download failed: "
+                "try again, or put the file into Keras's cache"
+            )
+        raise WeightsError(f"The weights of {name} {reason}.") from error
+    origin = f"keras.applications.{name}, trained on ImageNet"
+    return Source(model, origin, lambda image: module.preprocess_input(image.copy()), "imagenet")
+
+
+# --- what a picture must look like -----------------------------------------------------------------------------------
+
+
+def _by_keras(mode: str) -> Preprocess:
+    return lambda image: keras.applications.imagenet_utils.preprocess_input(image.copy(), mode=mode)
+
+
+# Choice -> its words and (h, w, channels) float32 RGB or grey in [0, 255] -> the model's inputs.
+PREPROCESSING: dict[str, tuple[str, Preprocess]] = {
+    "none": ("0 to 255: the model scales by itself", lambda image: image),
+    "unit": ("0 to 1", lambda image: image / 255.0),
+    "tf": ("-1 to 1", lambda image: image / 127.5 - 1.0),
+    "torch": ("0 to 1, less ImageNet's mean over its deviation", _by_keras("torch")),
+    "caffe": ("BGR less ImageNet's mean", _by_keras("caffe")),
+}
+_COLOURS = {
+    "black": (0, 0, 0),
+    "mid grey": (127.5, 127.5, 127.5),
+    "the mean colour of ImageNet": (123.68, 116.78, 103.94),
+}
+
+
+def find_preprocess(choice: str | Preprocess | None, channels: int, scales: bool) -> Preprocess:
+    """The function for a choice; None takes "none" where the model scales by itself. InputError lists the choices."""
+    words = "; ".join(f"'{key}' ({words})" for key, (words, _) in PREPROCESSING.items())
+    if callable(choice):
+        return choice
+    if choice is None and scales:
+        choice = "none"
+    if choice is None:
+        raise InputError(
+            "How pictures are scaled for the model must be said, since a wrong guess gives wrong maps: preprocess is "
+            f"one of {words}."
+        )
+    if choice not in PREPROCESSING:
+        raise InputError(f"Preprocessing '{shown(choice)}' is unknown: use one of {words}.")
+    if channels == 1 and choice in ("torch", "caffe"):
+        raise InputError(
+            f"Preprocessing '{choice}' is for colour, but the model takes grey pictures: use one of {words}."
+        )
+    return PREPROCESSING[choice][1]
+
+
+def checked(preprocess: Preprocess, picture: np.ndarray) -> np.ndarray:
+    """(1, h, w, channels) float32 inputs of an (h, w, channels) picture; InputError when the function changes its shape
+    or gives values that are no numbers."""
+    inputs = np.asarray(preprocess(picture.copy()), np.float32)
+    if inputs.shape != picture.shape or not np.isfinite(inputs).all():
+        raise InputError(
+            f"The preprocessing makes {inputs.shape} of a picture of shape {picture.shape}, or values that are no "
+            "numbers: it must keep the shape."
+        )
+    return inputs[None]
+
+
+def zero_in_words(preprocess: Preprocess, channels: int) -> str:
+    """What a preprocessed value of zero looks like, found by asking the function for known colours."""
+    for words, colour in _COLOURS.items():
+        if np.abs(preprocess(np.full((8, 8, channels), colour[:channels], np.float32))).max() < 0.02:
+            return words
+    return "the model's own zero"

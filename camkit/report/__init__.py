@@ -1,0 +1,1 @@
+"""What is written of measurements: figures, tables, words and files."""

@@ -1,0 +1,347 @@
+"""The tables of one picture and of a study, and a study's files: every table as Markdown, the same with pictures as one
+HTML page, and the rows as CSV."""
+
+from __future__ import annotations
+
+import csv
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TextIO
+
+from ..errors import InputError, shown
+from ..evidence.metrics import BASELINES, CONTROLS, METRICS, Measurement, beats_controls
+from ..evidence.sanity import CONTROL_NAMES, Likeness
+from ..explanation import Explanation
+from ..export.figure import seconds_in_words
+from ..version import __version__
+from .claims import comparison, published_table
+from .figures import sanity_svg
+from .results import COHERENCY, COLUMNS, NAMES, NOISE, TUNING, Results, cell, cores, interval, marked
+from .tables import NOTHING, TEMPLATES, Cell, Table, escaped
+from .words import sanity_verdict, set_verdict, verdict
+
+MOST_BOXES, MOST_SKIPPED = 100, 20  # of a report's table and list; the rest is counted
+_ARROWS = {"lower": " ↓", "higher": " ↑", "": ""}
+_PAIRED = ("seconds", "confidence_drop", "increase", "insertion", "deletion", "insertion_minus_deletion", "road",
+           "complexity", "adcc")  # fmt: skip
+_ABOUT = ("picture", "class_index", "class_name", "probability", "true_class", "true_rank")
+
+
+# --- the tables ----------------------------------------------------------------------------------------------------
+
+
+def measurement_table(
+    measurements: Mapping[str, Measurement], explanation: Explanation, complete: bool = True
+) -> Table:
+    """A row a metric, a column a method and control; the best method of each row is marked. Columns of maps that are
+    not measured yet are there and empty; words come once it is `complete`."""
+    keys = [key for key, cam in explanation.cams.items() if cam.complete] + list(CONTROLS)
+    methods = [key for key in keys if key not in CONTROLS]
+    rows: list[tuple[str | Cell, ...]] = []
+    for name, metric in METRICS.items():
+        values = {key: measurements[key].metrics[name] for key in keys if key in measurements}
+        known = [value for key, value in values.items() if key not in CONTROLS and value is not None]
+        best = (min if metric.better == "lower" else max)(known) if known else None
+        cells = []
+        for key in keys:
+            value = values.get(key)
+            text = NOTHING if value is None else metric.format.format(value)
+            text = "…" if key not in values and not complete else text
+            cells.append(Cell(text, best=key in methods and value is not None and value == best, faint=key in CONTROLS))
+        heading = Cell(metric.name + _ARROWS[metric.better], help=f"{metric.summary} {metric.formula}. {metric.source}")
+        rows.append((heading, *cells))
+    cams = explanation.cams
+    rows.append(("Seconds", *(seconds_in_words(cams[key].seconds) if key in cams else "" for key in keys)))
+    controls = [measurements[key] for key in CONTROLS if key in measurements]
+    if complete and controls:
+        beats = ("yes" if beats_controls(measurements[key], controls) else "no" for key in methods)
+        rows.append(("Better than every control", *beats, *("" for _ in CONTROLS)))
+    return Table(
+        f"How far the maps of {explanation.class_name} can be believed",
+        ("Metric", *(Cell(NAMES[key], faint=key in CONTROLS) for key in keys)),
+        tuple(rows),
+        words=verdict(measurements, explanation.probability) if complete else "",
+    )
+
+
+def summary_table(results: Results) -> Table:
+    """A row a figure, a column a method and control."""
+    summary = results.summary
+    shown = [
+        column
+        for key, column in COLUMNS.items()
+        if key != "energy_inside" and any(row[key] for row in summary.values())  # boxes have a table of their own
+    ]
+    rows: list[tuple[str | Cell, ...]] = [
+        (
+            column.name + _ARROWS[column.better],
+            *(Cell(cell(row[column.key], column.format), faint=key in CONTROLS) for key, row in summary.items()),
+        )
+        for column in shown
+    ]
+    return Table(
+        f"Means over {results.pictures} pictures",
+        ("Figure", *(Cell(NAMES[key], faint=key in CONTROLS) for key in summary)),
+        tuple(rows),
+        "Brackets hold 95 % intervals of the mean over pictures: Student's t, for shares of pictures Wilson's; none is "
+        "cut off at the ends of its scale. The controls know nothing of the picture; their coherency is 1 by "
+        "construction. A method beats every control on a picture when its insertion less deletion is higher.",
+        set_verdict(results),
+    )
+
+
+def difference_table(results: Results) -> Table:
+    """A row a figure, a column a pair of methods; clear differences are marked."""
+    differences = results.differences
+    rows = (
+        (COLUMNS[name].name, *(marked(row[name], COLUMNS[name].format) for row in differences.values()))
+        for name in _PAIRED
+    )
+    return Table(
+        "Paired differences",
+        ("Figure", *(f"{NAMES[first]} less {NAMES[second]}" for first, second in differences)),
+        tuple(rows) if differences else (),
+        "First method less second on the same picture, mean and 95 % interval (Student's t). * marks intervals that "
+        "leave out zero; nothing corrects for the number of comparisons.",
+    )
+
+
+def layer_table(results: Results) -> Table:
+    """Earlier layers: better than the controls? How far from the default layer's map?"""
+    rows = [("Beats every control", results.target_layer, *results.each(results.beats))]
+    rows += [
+        ("Beats every control", layer, *results.each(partial(results.beats, layer=layer))) for layer in results.layers
+    ]
+    rows += [
+        (
+            "1 - correlation with the default layer's map",
+            layer,
+            *results.intervals("layers", "moved", "{:.2f}", layer=layer),
+        )
+        for layer in results.layers
+    ]
+    note = "Pictures on which insertion less deletion is higher than that of all three controls."
+    return Table("Use of layers", ("Figure", "Target layer", *results.names), tuple(rows), note)
+
+
+def noise_table(results: Results) -> Table:
+    """The map's correlation with itself under noise."""
+    rows = ((f"sigma {sigma}", *results.intervals("noise", "correlation", "{:.3f}", sigma=sigma)) for sigma in NOISE)
+    note = "Gaussian noise of a fixed seed, added to every picture at the model's input size."
+    return Table("Noise: the map's correlation with itself", ("Grey levels", *results.names), tuple(rows), note)
+
+
+def box_table(results: Results) -> Table:
+    """Share of the map's energy inside each hand-drawn box."""
+    rows: list[tuple[str, ...]] = []
+    count = 0
+    for value in results.values["boxes"]:
+        found = {(row["box"], row["key"]): row for row in value["rows"]}
+        boxes = {row["box"]: row for row in value["rows"]}
+        count += len(boxes)
+        for number, row in islice(boxes.items(), MOST_BOXES - len(rows)):
+            cells = (f"{found[number, key]['energy_inside']:.0%}" for key in results.settings.methods)
+            rows.append(
+                (shown(value["picture"]), f"{row['label']} ({row['class_name']})", f"{row['chance']:.0%}", *cells)
+            )
+    header = ("Picture", "Box (class)", "The box's share of the picture", *results.names)
+    note = "An even map has as much energy inside as the box has area."
+    if count > len(rows):
+        note += f" The first {len(rows)} of {count} boxes."
+    return Table("Localization: energy inside the box", header, tuple(rows), note)
+
+
+def accuracy_table(results: Results) -> Table:
+    """How often the classifier was right where the true class is known."""
+    rows = tuple(
+        (f"True class {words}", cell(results.top(count), "{:.1%}"))
+        for count, words in ((1, "is the top class (top-1)"), (5, "is among the first five (top-5)"))
+    )
+    note = (
+        f"Of the {results.known} pictures whose true class is known; Wilson's 95 % intervals. A map of a wrong answer "
+        "is another thing than a map of a right one: see the tables below."
+    )
+    return Table("Accuracy of the classifier", ("Figure", results.model_name), rows if results.known else (), note)
+
+
+def answer_tables(results: Results) -> Iterator[Table]:
+    """The means over the pictures that were answered rightly and over those that were not."""
+    for rightly, words in ((True, "rightly"), (False, "wrongly")):
+        part = results.answered(rightly)
+        if part.pictures:
+            yield replace(summary_table(part), title=f"Means over the pictures answered {words}: {part.pictures}")
+
+
+def tuning_table(results: Results) -> Table:
+    """How far Faster Score-CAM's map moves with max_n."""
+    rows = ((str(count), cell(interval(results.moves(count)), "{:.3f}")) for count in TUNING)
+    title = f"Tuning: 1 - correlation with Faster Score-CAM's map at max_n = {TUNING[1]}"
+    return Table(title, ("max_n", NAMES["faster_scorecam"]), tuple(rows))
+
+
+def sweep_table(results: Results) -> Table:
+    """Faster Score-CAM against the full Score-CAM, for rising max_n."""
+    curves = {
+        shown(value["picture"]): {point["max_n"]: point for point in value["points"]}
+        for value in results.values["sweep"]
+        if value["points"]
+    }
+    rows = []
+    for count in sorted({count for points in curves.values() for count in points}):
+        points = [points[count] for points in curves.values() if count in points]
+        seconds = statistics.fmean(point["seconds"] for point in points)
+        average = cell(interval(point["correlation"] for point in points), "{:.3f}")
+        cells = (f"{curve[count]['correlation']:.3f}" if count in curve else NOTHING for curve in curves.values())
+        rows.append((str(count), f"{seconds:.2f}", average, *cells))
+    title = "The sweep: correlation of Faster Score-CAM with the full Score-CAM"
+    return Table(title, ("max_n", "Seconds", "Mean", *curves), tuple(rows), "Pearson's correlation, one run a picture.")
+
+
+def sanity_table(results: Results) -> Table:
+    """How like its original each map stays while the network is randomised."""
+    names = [field.name for field in fields(Likeness)]
+    rows = [Likeness(**row) for row in results.frames["sanity"][names].to_dict("records")]
+    words = f"Means over {results.pictures} pictures. " if results.pictures > 1 else ""
+    lines = {
+        key: {at: statistics.fmean(each.correlation for each in same) for at, same in _by(own, "layers").items()}
+        for key, own in _by(rows, "key").items()
+    }
+    figure = sanity_svg(lines, NAMES | CONTROL_NAMES, CONTROL_NAMES)
+    return replace(likeness_table(rows, words), figure=figure)
+
+
+def _by(points: Iterable[Likeness], name: str) -> dict:
+    """The points by one of their fields."""
+    groups: dict = {}
+    for point in points:
+        groups.setdefault(getattr(point, name), []).append(point)
+    return groups
+
+
+def likeness_table(points: Iterable[Likeness], words: str = "") -> Table:
+    """A row a stage and a column a map, means over pictures where there are several; `words` open the verdict."""
+    found: dict[tuple[str, int], list[Likeness]] = {}
+    for point in points:
+        found.setdefault((point.key, point.number), []).append(point)
+    stages = {number: same[0] for (_, number), same in found.items()}
+    keys = [key for key in NAMES if key not in CONTROL_NAMES and any(key == known for known, _ in found)]
+    keys += CONTROL_NAMES
+
+    def line(figure: str, name: str, number: int) -> tuple[str | Cell, ...]:
+        values = ([getattr(each, name) for each in found.get((key, number), ())] for key in keys)
+        texts = (cell(interval(each), "{:+.2f}") for each in values)
+        cells = (Cell(text, faint=key in CONTROL_NAMES) for key, text in zip(keys, texts, strict=True))
+        stage = stages[number]
+        return (f"{figure}{stage.layers} of {stage.layers_total}: {stage.layer}", *cells)
+
+    last = max(stages)
+    final = {key: [each.correlation for each in same] for (key, number), same in found.items() if number == last}
+    return Table(
+        "Sanity check: does the map depend on what the network learned?",
+        (
+            "Layers randomised, down to",
+            *(Cell(CONTROL_NAMES.get(key) or NAMES[key], faint=key in CONTROL_NAMES) for key in keys),
+        ),
+        (*(line("", "correlation", number) for number in sorted(stages)), line("SSIM, ", "ssim", last)),
+        "Rank correlation with the trained network's map of the same class; last the structural similarity. A copy's "
+        "weights are drawn anew from the output downwards (Adebayo et al. 2018), with one seed. 1 is the same map; a "
+        "flat map beside another counts as 0. The fixed map ignores the network; the random one, new at each stage, is "
+        "compared with every original.",
+        words + sanity_verdict({key: interval(each) for key, each in final.items()}) if stages[last].last else "",
+    )
+
+
+_BY_MEASUREMENT = {
+    "layers": (comparison, layer_table), "sanity": (sanity_table,), "noise": (noise_table,), "boxes": (box_table,),
+    "sweep": (tuning_table, sweep_table), }  # fmt: skip
+
+
+def tables(results: Results) -> list[Table]:
+    """Every table that the measured parts allow."""
+    claims = [table(results) for part, made in _BY_MEASUREMENT.items() if results.values.get(part) for table in made]
+    answers = [accuracy_table(results), *answer_tables(results)] if results.known else []
+    return [summary_table(results), difference_table(results), *answers, *claims, published_table(results)]
+
+
+# --- the files -----------------------------------------------------------------------------------------------------
+
+
+def write_reports(folder: Path, results: Results) -> list[Path]:
+    """results.csv, report.md with the tables, report.html with the pictures too; returns their paths. InputError when
+    no picture could be read."""
+    if not results.pictures:
+        reasons = " ".join(f"{shown(name)}: {why}" for name, why in islice(results.skipped.items(), MOST_SKIPPED))
+        raise InputError(f"No picture could be read. {reasons}")
+    rows, markdown, page = folder / "results.csv", folder / "report.md", folder / "report.html"
+    with rows.open("w", encoding="utf-8", newline="") as file:
+        write_csv(file, results)
+    made = tables(results)
+    markdown.write_text(markdown_report(results, made), encoding="utf-8")
+    page.write_text(html_report(results, made), encoding="utf-8")
+    return [rows, markdown, page]
+
+
+def write_csv(file: TextIO, results: Results) -> None:
+    """A row for each picture and method or control, as measured; empty where nothing was."""
+    writer = csv.writer(file)
+    writer.writerow((*_ABOUT, "key", *COLUMNS))
+    for value in results.values["metrics"]:
+        texts = {name: unlike_formula(value[name]) for name in ("picture", "class_name")}
+        about = [(value | texts)[name] for name in _ABOUT]
+        writer.writerows([*about, row["key"], *map(row.get, COLUMNS)] for row in value["rows"])
+
+
+def unlike_formula(text: str) -> str:
+    """Text that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def conditions(results: Results) -> list[str]:
+    """How it was measured, a sentence or two each."""
+    settings, baselines = results.settings, (results.settings.insertion_baseline, results.settings.deletion_baseline)
+    start, end = (BASELINES[key].name + (f" ({results.zero})" if key == "zero" else "") for key in baselines)
+    return [
+        f"{results.pictures} pictures, {results.model_name}, target layer {results.target_layer}, camkit {__version__}"
+        f", {cores()}, {results.minutes:.1f} minutes of measuring, over all runs of this checkpoint.",
+        f"The class explained is the picture's true class where it is known ({results.known} of {results.pictures} "
+        "pictures), else that of its first box, else the top class; the same class on both sides of every comparison.",
+        f"Curves of {settings.steps} steps; insertion starts from {start}, deletion ends in {end}. Faster Score-CAM "
+        f"takes {settings.max_n} channels. The random control's seed is {settings.seed}.",
+        f"Coherency, and so ADCC, was measured for {COHERENCY[settings.coherency]}.",
+        *_sampled(results),
+        *(f"Skipped: {shown(name)}. {why}" for name, why in islice(results.skipped.items(), MOST_SKIPPED)),
+        *([f"Skipped: {more} more pictures."] if (more := len(results.skipped) - MOST_SKIPPED) > 0 else ()),
+    ]
+
+
+def _sampled(results: Results) -> list[str]:
+    names = [shown(value["picture"]) for value in results.values.get("sweep", ()) if value["points"]]
+    if not names:
+        return []
+    return [f"Sampled: the sweep, run to its end on {', '.join(names)}. All else was measured on every picture."]
+
+
+def markdown_report(results: Results, made: Sequence[Table] | None = None) -> str:
+    """The conditions and all tables; `made` are the tables where they are there already."""
+    said = "\n".join(f"- {escaped(line)}" for line in conditions(results))
+    drawn = "".join(f"\n## {table.title}\n\n{table.markdown()}" for table in made or tables(results))
+    return f"# Faithfulness over a set of pictures\n\n{said}\n{drawn}"
+
+
+def html_report(results: Results, made: Sequence[Table] | None = None) -> str:
+    """The conditions, all tables, and the pictures with their overlays, in one file that needs no other; `made` as
+    above."""
+    pictures = []
+    for value in results.values.get("overlays", ()):
+        captions = {key: f"{NAMES[key]} {worth:+.3f}" for key, worth in value["worth"].items()}
+        captions["picture"] = "the picture"
+        figures = [(data, captions[key]) for key, data in value["thumbnails"].items()]
+        title = f"{shown(value['picture'])}: {value['class_name']}, {value['probability']:.1%}"
+        pictures.append({"title": title, "figures": figures})
+    return TEMPLATES.get_template("report.html.j2").render(
+        conditions=conditions(results), tables=made or tables(results), pictures=pictures, count=results.pictures
+    )

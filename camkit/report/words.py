@@ -1,0 +1,119 @@
+"""What the figures say, in a sentence or two made from them. Owns no figure and no table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from ..evidence.metrics import CONTROLS, Measurement
+from .results import NAMES, Interval, Results, interval, number
+
+ALIKE = 0.005  # of insertion less deletion: below, two maps are worth the same; curves of 28 steps tell no more
+UNCHANGED = 0.9  # of a rank correlation: from here on a map is nearly the same
+BY_CHANCE = 0.25  # of a rank correlation: 95 % of pairs of unrelated maps (random blobs) stay below
+SMALL = 0.05  # of the class's probability: below, all figures are small
+_CONTROL = {"random": "random blobs", "gaussian": "a centred blob", "uniform": "an even map"}
+
+
+def listed(names: Iterable[str]) -> str:
+    """ "A", "A and B", "A, B and C"."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def verdict(measurements: Mapping[str, Measurement], probability: float) -> str:
+    """Of one picture: whose map is worth most, and whose is no better than a control."""
+    worth = {key: each.worth for key, each in measurements.items() if key not in CONTROLS}
+    controls = {key: each.worth for key, each in measurements.items() if key in CONTROLS}
+    if not worth:
+        return ""
+    highest = max(worth.values())
+    best = [key for key in worth if worth[key] >= highest - ALIKE]
+    figure = f"insertion less deletion {number('{:+.3f}', highest)}"
+    rival = max(controls, key=controls.__getitem__) if controls else ""
+    if rival and highest <= controls[rival]:
+        first = f"On this picture no map is better than {_CONTROL[rival]}; {_maps(best)} comes closest ({figure})."
+    elif len(worth) > 1 and len(best) == len(worth):
+        first = f"On this picture the maps are worth the same ({figure})."
+    else:
+        verb = "is" if len(best) == 1 else "are"
+        first = f"On this picture {_maps(best)} {verb} worth most ({figure})"
+        lost = [key for key in worth if rival and worth[key] <= controls[rival]]
+        if lost:
+            first += f"; {listed(NAMES[key] for key in lost)} {'is' if len(lost) == 1 else 'are'} no better than "
+            first += f"{_CONTROL[rival]}."
+        else:
+            first += "; every map is better than the controls." if rival and len(worth) > 1 else "."
+    if probability < SMALL:
+        first += f" The class has a probability of {probability:.1%} only, so all figures are small."
+    return first
+
+
+def _maps(keys: list[str]) -> str:
+    names = [NAMES[key] for key in keys]
+    return f"{names[0]}'s map" if len(names) == 1 else f"the maps of {listed(names)}"
+
+
+def set_verdict(results: Results) -> str:
+    """Of a set of pictures: whose maps are worth most on average, how clearly, and who fails against the controls."""
+    summary, name = results.summary, "insertion_minus_deletion"
+    worth = {key: row[name] for key, row in summary.items() if key not in CONTROLS}
+    means = {key: each.mean for key, each in worth.items() if each is not None}
+    if not means:
+        return ""
+    best = max(means, key=means.__getitem__)
+    figure = f"insertion less deletion {number('{:+.3f}', means[best])}"
+    if results.pictures == 1:
+        return f"Of one picture: {NAMES[best]}'s map is worth most ({figure})."
+    words = f"Over {results.pictures} pictures {NAMES[best]}'s maps are worth most on average ({figure})"
+    clear: dict[bool, list[str]] = {True: [], False: []}
+    for pair, row in results.differences.items():
+        if best in pair and (difference := row[name]) is not None:
+            clear[difference.clear].append(NAMES[pair[pair[0] == best]])
+    said = [
+        f"{'' if key else 'not '}clearly more than those of {listed(names)}" for key, names in clear.items() if names
+    ]
+    words += "".join(f", {each}" for each in said) + "."
+    over = {key: interval(results.over_control(key)) for key in means}
+    unclear = [NAMES[key] for key, each in over.items() if each is None or not each.clear or each.mean < 0]
+    if unclear and results.best_control:
+        verb = "is" if len(unclear) == 1 else "are"
+        words += f" {listed(unclear)} {verb} not clearly better on average than {_CONTROL[results.best_control]}."
+    lost = {key: results.figures("metrics", key, "beats_controls") for key in means}
+    often = [f"{NAMES[key]}'s on {len(each) - sum(each):.0f}" for key, each in lost.items() if sum(each) < len(each)]
+    if often:
+        words += f" No better than a control are {listed(often)} of {results.pictures} pictures."
+    return words
+
+
+def sanity_verdict(final: Mapping[str, Interval | None]) -> str:
+    """Of the sanity check: by key the rank correlation with the original map once every layer is randomised. Over
+    several pictures nothing is said of a method that its interval does not carry."""
+    maps = {key: each for key, each in final.items() if key not in CONTROLS and each is not None}
+    if not maps:
+        return ""
+    low = {key: each.mean if each.low is None else each.low for key, each in maps.items()}
+    high = {key: each.mean if each.high is None else each.high for key, each in maps.items()}
+    depends = [key for key in maps if high[key] <= BY_CHANCE]
+    same = [key for key in maps if low[key] >= UNCHANGED]
+    between = [key for key in maps if low[key] > BY_CHANCE and key not in same]
+    unclear = [key for key in maps if key not in (*depends, *same, *between)]
+    said = []
+    if depends:
+        verb = "depends" if len(depends) == 1 else "depend"
+        said.append(
+            f"{_maps(depends)} {verb} on what the network learned (unrelated maps reach {BY_CHANCE:.2f} as well)"
+        )
+    if between:
+        said.append(f"part of {_maps(between)} is there without anything learned")
+    if same:
+        verb = "hardly depends" if len(same) == 1 else "hardly depend"
+        said.append(f"{_maps(same)} {verb} on what the network learned, and so can come from the picture alone")
+    if unclear:
+        said.append(f"for {_maps(unclear)} these pictures do not tell (unrelated maps reach {BY_CHANCE:.2f})")
+    sentence = "; ".join(said)
+    correlate = "map correlates" if len(maps) == 1 else "maps correlate"
+    figures = listed(f"{NAMES[key]}'s {number('{:+.2f}', each.mean)}" for key, each in maps.items())
+    return (
+        f"After all layers were randomised, the {correlate} with the original: {figures}. "
+        f"{sentence[0].upper()}{sentence[1:]}."
+    )

@@ -1,0 +1,234 @@
+"""The pictures of a study: out of folders, files or a zip, with their boxes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from ..errors import InputError, shown
+from ..picture import MAX_BYTES
+from ..report.results import Box
+
+# The file name endings of camkit.picture.FORMATS.
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff"})
+SAMPLED = 3  # pictures on which the sweep runs up to the full Score-CAM
+SHOWN = 24  # pictures of a report: some 25 kB each, so that it stays under 2 MB
+LONGEST_NAME = 255  # characters, folders included
+_CHUNK = 64 * 1024
+# LZMA and bzip2 let a header ask for gigabytes of memory before the first byte comes out.
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+
+@dataclass(frozen=True)
+class ZipLimits:
+    """What a zip may hold. `ratio` is unpacked bytes for each byte of the file on disk; `entries` counts every name in
+    it, pictures or not."""
+
+    pictures: int = 50
+    picture_bytes: int = MAX_BYTES
+    total_bytes: int = 100 * 1000 * 1000
+    ratio: float = 100.0
+    entries: int = 1000
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a study before it is opened: `source` is a file or its bytes. `true_class` is None where it is not
+    known; `sampled`: costly measurements are made in full; `shown`: the report shows it."""
+
+    name: str
+    source: str | os.PathLike | bytes
+    boxes: tuple[Box, ...] = ()
+    true_class: int | None = None
+    sampled: bool = True
+    shown: bool = True
+
+
+def plan(
+    pictures: Mapping[str, str | os.PathLike | bytes],
+    boxes: Mapping[str, tuple[Box, ...]] | None = None,
+    classes: Mapping[str, int] | None = None,
+) -> list[Picture]:
+    """The pictures of a study, by name, with their boxes and true classes; SAMPLED and SHOWN of them, evenly spread."""
+    sampled, shown = (set(np.linspace(0, len(pictures) - 1, count).round().astype(int)) for count in (SAMPLED, SHOWN))
+    return [
+        Picture(name, source, (boxes or {}).get(name, ()), (classes or {}).get(name), place in sampled, place in shown)
+        for place, (name, source) in enumerate(pictures.items())
+    ]
+
+
+def is_picture_name(name: str) -> bool:
+    """True for a file name that ends like a picture and is not hidden, in no hidden folder and not macOS's own copy."""
+    path = PurePosixPath(name)
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+    return path.suffix.lower() in SUFFIXES and not hidden
+
+
+def unzip_pictures(path: str | os.PathLike, limits: ZipLimits = ZipLimits()) -> dict[str, bytes]:
+    """The pictures in a zip, name -> file contents, sorted by name; other files and nested zips are left out.
+
+    Raises InputError when the file is no zip, is damaged, encrypted or beyond a limit, when a name leaves the archive's
+    own folder or comes twice, or when there is no picture in it.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            chosen = _chosen(archive.infolist(), limits)
+            return _read_all(archive, chosen, limits, Path(path).stat().st_size)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+        raise InputError("The zip cannot be read: it is damaged or cut short, or it is not a zip.") from error
+
+
+def _chosen(entries: list[zipfile.ZipInfo], limits: ZipLimits) -> list[zipfile.ZipInfo]:
+    if len(entries) > limits.entries:
+        raise InputError(f"The zip holds {len(entries)} entries: at most {limits.entries} are allowed.")
+    for entry in entries:
+        _check_name(entry.filename)
+    chosen = sorted((entry for entry in entries if is_picture_name(entry.filename)), key=lambda entry: entry.filename)
+    names = [entry.filename for entry in chosen]
+    if not names:
+        raise InputError("The zip holds no picture: put PNG, JPEG, WebP, GIF or TIFF files into it.")
+    if len(names) > limits.pictures:
+        raise InputError(f"The zip holds {len(names)} pictures: at most {limits.pictures} are allowed.")
+    if len(set(names)) < len(names):
+        raise InputError("The zip holds two pictures of the same name: give each its own.")
+    return chosen
+
+
+def _check_name(name: str) -> None:
+    if len(name) > LONGEST_NAME:
+        raise InputError(f"The zip holds a name of {len(name)} characters: at most {LONGEST_NAME} are allowed.")
+    parts = name.replace("\\", "/").split("/")
+    if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
+        raise InputError("The zip holds a name that leads out of its own folder: pack the pictures with plain names.")
+
+
+def _read_all(archive: zipfile.ZipFile, chosen, limits: ZipLimits, packed: int) -> dict[str, bytes]:
+    room = min(limits.total_bytes, int(limits.ratio * packed))
+    pictures: dict[str, bytes] = {}
+    for entry in chosen:
+        data = _read(archive, entry, limits, room)
+        room -= len(data)
+        pictures[entry.filename] = data
+    return pictures
+
+
+def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limits: ZipLimits, room: int) -> bytes:
+    if entry.flag_bits & 0x1:
+        raise InputError("The zip is encrypted: pack the pictures without a password.")
+    if entry.compress_type not in _COMPRESSIONS:
+        raise InputError("The zip uses an unusual compression: pack the pictures with plain zip (deflate).")
+    data = bytearray()
+    with archive.open(entry) as stream:
+        while chunk := stream.read(_CHUNK):
+            data += chunk
+            _check_sizes(len(data), room, limits)
+    return bytes(data)
+
+
+def _check_sizes(count: int, room: int, limits: ZipLimits) -> None:
+    if count > limits.picture_bytes:
+        raise InputError(f"A picture in the zip is larger than {limits.picture_bytes / 1e6:g} MB, the most allowed.")
+    if count > room:
+        raise InputError(
+            f"The zip unpacks to more than {limits.total_bytes / 1e6:g} MB, or to more than {limits.ratio:g} "
+            "times its own size: neither is allowed."
+        )
+
+
+def gather(
+    sources: Iterable[str | os.PathLike], remote: Callable[[str], dict[str, str]] | None = None
+) -> tuple[dict[str, str | Path], dict[str, tuple[Box, ...]]]:
+    """The pictures of several folders and files, by name, and the boxes that the folders' boxes.json draw on them.
+
+    A source is a folder as for `find_pictures`, a picture, or a pattern with * for those of a folder; `remote` lists
+    what a URI such as s3://bucket/folder means. A name that comes twice gets its folder's name before it. InputError
+    when a source is none of these, or two pictures stay alike.
+    """
+    pictures: dict[str, str | Path] = {}
+    boxes: dict[str, tuple[Box, ...]] = {}
+    unlike = list(dict.fromkeys(map(str, sources)))
+    found = [_in_source(source, remote) for source in unlike]
+    counts = Counter(name for each in found for name in each)
+    for source, each in zip(unlike, found, strict=True):
+        inside = Path(source).is_dir()
+        drawn = read_boxes(Path(source) / "boxes.json") if inside else {}
+        for name, path in each.items():
+            folder = Path(source).resolve().name if inside or "://" in source else Path(path).resolve().parent.name
+            unique = f"{folder}/{name}" if counts[name] > 1 else name
+            if unique in pictures:
+                raise InputError(f"Two pictures are called {shown(unique)}: each needs a name of its own.")
+            pictures[unique] = path
+            if name in drawn:
+                boxes[unique] = drawn[name]
+    return pictures, boxes
+
+
+def random_sample(pictures: Mapping[str, str | Path], limit: int | None, seed: int = 0) -> dict[str, str | Path]:
+    """A random sample of `limit` pictures, in their order; all of them when there are no more, or for None."""
+    if limit is not None and limit < 1:
+        raise InputError(f"The limit is {limit}: it must be a whole number of at least 1.")
+    if limit is None or limit >= len(pictures):
+        return dict(pictures)
+    chosen = set(random.Random(seed).sample(sorted(pictures), limit))
+    return {name: path for name, path in pictures.items() if name in chosen}
+
+
+def _in_source(given: str, remote: Callable[[str], dict[str, str]] | None) -> Mapping[str, str | Path]:
+    if "://" in given:
+        if remote is None:
+            raise InputError(f"{shown(given)} is not on this machine: Ray reads it, give --ray local or an address.")
+        return remote(given)
+    source = Path(given)
+    if source.is_file() and is_picture_name(source.name):
+        return {source.name: source}
+    if "*" in source.name and source.parent.is_dir():  # where the shell does not expand it
+        found = sorted(source.parent.glob(source.name))
+        if pictures := {path.name: path for path in found if path.is_file() and is_picture_name(path.name)}:
+            return pictures
+        raise InputError(f"'{source.name}' matches no picture: PNG, JPEG, WebP, GIF or TIFF files are taken.")
+    return find_pictures(source)
+
+
+def find_pictures(folder: str | os.PathLike) -> dict[str, Path]:
+    """The pictures of a folder and its subfolders, one level deep, by name relative to it, sorted. InputError when it
+    is no folder or holds none."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"'{folder.name}' is no folder: give a folder of pictures.")
+    found = {
+        path.relative_to(folder).as_posix(): path
+        for pattern in ("*", "*/*")
+        for path in folder.glob(pattern)
+        if path.is_file()
+    }
+    pictures = {name: found[name] for name in sorted(found) if is_picture_name(name)}
+    if not pictures:
+        raise InputError(
+            f"The folder '{folder.name}' holds no picture: put PNG, JPEG, WebP, GIF or TIFF files into it."
+        )
+    return pictures
+
+
+def read_boxes(path: str | os.PathLike) -> dict[str, tuple[Box, ...]]:
+    """Hand-drawn boxes by picture name, from a file such as examples/boxes.json; {} when there is none. InputError when
+    it is not such a file."""
+    path = Path(path)
+    if not path.exists():
+        return {}
+    try:
+        pictures = json.loads(path.read_text(encoding="utf-8"))["pictures"]
+        return {
+            name: tuple(Box(entry["label"], entry["class_index"], tuple(entry["box"])) for entry in entries)
+            for name, entries in pictures.items()
+        }
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(f"{path.name} does not hold boxes: {error}") from error

@@ -1,0 +1,79 @@
+"""The tab "Why A and not B?": the maps of two classes by one method on one scale, and their difference."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import gradio as gr
+import numpy as np
+
+from ...errors import InputError
+from ...explain import contrast, explain_stream
+from ...export.figure import percent
+from ...maps import data_url, grey, jpeg_url
+from ...methods import METHODS, check_methods
+from ..server.readiness import classifier
+from ..server.runs import VISITORS, in_words
+from ..server.sessions import memory_of
+from .widgets import CLASSES_OF, METHOD_CHOICES, FirstScreen, class_dropdown, maps_component
+
+
+@in_words
+def on_contrast(other, method, request: gr.Request):
+    """Maps of two classes by one method, on one scale, and their difference."""
+    memory = memory_of(request)
+    shown = memory.explanation
+    if other is None or other == []:
+        raise InputError("Choose a second class first: type a name into the box.")
+    clf = classifier(shown.model)
+    if clf.labels.class_at(other).index == shown.class_index:
+        raise InputError(f"Both classes are {shown.class_name}: choose another one for B.")
+    (method,) = check_methods(method)
+    explain = partial(explain_stream, clf, shown.image, [method], target_layer=shown.target_layer, max_n=shown.max_n)
+    with VISITORS.page_run(request, same_maps=True, long=not METHODS[method].uses_gradient) as run:
+        first = shown.cams.get(method)
+        if first is None or not first.complete:
+            first = run.last(explain(class_index=shown.class_index)).cams[method]
+        second = run.last(explain(class_index=other))
+    maps = contrast(first, second.cams[method])
+    panels = []
+    for key, letter, explanation, values in (("a", "A", shown, maps.first), ("b", "B", second, maps.second)):
+        panels.append(
+            {
+                "key": key,
+                "title": f"{letter}: {explanation.class_name}",
+                "how": f"{METHODS[method].name}, probability {percent(explanation.probability)}",
+                "map": data_url(grey(values)),
+                "facts": f"largest value {values.max():.2f} of 1",
+                "diverging": False,
+            }
+        )
+    panels.append(
+        {
+            "key": "difference",
+            "title": "A minus B",
+            "how": "Orange speaks for A, purple for B; what has no colour speaks for neither or both.",
+            "map": data_url(np.rint(128 + 127 * maps.difference).astype(np.uint8)),  # 128 is zero
+            "facts": f"from {maps.difference.min():.2f} to {maps.difference.max():.2f}",
+            "diverging": True,
+        }
+    )
+    url = jpeg_url(memory.picture)
+    aspect = shown.image.shape[1] / shown.image.shape[0]
+    return {"run": run.number, "image": url, "aspect": aspect, "alt": "map over the picture", "panels": panels}
+
+
+def build(screen: FirstScreen) -> None:
+    with gr.Tab("Why A and not B?") as tab:
+        gr.Markdown(
+            "A is the class explained above. Choose B: both maps on one scale, and what speaks for the one against "
+            "the other."
+        )
+        with gr.Row():
+            other = class_dropdown("B: the other class", scale=2, elem_id="other")
+            method = gr.Dropdown(METHOD_CHOICES, value=METHOD_CHOICES[0][1], label="Method", scale=1)
+            go = gr.Button("Compare", variant="primary", size="md", scale=0, min_width=120, elem_id="contrast-go")
+        panels = maps_component(None, "contrast", "--cam-height: 340px")
+    quiet = {"api_visibility": "private", "show_progress": "hidden"}
+    gr.on([tab.select, screen.model.change], None, screen.model, other, js=CLASSES_OF, **quiet)
+    go.click(on_contrast, [other, method], panels, api_visibility="private")

@@ -1,0 +1,99 @@
+"""The tab "Cover and see": what the class loses when a painted region is taken away, and what the maps said of it."""
+
+from __future__ import annotations
+
+import io
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+from ...errors import InputError
+from ...evidence.metrics import BASELINES, covered, energy_inside
+from ...export.figure import percent
+from ...maps import jpeg_url
+from ...methods import METHODS
+from ...report.tables import Table
+from ..server.readiness import classifier
+from ..server.runs import in_words
+from ..server.sessions import memory_of
+from ..server.uploads import bytes_of_data_url
+from .widgets import FirstScreen, fetched
+
+HINT = "Paint over a part of the picture."
+MASK_SIDE = 224  # of what painter.js sends, whatever the model's input size is
+MASK_BYTES = 200_000
+
+
+@in_words
+def on_cover(painting, request: gr.Request) -> str:
+    """What the class loses when the painted region is taken away, and what the maps said of that region."""
+    shown = memory_of(request).explanation
+    region = region_of(painting)
+    share = region.mean()
+    if not share:
+        return f"<p>{HINT}</p>"
+    clf = classifier(shown.model)
+    inputs = clf.preprocess(shown.image)[0]
+    height, width = clf.input_size
+    region = np.asarray(Image.fromarray(region).resize((width, height), Image.Resampling.NEAREST))
+    pictures = np.stack([covered(inputs, region, key) for key in BASELINES])
+    rows = []
+    for baseline, probability in zip(BASELINES.values(), clf.score_fn(shown.class_index)(pictures), strict=True):
+        name = f"{baseline.name} ({clf.spec.zero})" if baseline.key == "zero" else baseline.name
+        rows.append((name, percent(shown.probability), percent(probability)))
+    inside = {METHODS[key].name: energy_inside(np.clip(cam.map, 0, 1), region) for key, cam in shown.cams.items()}
+    most = max(inside, key=inside.__getitem__)
+    lost = Table(
+        "What covering the region does",
+        ("Covered with", "Before", "After"),
+        tuple(rows),
+        words=f"{shown.class_name} goes from {percent(shown.probability)} to {rows[0][2]} with {share:.0%} of the "
+        f"picture covered by {rows[0][0]}.",
+    )
+    said = Table(
+        "What the maps had said of the region",
+        ("Map", *inside),
+        (("Share of the map in the region", *(f"{value:.0%}" for value in inside.values())),),
+        words=f"{most} had put the most there: {inside[most]:.0%} of its map in {share:.0%} of the picture.",
+    )
+    return lost.html() + said.html()
+
+
+def region_of(painting) -> np.ndarray:
+    """(224, 224) bool from the painter's mask; InputError when what came is not one."""
+    url = painting.get("mask") if isinstance(painting, dict) else None
+    size = (MASK_SIDE, MASK_SIDE)
+    if not url:
+        return np.zeros(size, bool)
+    try:
+        mask = Image.open(io.BytesIO(bytes_of_data_url(str(url), limit=MASK_BYTES)), formats=("PNG",))
+        if mask.size != size:
+            raise ValueError("another size")
+        return np.asarray(mask.convert("RGBA"))[..., 3] > 127
+    except (OSError, ValueError, SyntaxError) as error:
+        raise InputError(
+            f"The painted mask cannot be read: it must be a {MASK_SIDE} x {MASK_SIDE} PNG of at most 200 kB."
+        ) from error
+
+
+@in_words
+def on_painter(request: gr.Request) -> tuple:
+    """The picture that the page has, ready to be painted over."""
+    return {"image": jpeg_url(memory_of(request).picture), "mask": None}, f"<p>{HINT}</p>"
+
+
+def build(_: FirstScreen) -> None:
+    with gr.Tab("Cover and see") as tab, gr.Row():
+        with gr.Column(min_width=300):
+            painter = gr.HTML(
+                {"image": "", "mask": None},
+                html_template='<div class="cam-host"></div>',
+                js_on_load=fetched("painter.js"),
+                elem_id="painter",
+            )
+        with gr.Column(min_width=300):
+            cover = gr.HTML(f"<p>{HINT}</p>", elem_id="cover")
+    quiet = {"api_visibility": "private", "show_progress": "hidden"}
+    tab.select(on_painter, None, [painter, cover], **quiet)
+    painter.input(on_cover, painter, cover, trigger_mode="always_last", **quiet)

@@ -1,0 +1,216 @@
+"""The tab "How far to believe it": every metric of the maps that the page shows, beside maps that know nothing of the
+picture, the curves behind them, cost against faithfulness, the sweep of Faster Score-CAM's channels, and the sanity
+check of what a map owes to what the network learned."""
+
+from __future__ import annotations
+
+import time
+
+import gradio as gr
+
+from ...errors import InputError
+from ...evidence.measuring import ON_THE_PAGE, measure
+from ...evidence.metrics import CONTROLS, Measurement
+from ...evidence.road import REMOVED
+from ...evidence.sanity import CONTROL_NAMES, sanity_stream
+from ...evidence.sweep import sweep
+from ...explanation import Explanation
+from ...export.figure import seconds_in_words
+from ...methods import METHODS
+from ...report.figures import cost_figure, curves_figure, sanity_figure, sweep_figure
+from ...report.report import likeness_table, measurement_table
+from ...report.results import NAMES
+from ...report.tables import Table
+from ..server.readiness import classifier
+from ..server.runs import VISITORS, Busy, in_words, on_stop, visitor_of
+from ..server.sessions import MEMORIES, Memory, memory_of
+from .widgets import NO_STOP, STOP, FirstScreen, progress_html, stop_button
+
+LONGEST_WITHOUT_A_CLICK = 30.0  # seconds that a measurement may be expected to take to begin by itself
+REDRAW_SECONDS = 0.4  # between two redraws of the progress
+# Pictures to score for each map: two curves, the masked picture and ROAD's.
+SCORED = 2 * ON_THE_PAGE.steps + 1 + len(REMOVED)
+
+
+def table_html(table: Table) -> str:
+    """A table in what panels.js marks as out of date when other maps begin."""
+    return f'<div class="measured">{table.html()}</div>'
+
+
+@in_words
+def on_measure(request: gr.Request):
+    """The button."""
+    yield from measuring(memory_of(request), request)
+
+
+def measuring(memory: Memory, request: gr.Request):
+    """Measures what the page shows; each column fills when it is known."""
+    explanation = memory.explanation
+    clf, same = classifier(explanation.model), [gr.skip()] * 2
+    measurements: dict[str, Measurement] = {}
+    maps = sum(cam.complete for cam in explanation.cams.values()) + len(CONTROLS)
+    blocks, seen = maps * -(-SCORED // clf.block_size), 0
+    begin, drawn = time.monotonic(), 0.0
+    with VISITORS.page_run(request, same_maps=True) as run:
+        run.seconds_left = expected_seconds(explanation)
+        table = table_html(measurement_table(measurements, explanation, complete=False))
+        yield progress_html(f"Measuring: {SCORED} pictures to score for each map", 0), STOP, table, *same
+        for key, measurement in measure(clf, explanation):
+            if run.ended:
+                yield progress_html("Stopped."), NO_STOP, gr.skip(), *same
+                return
+            seen += measurement is None
+            if measurement is not None:
+                measurements[key] = measurement
+                table = table_html(measurement_table(measurements, explanation, complete=False))
+            now = time.monotonic()
+            if measurement is not None or now - drawn > REDRAW_SECONDS:
+                share = min(0.99, seen / blocks)
+                left = seconds_in_words((now - begin) * (1 - share) / share) if share else "some time"
+                words = f"Measured {len(measurements)} of {maps} maps, about {left} left"
+                yield progress_html(words, share), gr.skip(), table, *same
+                drawn = now
+    MEMORIES.measured(visitor_of(request), memory.run, measurements)
+    cams = explanation.cams
+    gains = {key: each.worth for key, each in measurements.items()}
+    floor = max((gains[key] for key in measurements if key in CONTROLS), default=None)
+    seconds = {key: cams[key].seconds for key in measurements if key in cams}
+    yield (
+        "",
+        NO_STOP,
+        table_html(measurement_table(measurements, explanation)),
+        gr.update(value=curves_figure(measurements, NAMES, CONTROLS), visible=True),
+        gr.update(value=cost_figure(seconds, gains, NAMES, floor), visible=True),
+    )
+
+
+@in_words
+def on_explanation(request: gr.Request):
+    """After an explanation: measures by itself when that is quick and nothing newer has begun."""
+    memory = memory_of(request)
+    if not memory.known.cams or VISITORS.busy(visitor_of(request)):
+        return
+    expected = expected_seconds(memory.known)
+    if expected > LONGEST_WITHOUT_A_CLICK:
+        words = f"A measurement takes about {seconds_in_words(expected)} here: press Measure."
+        yield progress_html(words), NO_STOP, "", *[gr.skip()] * 2
+        return
+    try:
+        yield from measuring(memory, request)
+    except Busy as busy:
+        yield progress_html(f"{busy} Then press Measure."), NO_STOP, "", *[gr.skip()] * 2
+
+
+def expected_seconds(explanation: Explanation) -> float:
+    """What a measurement will take: pictures to score, times what one pass took in this run."""
+    cost = min(
+        (cam.seconds / (cam.forward_passes + cam.backward_passes) for cam in explanation.cams.values()), default=0.0
+    )
+    return cost * SCORED * (len(explanation.cams) + len(CONTROLS))
+
+
+@in_words
+def on_sweep(request: gr.Request):
+    """Faster Score-CAM's channels against its likeness to the full Score-CAM, out of one run."""
+    explanation = memory_of(request).explanation
+    clf = classifier(explanation.model)
+    stream = sweep(clf, explanation.image, explanation.class_index, None, explanation.target_layer)
+    with VISITORS.page_run(request, same_maps=True) as run:
+        yield gr.skip(), progress_html("Starting", 0), STOP
+        for state in stream:
+            share = state.channels / state.channels_total
+            words = f"{state.channels} of {state.channels_total} channels"
+            if run.ended:
+                yield gr.skip(), progress_html(f"Stopped after {words}: the likeness is to the sum so far."), NO_STOP
+                return
+            run.seconds_left = state.seconds_left
+            if state.points:
+                left = f"{words}, about {seconds_in_words(state.seconds_left)} left"
+                note = "" if state.complete else progress_html(left, share)
+                yield gr.update(value=sweep_figure(state.points, state.complete), visible=True), note, gr.skip()
+    yield gr.skip(), "", NO_STOP
+
+
+@in_words
+def on_sanity(request: gr.Request):
+    """How like themselves the fast methods' maps stay while a copy of the network is randomised."""
+    explanation = memory_of(request).explanation
+    clf = classifier(explanation.model)
+    layer, max_n = explanation.target_layer, explanation.max_n
+    count = clf.channels(layer)
+    maps = {
+        key: cam.map for key, cam in explanation.cams.items() if cam.complete and METHODS[key].is_fast(count, max_n)
+    }
+    if not maps:
+        fast = ", ".join(method.name for method in METHODS.values() if method.is_fast(count, max_n))
+        raise InputError(f"The sanity check takes the fast methods' maps, and none is there: choose one of {fast}.")
+    stream = sanity_stream(clf, explanation.image, maps, explanation.class_index, layer, max_n)
+    drawn = 0.0
+    with VISITORS.page_run(request, same_maps=True) as run:
+        yield gr.skip(), gr.skip(), progress_html("Copying the network", 0), STOP
+        for state in stream:
+            compared = len(state.points)
+            if run.ended:
+                yield gr.skip(), gr.skip(), progress_html("Stopped before every layer was randomised."), NO_STOP
+                return
+            run.seconds_left = state.seconds_left
+            now = time.monotonic()
+            if state.complete or now - drawn < REDRAW_SECONDS:
+                continue
+            drawn = now
+            left = "" if state.seconds_left is None else f", about {seconds_in_words(state.seconds_left)} left"
+            words = "Waiting for another check of this network" if state.waiting else f"Randomising{left}"
+            plot = _likeness(state.points) if compared else gr.skip()
+            yield plot, gr.skip(), progress_html(words, state.share), gr.skip()
+    yield _likeness(state.points), table_html(likeness_table(state.points)), "", NO_STOP
+
+
+def _likeness(points) -> dict:
+    return gr.update(value=sanity_figure(points, NAMES | CONTROL_NAMES, CONTROL_NAMES), visible=True)
+
+
+def _start_row(key: str, label: str, width: int) -> tuple[gr.Button, gr.Button, gr.HTML]:
+    """What begins some work, what stops it, and how far it is."""
+    with gr.Row(elem_classes="intro"):
+        go = gr.Button(label, size="sm", scale=0, min_width=width, elem_id=f"{key}-go")
+        return go, stop_button(f"{key}-stop"), gr.HTML("", elem_id=f"{key}-far")
+
+
+def build(screen: FirstScreen) -> None:
+    with gr.Tab("How far to believe it"):
+        with gr.Row(elem_classes="intro"):
+            gr.Markdown(
+                "Pixels are hidden or shown in the order of each map; the classifier says what that did to the class. "
+                "Controls know nothing of the picture."
+            )
+            stop = stop_button("measure-stop")
+            go = gr.Button("Measure again", size="sm", scale=0, min_width=120, elem_id="measure")
+        far = gr.HTML(progress_html("Measured once the maps are complete."), elem_id="measure-far")
+        table = gr.HTML("", elem_id="evidence")
+        curves = gr.Plot(label="Insertion and deletion", elem_id="curves", visible=False)
+        with gr.Row():
+            with gr.Column(min_width=320):
+                gr.Markdown(
+                    "**The sweep of Faster Score-CAM.** How many channels until it equals the full Score-CAM? One "
+                    "streamed run tells."
+                )
+                sweep_go, sweep_stop, sweep_far = _start_row("sweep", "Start the sweep", 140)
+                sweep_plot = gr.Plot(show_label=False, elem_id="sweep", visible=False)
+            with gr.Column(min_width=320):
+                cost = gr.Plot(label="Cost against faithfulness", elem_id="cost", visible=False)
+        gr.Markdown(
+            "**Does the map depend on what the network learned?** A copy of the network is randomised, layer by "
+            "layer from the output. A map that stays the same shows the picture, not what was learned."
+        )
+        sanity_go, sanity_stop, sanity_far = _start_row("sanity", "Start the sanity check", 180)
+        likeness = gr.HTML("", elem_id="likeness")
+        sanity_plot = gr.Plot(show_label=False, elem_id="sanity", visible=False)
+    outputs = [far, stop, table, curves, cost]
+    quiet = {"api_visibility": "private", "show_progress": "hidden"}
+    for explanation in screen.explanations:
+        explanation.success(on_explanation, None, outputs, **quiet)
+    go.click(on_measure, None, outputs, **quiet)
+    sweep_go.click(on_sweep, None, [sweep_plot, sweep_far, sweep_stop], **quiet)
+    sanity_go.click(on_sanity, None, [sanity_plot, likeness, sanity_far, sanity_stop], **quiet)
+    for button in (stop, sweep_stop, sanity_stop):
+        button.click(on_stop, None, None, queue=False, **quiet)

@@ -1,0 +1,76 @@
+"""The example pictures: which there are, what each asks, and the strip of buttons that shows them."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ...maps import encode
+from ..server.assets import asset
+
+PICTURES = Path(__file__).resolve().parents[3] / "examples"
+
+
+@dataclass(frozen=True)
+class Example:
+    """A picture in examples/, the question it answers, and the class to explain (None: the top one)."""
+
+    key: str
+    question: str
+    class_index: int | None = None
+
+    @property
+    def path(self) -> Path:
+        return PICTURES / f"{self.key}.jpg"
+
+    @cached_property
+    def content(self) -> bytes:
+        """The file's bytes, the same object for everybody who looks at the example."""
+        return self.path.read_bytes()
+
+
+# The page opens on the first one: two things in one picture, of which the classifier is sure to see one.
+EXAMPLES: dict[str, Example] = {
+    example.key: example
+    for example in (
+        Example("cat_and_coffee", "Cat or coffee?"),
+        Example("chelsea", "Which cat?"),
+        Example("coffee", "Cup or contents?"),
+        Example("astronaut", "Why a space shuttle?", 812),
+        Example("rocket", "A rocket taken for what?"),
+        Example("china", "What makes a roof?"),
+        Example("flower", "Petals or centre?"),
+    )
+}
+OPENING = next(iter(EXAMPLES.values()))
+
+
+def by_number(index: object) -> Example:
+    """The example of a button; a raw request may send anything, and gets some example."""
+    number = index if isinstance(index, int) else 0
+    return list(EXAMPLES.values())[number % len(EXAMPLES)]
+
+
+def aspect(example: Example) -> float:
+    """Width by height of its picture, so that nothing moves when it arrives."""
+    with Image.open(example.path) as image:
+        return image.width / image.height
+
+
+def examples_html() -> str:
+    buttons = []
+    for index, example in enumerate(EXAMPLES.values()):
+        thumbnail = Image.open(example.path)
+        thumbnail.thumbnail((160, 160))
+        small = encode(np.asarray(thumbnail.convert("RGB")), "JPEG", quality=80)
+        path = asset(f"{example.key}.jpg", small, "image/jpeg")
+        buttons.append(
+            f'<button type="button" data-index="{index}"><img data-path="{path}" alt="">'
+            f"<span>{html.escape(example.question)}</span></button>"
+        )
+    return f'<div class="cam-examples" role="group" aria-label="Example pictures">{"".join(buttons)}</div>'

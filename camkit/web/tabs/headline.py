@@ -1,0 +1,205 @@
+"""The line at the top: what runs here, and a better model that can be fetched, with its progress and a way to stop.
+
+A download is the server's, not a visitor's: whoever asks for a model that is on its way waits for the same transfer.
+Who has asked may withdraw; the transfer ends when the last one who waits for it has. Leaving the page withdraws too,
+but stops nothing: the next visitor may want the model.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+import gradio as gr
+
+from ...export.figure import seconds_in_words
+from ...models.registry import MODELS
+from ...models.weights import MEGABYTE, WeightsState
+from ..server.readiness import WARMED_UP, default_model, device_in_words, downloading, is_here, own_in_words
+from ..server.runs import in_words, visitor_of
+from .widgets import browser_code
+
+MOST_WAITING = 1000  # visitors remembered for one download; a session's name costs a stranger nothing
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The components at the top. `parts` are the outputs of every event that may change them."""
+
+    status: gr.HTML
+    get: gr.Button
+    cancel: gr.Button
+    use: gr.Button
+    timer: gr.Timer
+
+    @property
+    def parts(self) -> list:
+        return [self.status, self.get, self.cancel, self.use, self.timer]
+
+
+class Waiting:
+    """Who waits for which download."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, set[str]] = {}
+        self._guard = threading.Lock()
+
+    def join(self, model: str, visitor: str) -> None:
+        """Begins the download or joins the one under way: at most one a model, whoever asks."""
+        weights = MODELS[model].weights
+        if weights is None:
+            return
+        with self._guard:
+            if weights.state.status != "downloading":
+                self._of[model] = set()
+            if len(self._of.setdefault(model, set())) < MOST_WAITING:
+                self._of[model].add(visitor)
+            weights.download_in_background()
+
+    def withdraw(self, model: str, visitor: str) -> int:
+        """How many go on waiting; with nobody left the transfer is stopped."""
+        weights = MODELS[model].weights
+        with self._guard:
+            waiting = self._of.get(model, set())
+            if visitor not in waiting or weights is None:
+                return len(waiting)
+            waiting.discard(visitor)
+            if not waiting:
+                weights.cancel()
+            return len(waiting)
+
+    def leave(self, visitor: str) -> None:
+        with self._guard:
+            for waiting in self._of.values():
+                waiting.discard(visitor)
+
+    def waits(self, model: str, visitor: str) -> bool:
+        with self._guard:
+            return visitor in self._of.get(model, ())
+
+
+WAITING = Waiting()
+
+
+def state_of(model: str) -> WeightsState | None:
+    """Of the model's weights; None for a bundled model."""
+    weights = MODELS[model].weights
+    return weights.state if weights else None
+
+
+def missing(model: str) -> str | None:
+    """The model to offer on a page that shows `model`: one on its way, else the first whose weights are not here."""
+    candidates = [key for key in dict.fromkeys([model, *MODELS]) if key in MODELS]
+    by_status = {key: state.status for key in candidates if (state := state_of(key)) and state.status != "ready"}
+    arriving = [key for key, status in by_status.items() if status == "downloading"]
+    return next(iter([*arriving, *by_status]), None)
+
+
+def better(model: str) -> str | None:
+    """A model of the registry that stands before `model` and that is here."""
+    before = list(MODELS)[: list(MODELS).index(model)] if model in MODELS else []
+    return next(filter(is_here, before), None)
+
+
+def headline(model: str) -> dict:
+    """What headline.js shows: what runs, and the sentence or the progress of the model that is missing. `spoken` is
+    what a screen reader is told, and so says nothing that changes by the second."""
+    running = MODELS[default_model() if model == "auto" else model]
+    told = {
+        "model": running.name + (" (bundled)" if running.weights is None and running.own is None else ""),
+        "device": device_in_words(),
+        "sentence": "",
+        "spoken": "",
+        "progress": None,
+    }
+    arrived, key = better(running.key), missing(running.key)
+    state = state_of(key) if key else None
+    if state is not None and state.status == "downloading":
+        done, total = (round(count / MEGABYTE) for count in (state.bytes_done, state.bytes_total))
+        left = "" if state.seconds_left is None else f", about {seconds_in_words(state.seconds_left)} left"
+        words = f"{state.short}: {done} of {total} MB{left}"
+        return told | {"sentence": words, "spoken": f"{state.short}.", "progress": state.percent / 100}
+    if state is not None and state.status == "failed":
+        return told | {"sentence": state.short, "spoken": state.short}
+    waited_for = [own_in_words(spec) for spec in MODELS.values() if spec.own and spec.own.status != "ready"]
+    if waited_for:
+        return told | {"sentence": " ".join(waited_for), "spoken": " ".join(waited_for)}
+    return told | {"spoken": f"{MODELS[arrived].name} is here." if arrived else ""}
+
+
+def shown(model: str, visitor: str) -> tuple:
+    """Values for `Headline.parts`, for a page that shows `model`."""
+    key, arrived = missing(model), better(model)
+    state = state_of(key) if key else None
+    arriving = state is not None and state.status == "downloading"
+    return (
+        headline(model),
+        gr.update(visible=state is not None and not arriving, value=offer(key)),
+        gr.update(visible=arriving and WAITING.waits(str(key), visitor)),
+        gr.update(visible=arrived is not None, value=f"Use {MODELS[arrived].name}" if arrived else ""),
+        gr.Timer(active=downloading() or not WARMED_UP.is_set()),
+    )
+
+
+def offer(key: str | None) -> str:
+    """What the button says that begins the download."""
+    state = state_of(key) if key else None
+    if key is None or state is None:
+        return ""
+    verb = "Try again: get" if state.status == "failed" else "Get"
+    return f"{verb} {MODELS[key].name} ({round(state.bytes_total / MEGABYTE)} MB)"
+
+
+@in_words
+def on_get(model, request: gr.Request) -> tuple:
+    """The button "Get": begins the download, or joins it."""
+    key = missing(model)
+    if key is not None:
+        WAITING.join(key, visitor_of(request))
+    return shown(model, visitor_of(request))
+
+
+@in_words
+def on_cancel(model, request: gr.Request) -> tuple:
+    """The button "Cancel": withdraws from the download, which ends when nobody waits for it."""
+    key = missing(model)
+    if key is not None and WAITING.withdraw(key, visitor_of(request)):
+        gr.Info("Others wait for this download too, so it goes on; it is cancelled for you.")
+    return shown(model, visitor_of(request))
+
+
+@in_words
+def on_tick(model, request: gr.Request) -> tuple:
+    """While weights arrive or the machine starts, once a second."""
+    return shown(model, visitor_of(request))
+
+
+def build(model: str) -> Headline:
+    with gr.Row(elem_id="top"):
+        status = gr.HTML(
+            headline(model),
+            html_template=browser_code("headline.html"),
+            js_on_load=browser_code("headline.js"),
+            elem_id="status",
+            scale=1,
+        )
+        key = missing(model)
+        small = {"size": "sm", "scale": 0, "min_width": 90}
+        get = gr.Button(offer(key), visible=bool(key), variant="primary", elem_id="get", **small)
+        cancel = gr.Button("Cancel", visible=False, elem_id="cancel", **small)
+        use = gr.Button("Use", visible=False, variant="primary", elem_id="use", **small)
+    return Headline(status, get, cancel, use, gr.Timer(1, active=False))
+
+
+@in_words
+def on_leave(request: gr.Request) -> None:
+    WAITING.leave(visitor_of(request))
+
+
+def listen(line: Headline, model: gr.Dropdown, page: gr.Blocks) -> None:
+    """The listeners of the line by itself; what "Use" does is the first screen's."""
+    quiet = {"api_visibility": "private", "show_progress": "hidden"}
+    line.get.click(on_get, model, line.parts, **quiet)
+    line.cancel.click(on_cancel, model, line.parts, **quiet)
+    line.timer.tick(on_tick, model, line.parts, **quiet)
+    page.unload(on_leave)

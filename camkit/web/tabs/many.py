@@ -1,0 +1,83 @@
+"""The tab "Many pictures": a study of the pictures in a zip, stopped at any time with the figures so far."""
+
+from __future__ import annotations
+
+import html
+import tempfile
+from pathlib import Path
+
+import gradio as gr
+
+from ...errors import InputError, shown
+from ...export.figure import seconds_in_words
+from ...methods import DEFAULT_METHODS
+from ...report.report import summary_table, write_reports
+from ...report.results import Results, Settings
+from ...study.pictures import ZipLimits, unzip_pictures
+from ...study.study import study_stream
+from ..server.files import write_file
+from ..server.readiness import classifier
+from ..server.runs import VISITORS, in_words, on_stop
+from ..server.uploads import Zip
+from .widgets import METHOD_CHOICES, NO_STOP, STOP, FirstScreen, progress_html, stop_button
+
+
+@in_words
+def on_zip(path, methods, model, request: gr.Request):
+    """Measures every picture of a zip; the figures so far are kept when it is stopped."""
+    if path is None:
+        raise InputError("There is no zip: choose a file with pictures in it.")
+    pictures = unzip_pictures(path)
+    clf = classifier(model)
+    settings = Settings(tuple(methods), coherency="fast")
+    with VISITORS.page_run(request, same_maps=True) as run:
+        yield progress_html(f"0 of {len(pictures)} pictures", 0), STOP, gr.skip(), gr.skip()
+        for state in study_stream(clf, pictures, settings):
+            if run.gone:
+                return
+            if run.ended:
+                break
+            run.seconds_left = state.seconds_left
+            left = "" if state.seconds_left is None else f", about {seconds_in_words(state.seconds_left)} left"
+            at = f" ({shown(state.picture)}: {state.label})" if state.label else ""
+            far = progress_html(f"{state.done} of {state.total} pictures{left}{at}", state.done / state.total)
+            yield far, gr.skip(), gr.skip(), gr.skip()
+    results = Results.of(clf, settings, state)
+    with tempfile.TemporaryDirectory() as folder:
+        files = [write_file(made.name, made.read_bytes()) for made in write_reports(Path(folder), results)]
+    note = "" if state.complete else f"Stopped after {state.done} of {state.total} pictures: the figures are theirs. "
+    skipped = " ".join(f"Skipped {shown(name)}: {why}" for name, why in state.skipped.items())
+    table = summary_table(results)
+    yield (
+        progress_html(note + skipped),
+        NO_STOP,
+        f"<h2>{html.escape(table.title)}</h2>{table.html()}",
+        gr.update(value=files, visible=True),
+    )
+
+
+def build(screen: FirstScreen) -> None:
+    limits = ZipLimits()
+    with gr.Tab("Many pictures"):
+        gr.Markdown(
+            f"One picture is an anecdote. Give a zip of up to {limits.pictures} pictures "
+            f"({limits.total_bytes // 1_000_000} MB unpacked): every method and control is measured on each, and you "
+            "get means with 95 % intervals, a CSV and a report."
+        )
+        with gr.Row():
+            file = Zip(label="Zip of pictures", file_types=[".zip"], height=120, elem_id="zip", scale=2)
+            methods = gr.CheckboxGroup(
+                METHOD_CHOICES,
+                value=[key for key in DEFAULT_METHODS if key != "scorecam"],
+                label="Methods (full Score-CAM takes the longest by far)",
+                scale=2,
+            )
+            with gr.Column(scale=0, min_width=120):
+                go = gr.Button("Measure all", variant="primary", size="md", elem_id="set-go")
+                stop = stop_button("set-stop")
+        far = gr.HTML("", elem_id="set-note")
+        table = gr.HTML("", elem_id="set-table")
+        files = gr.File(label="Results", visible=False, elem_id="set-files")
+    quiet = {"api_visibility": "private", "show_progress": "hidden"}
+    go.click(on_zip, [file, methods, screen.model], [far, stop, table, files], **quiet)
+    stop.click(on_stop, None, None, queue=False, **quiet)

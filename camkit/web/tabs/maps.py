@@ -1,0 +1,344 @@
+"""The first screen: picture, prediction, the methods' maps side by side, and what changes them.
+
+Owns the page's run: one explanation that streams into the panels. The other tabs get what they need of it as a
+`FirstScreen`. The line at the top is headline.py's, how maps are drawn and kept is view.py's.
+"""
+
+from __future__ import annotations
+
+import html
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import gradio as gr
+
+from ...errors import InputError, WeightsError, shown
+from ...explain import explain_stream
+from ...explanation import Explanation
+from ...export.figure import percent
+from ...labels import Labels, imagenet
+from ...maps import jpeg_url
+from ...methods import DEFAULT_METHODS, METHODS, check_methods
+from ...models.registry import MODELS
+from ...picture import open_picture
+from ..server.files import write_file
+from ..server.readiness import classifier, default_model, model_choices, opening_model
+from ..server.runs import VISITORS, Busy, Run, in_words, on_stop, visitor_of
+from ..server.sessions import MEMORIES, memory_of
+from ..server.uploads import Picture
+from . import headline, view
+from .examples import OPENING, Example, aspect, by_number, examples_html
+from .link import Choices, address_of, read_address
+from .widgets import (
+    CLASSES_OF,
+    METHOD_CHOICES,
+    Choice,
+    Count,
+    FirstScreen,
+    browser_code,
+    class_dropdown,
+    maps_component,
+    panel,
+)
+
+PREVIEW_CHANNELS = 64  # of Score-CAM when it is not to run in full
+REDRAW_SECONDS = 0.4  # between two redraws of a map that is being refined; drawing each block would slow the next
+SHOWN = 5  # classes of the prediction
+
+
+# --- one run -------------------------------------------------------------------------------------------------------
+
+
+def explain_on_page(
+    picture: bytes,
+    class_index: int | None,
+    choices: Choices,
+    request: gr.Request,
+    labels: Labels | None = None,
+    example: str | None = None,
+) -> Iterator[tuple]:
+    """Streams one explanation of a JPEG file's picture to the page; the outputs are those of `page_update`. The page
+    explains what it shows: the picture as that file holds it.
+
+    `labels`: those that the class was chosen from, None for the model's own; a model with others explains its top
+    class. `example`: the picture's key, "" for a visitor's own, None for the one that the page has.
+    """
+    image = open_picture(picture)
+    with VISITORS.page_run(request, long=False) as run:
+        clf = classifier(choices.model)
+        if labels is not None and labels is not clf.labels:
+            class_index = None
+        layer = choices.layer if choices.layer in clf.target_layers else clf.target_layers[-1]
+        max_n = fitting(choices.max_n, clf.channels(layer))
+        told = {"image": jpeg_url(picture), "aspect": image.shape[1] / image.shape[0]}
+        told |= {} if example is None else {"example": example}
+        methods, busy = room_for(check_methods(choices.methods), run)
+        stream = explain_stream(clf, image, methods, class_index, layer, max_n)
+        complete, drawn = -1, 0.0
+        for snapshot in stream:
+            if run.gone:
+                return
+            run.seconds_left = snapshot.seconds_left
+            channels = snapshot.cams["scorecam"].channels if "scorecam" in snapshot.cams else 0
+            stopped = not snapshot.complete and (run.stopped or (not choices.full and channels >= PREVIEW_CHANNELS))
+            now_complete = sum(cam.complete for cam in snapshot.cams.values())
+            if stopped or now_complete != complete or time.monotonic() - drawn >= REDRAW_SECONDS:
+                wait = "not computed: stopped before" if stopped else busy
+                yield page_update(snapshot, run, wait, choices, told, picture)
+                complete, drawn = now_complete, time.monotonic()
+            if stopped:
+                return
+
+
+def fitting(max_n, channels: int) -> int:
+    """The slider's number, or all channels of a layer that has fewer; InputError when it is none."""
+    if isinstance(max_n, bool) or not isinstance(max_n, (int, float)) or not max_n >= 1:
+        raise InputError(f"max_n is {shown(repr(max_n))}: it must be a whole number from 1 to {channels}.")
+    return int(min(max_n, channels))
+
+
+def room_for(methods: tuple[str, ...], run: Run) -> tuple[tuple[str, ...], str]:
+    """The methods that the run can take, and why not all. A visitor who finds every place for long work taken still
+    gets the maps that are quick; Busy when none of those is asked for."""
+    quick = tuple(key for key in methods if METHODS[key].uses_gradient)
+    if len(quick) == len(methods):
+        return methods, ""
+    try:
+        VISITORS.begin_long(run)
+    except Busy as busy:
+        if not quick:
+            raise
+        return quick, str(busy)
+    return methods, ""
+
+
+def page_update(snapshot: Explanation, run: Run, wait: str, choices: Choices, told: dict, picture: bytes) -> tuple:
+    """Panels, prediction, explained line, class box and the line at the top. `wait`: why maps that have not
+    begun will not come, if they will not."""
+    MEMORIES.keep(run, picture, snapshot)
+    first = not snapshot.cams
+    told = told | {"alt": f"what speaks for {snapshot.class_name}", "address": address_of(snapshot, choices)}
+    return (
+        panels_value(check_methods(choices.methods), snapshot.cams, run.number, wait, told),
+        prediction_html(snapshot) if first else gr.skip(),
+        explained_html(snapshot) if first else gr.skip(),
+        gr.update(value=None) if first else gr.skip(),  # empty again, ready to be typed into
+        *(headline.shown(choices.model, run.visitor) if first else [gr.skip()] * 5),
+    )
+
+
+def picture_update(name: str, content: bytes, panels: dict | None = None) -> tuple:
+    """The outputs of `page_update` as they are, but for the panels where they are given, and a file's picture."""
+    return (panels or gr.skip(), *[gr.skip()] * 8, write_file(name, content))
+
+
+def panels_value(keys, cams: Mapping, run: int = 0, wait: str = "", told: Mapping | None = None) -> dict:
+    """What panels.js shows; `told`: what it needs to know besides the panels."""
+    return {"run": run, **(told or {}), "panels": [panel(key, cams.get(key), wait) for key in keys]}
+
+
+def prediction_html(snapshot: Explanation | None) -> str:
+    """The most probable classes as buttons; the last gives way to the class explained when that is none of them."""
+    if snapshot is None:
+        return '<div class="prediction"></div>'
+    rows = [(each.class_index, each.name, each.probability) for each in snapshot.predictions[:SHOWN]]
+    if snapshot.class_index not in [index for index, _, _ in rows]:
+        rows[-1] = (snapshot.class_index, snapshot.class_name, snapshot.probability)
+    buttons = "".join(
+        f'<li><button type="button" data-index="{index}" aria-pressed="{str(index == snapshot.class_index).lower()}" '
+        f'style="--share: {100 * probability:.1f}%"><span>{html.escape(name)}</span>'
+        f"<span>{percent(probability)}</span></button></li>"
+        for index, name, probability in rows
+    )
+    return (
+        '<div class="prediction"><h2>Prediction <small>choose a class to explain it</small></h2>'
+        f"<ol>{buttons}</ol></div>"
+    )
+
+
+def explained_html(snapshot: Explanation) -> str:
+    top = snapshot.predictions[0]
+    rest = "" if snapshot.class_index == top.class_index else f"; the model's top class is {html.escape(top.name)}"
+    return (
+        f"<h2>Explaining <b>{html.escape(snapshot.class_name)}</b>, probability {percent(snapshot.probability)}"
+        f"<small>{rest}</small></h2>"
+    )
+
+
+@in_words
+def on_picture(image, request: gr.Request, *choices):
+    """A picture was uploaded, taken, dropped or pasted. Where it cannot be used, the one that the page goes on
+    explaining takes its place again."""
+    if image is None:
+        return
+    try:
+        picture = image.for_page()
+    except InputError:
+        yield picture_update("picture.jpg", memory_of(request).picture)
+        raise
+    for update in explain_on_page(picture, None, Choices(*choices), request, example=""):
+        yield (*update, gr.skip())
+
+
+@in_words
+def on_settings(request: gr.Request, *choices):
+    """Other settings, on the picture and the class that the page has."""
+    memory = memory_of(request)
+    labels = MODELS[memory.known.model].labels()
+    yield from explain_on_page(memory.picture, memory.known.class_index, Choices(*choices), request, labels)
+
+
+@in_words
+def on_class(class_index, request: gr.Request, *choices):
+    """Another class, on the picture that the page has."""
+    if class_index is not None:
+        picture = memory_of(request).picture
+        yield from explain_on_page(picture, class_index, Choices(*choices), request)
+
+
+@in_words
+def on_prediction(request: gr.Request, event: gr.EventData, *choices):
+    """A class of the prediction was chosen."""
+    memory = memory_of(request)
+    labels = MODELS[memory.known.model].labels()
+    index = labels.class_at(event.index).index
+    yield from explain_on_page(memory.picture, index, Choices(*choices), request, labels)
+
+
+@in_words
+def on_example(event: gr.EventData, request: gr.Request, *choices):
+    """An example was chosen: its picture goes into the input and is explained."""
+    example = by_number(event.index)
+    yield from show_example(example, example.class_index, Choices(*choices), request, imagenet())
+
+
+@in_words
+def on_open(request: gr.Request, *choices):
+    """The page was opened: what its address names is explained, else the first example, so that no visitor sees an
+    empty page. By the model that is the default by now, which the page's own settings may not know of yet."""
+    model = opening_model()
+    fresh = replace(Choices(*choices), model=model, layer=MODELS[model].target_layers[-1])
+    visit = read_address(request.query_params, fresh)
+    if visit.problem:
+        gr.Warning(visit.problem)
+    settings = settings_of(visit.choices)
+    labels = MODELS[visit.choices.model].labels()
+    for update in show_example(visit.example, visit.class_index, visit.choices, request, labels):
+        yield (*update, *settings)
+        settings = [gr.skip()] * len(settings)
+
+
+def settings_of(choices: Choices) -> list:
+    """The settings' components showing these choices."""
+    spec, clf = MODELS[choices.model], classifier(choices.model)
+    return [
+        choices.methods,
+        choices.model,
+        gr.update(choices=list(spec.target_layers), value=choices.layer),
+        gr.update(maximum=clf.channels(choices.layer), value=choices.max_n),
+        choices.full,
+    ]
+
+
+def show_example(
+    example: Example, class_index: int | None, choices: Choices, request: gr.Request, labels: Labels
+) -> Iterator[tuple]:
+    """The outputs of `page_update`, and the picture. `labels`: those that the class is one of."""
+    told = {"aspect": aspect(example)}
+    content = example.content
+    # A copy: Gradio takes examples/ itself only while the server runs in the folder above it.
+    yield picture_update(example.path.name, content, panels_value(choices.methods, {}, told=told))
+    for update in explain_on_page(content, class_index, choices, request, labels, example.key):
+        yield (*update, gr.skip())
+
+
+# --- models and layers ---------------------------------------------------------------------------------------------
+
+
+@in_words
+def on_model(model, request: gr.Request) -> tuple:
+    """Another model: its layers, and its weights fetched if they are missing."""
+    visitor = visitor_of(request)
+    if (state := headline.state_of(model) if model in MODELS else None) and state.status != "ready":
+        headline.WAITING.join(model, visitor)
+    try:
+        classifier(model)
+    except (InputError, WeightsError) as error:
+        gr.Warning(html.escape(str(error), False))
+        model = default_model()
+    spec = MODELS[model]
+    layers = gr.update(choices=list(spec.target_layers), value=spec.target_layers[-1])
+    return gr.update(value=model), layers, *headline.shown(model, visitor)
+
+
+@in_words
+def on_layer(model, layer, max_n):
+    """Another layer: Faster Score-CAM can take as many channels as it has."""
+    clf = classifier(model)
+    count = clf.channels(layer if layer in clf.target_layers else clf.target_layers[-1])
+    fits = fitting(max_n, count)
+    return gr.update(maximum=count, **({"value": fits} if fits != max_n else {}))
+
+
+def on_use(model) -> str:
+    """The button "Use": the better model that has arrived."""
+    return headline.better(model) or model
+
+
+# --- the layout and its listeners ----------------------------------------------------------------------------------
+
+
+def build(page: gr.Blocks) -> FirstScreen:
+    """The first screen and everything that it does by itself. Where each part lies at which width is in style.css."""
+    line = headline.build(default_model())
+    with gr.Column(elem_id="first"):
+        image = Picture(label="Picture", sources=["upload", "webcam", "clipboard"], height=180, elem_id="picture")
+        buttons = {"js_on_load": browser_code("choices.js")}
+        examples = gr.HTML(examples_html(), elem_id="examples", **buttons)
+        prediction = gr.HTML(prediction_html(None), elem_id="prediction", **buttons)
+        explained = gr.HTML("<h2>&nbsp;</h2>", elem_id="explained")
+        class_box = class_dropdown("Another class", elem_id="class-box")
+        opening = panels_value(DEFAULT_METHODS, {}, told={"aspect": aspect(OPENING)})
+        panels = maps_component(opening, "maps")
+        view.build()
+        settings = build_settings()
+    methods, model, layer, max_n, full = settings
+    outputs = [panels, prediction, explained, class_box, *line.parts]
+    private = {"api_visibility": "private", "trigger_mode": "multiple", "show_progress": "hidden"}
+    quiet = {"api_visibility": "private", "show_progress": "hidden"}
+    explanations = [
+        image.input(on_picture, [image, *settings], [*outputs, image], **private),
+        examples.select(on_example, settings, [*outputs, image], **private),
+        prediction.select(on_prediction, settings, outputs, **private),
+        class_box.input(on_class, [class_box, *settings], outputs, **private),
+        max_n.release(on_settings, settings, outputs, **private),
+        *[changed.input(on_settings, settings, outputs, **private) for changed in (methods, layer, full)],
+        page.load(on_open, settings, [*outputs, image, *settings], **private),
+    ]
+    panels.stop(on_stop, None, None, queue=False, **quiet)
+    gr.on([page.load, model.change], None, model, class_box, js=CLASSES_OF, **quiet)
+    layer.change(on_layer, [model, layer, max_n], max_n, **quiet)
+    model_outputs = [model, layer, *line.parts]
+    for changed in (
+        model.input(on_model, model, model_outputs, **quiet),
+        line.use.click(on_use, model, model, **quiet).then(on_model, model, model_outputs, **quiet),
+    ):
+        explanations.append(changed.then(on_settings, settings, outputs, **private))
+    headline.listen(line, model, page)
+    return FirstScreen(model, explanations)
+
+
+def build_settings() -> list:
+    """The components of `Choices`, in its order."""
+    layers = list(MODELS[default_model()].target_layers)
+    with gr.Accordion("Settings: methods, model, layer, channels", open=False, elem_id="settings"):
+        methods = gr.CheckboxGroup(
+            METHOD_CHOICES, value=list(DEFAULT_METHODS), label="Methods (those not ticked are not computed)"
+        )
+        with gr.Row():
+            model = gr.Dropdown(model_choices(), value=default_model(), label="Model", elem_id="model")
+            layer = Choice(layers, value=layers[-1], label="Target layer", elem_id="layer")
+            max_n = Count(1, 1280, 10, step=1, label="Channels of Faster Score-CAM", elem_id="max-n")
+            full = gr.Checkbox(True, label=f"Score-CAM in full (else {PREVIEW_CHANNELS} channels)", elem_id="full")
+    return [methods, model, layer, max_n, full]

@@ -1,0 +1,151 @@
+"""Components and words that several tabs share, and the page's theme.
+
+`browser_code` reads what runs in the browser; what is long of it, panels.js, which draws maps, and painter.js, the
+brush of "Cover and see", is fetched when it is needed (`fetched`).
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import gradio as gr
+
+from ...explanation import Cam
+from ...export.figure import cost_in_words, seconds_in_words
+from ...maps import data_url, grey, tables
+from ...methods import METHODS
+from ..server.assets import CLASSES, ROOT, asset
+
+# How the page draws a map until somebody chooses otherwise: opacity times the map, so that the picture keeps its
+# colours where the map is low. Of five colour maps tried on four pictures, turbo was the easiest to see on all.
+OPACITY, COLORMAP = 0.8, "turbo"
+METHOD_CHOICES = [(method.name, key) for key, method in METHODS.items()]
+THEME = gr.themes.Default(
+    primary_hue="indigo",
+    neutral_hue="slate",
+    spacing_size="sm",
+    text_size="sm",
+    font=["system-ui", "sans-serif"],
+    font_mono=["ui-monospace", "monospace"],
+)
+
+
+@dataclass(frozen=True)
+class FirstScreen:
+    """What the other tabs take of the first screen. `explanations`: the events that end with an explanation on the
+    page."""
+
+    model: gr.Dropdown
+    explanations: list
+
+
+def panel(key: str, cam: Cam | None, wait: str = "") -> dict:
+    """One method's panel for panels.js; `cam` None for a map that has not begun. `wait`: why no more comes, if none
+    does."""
+    method = METHODS[key]
+    shown: dict = {"key": key, "title": method.name, "how": method.summary}
+    if cam is None:
+        return shown | {"wait": wait or "waiting for its turn"}
+    shown |= {"map": data_url(grey(cam.map)), "facts": cost_in_words(cam), "partial": not cam.complete}
+    done = f"{cam.channels} of {cam.channels_total} channels"
+    if not cam.complete and wait:
+        shown |= {"badge": "partial", "note": f"Partial map: stopped after {done}."}
+    elif not cam.complete:
+        shown |= {
+            "progress": cam.channels / cam.channels_total,
+            "facts": f"{done} · about {seconds_in_words(cam.seconds_left)} left",
+        }
+    if cam.all_zero and cam.complete:
+        shown["note"] = "The map is zero everywhere: by this method nothing in the picture speaks for this class."
+    return shown
+
+
+def progress_html(words: str, share: float | None = None) -> str:
+    """How far some work is: a bar for `share` in [0, 1], and words."""
+    bar = "" if share is None else f'<progress max="1" value="{share:.3f}" aria-label="Progress"></progress>'
+    return f'<div class="far">{bar}<span>{html.escape(words)}</span></div>' if words else ""
+
+
+STOP, NO_STOP = {"visible": True, "__type__": "update"}, {"visible": False, "__type__": "update"}
+
+
+def stop_button(elem_id: str) -> gr.Button:
+    """Shown while there is something to stop; the handler that works shows and hides it."""
+    return gr.Button("Stop", size="sm", visible=False, scale=0, min_width=90, elem_id=elem_id, elem_classes="halt")
+
+
+@cache
+def browser_code(name: str) -> str:
+    return Path(__file__).parents[1].joinpath("browser", name).read_text(encoding="utf-8")
+
+
+def fetched(name: str, **constants) -> str:
+    """Code for `js_on_load` that fetches and runs one of our files as Gradio would run it, after these constants."""
+    head = "".join(f"const {key} = {json.dumps(value)};\n" for key, value in constants.items())
+    path = asset(name, (head + browser_code(name)).encode(), "text/javascript")
+    given = "element", "props", "trigger", "watch"
+    run = f"new Function({', '.join(map(repr, given))}, code)({', '.join(given)})"
+    return f"fetch({ROOT} + '{path}').then((answer) => answer.text()).then((code) => {run});"
+
+
+def maps_component(value, elem_id: str, style: str = "") -> gr.HTML:
+    """Panels that the browser draws; `value` is as panels.js takes it. "stop" is the event of a panel's Stop."""
+    return gr.HTML(
+        value,
+        html_template=f'<div class="cam-host" style="{style}"></div>' if style else '<div class="cam-host"></div>',
+        js_on_load=_panels(),
+        elem_id=elem_id,
+        alpha=OPACITY,
+        colormap=COLORMAP,
+    )
+
+
+@cache
+def _panels() -> str:
+    return fetched("panels.js", TABLES=tables())
+
+
+class Drawn:
+    """Mixed into a component of Gradio, as which the browser goes on drawing it."""
+
+    is_template = True
+
+    def get_block_name(self) -> str:
+        """The browser's component: that of the class this is mixed into."""
+        return next(each for each in type(self).__mro__ if each.__module__.startswith("gradio.")).__name__.lower()
+
+
+class AsSent(Drawn):
+    """Mixed into an input: its value reaches the handler as it was sent, since the handler knows best what it may be.
+    Gradio's own check is against the choices that it remembers of a visitor, and it forgets the oldest visitors."""
+
+    def preprocess(self, payload):
+        return payload
+
+
+class Choice(AsSent, gr.Dropdown):
+    """One of several, of which the page may change what they are."""
+
+    skip_api = True  # the page's alone: no description of it goes to the browser
+
+
+class Count(AsSent, gr.Slider):
+    """A number, of which the page may change how large it can be."""
+
+    skip_api = True  # as of `Choice`
+
+
+# Fills a class dropdown with the classes of a model.
+CLASSES_OF = f"""async (model) => {{
+  const answer = await fetch({ROOT} + "{CLASSES}" + encodeURIComponent(model));
+  return {{__type__: "update", choices: answer.ok ? await answer.json() : [], value: null}};
+}}"""
+
+
+def class_dropdown(label: str, **options) -> gr.Dropdown:
+    """Its choices are fetched by CLASSES_OF."""
+    return Choice([], label=label, value=None, filterable=True, **options)

@@ -1,0 +1,860 @@
+"""Faithfulness over a set: statistics against hand-worked values, a run that is killed and goes on, the checkpoint's
+refusals, the zip's limits one by one, the tables and files, the sweep against separate runs, and the command itself.
+"""
+
+import csv
+import io
+import json
+import math
+import os
+import re
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import zipfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import EXAMPLES, ROOT
+from PIL import Image
+
+import camkit
+from camkit import evaluate
+from camkit.cams import map_of_inputs
+from camkit.evidence.curves import measure_stream
+from camkit.evidence.metrics import CONTROLS, METRICS
+from camkit.evidence.sweep import sweep
+from camkit.report import results
+from camkit.report.claims import BEGIN, END, PUBLISHED, comparison, comparison_table, published_table, put_table
+from camkit.report.report import html_report, markdown_report, summary_table, tables, write_reports
+from camkit.report.results import Box, Results, Settings, interval, share
+from camkit.report.tables import Table, escaped
+from camkit.study import study
+from camkit.study.checkpoint import Checkpoint
+from camkit.study.pictures import SHOWN, ZipLimits, find_pictures, plan, read_boxes, unzip_pictures
+from camkit.study.study import MEASUREMENTS, study_stream
+
+FAST = Settings(methods=("gradcam", "faster_scorecam"), max_n=2, steps=4)
+SMALL = Settings(max_n=3, steps=4)
+BOXES = {"1.png": (Box("left half", 5, (0.0, 0.0, 0.5, 1.0)), Box("lower half", 7, (0.0, 0.5, 1.0, 1.0)))}
+
+
+def picture(seed: int) -> bytes:
+    """A seeded 50 x 60 PNG that excites every channel of the tiny model."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (60, 50, 3), np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+ALWAYS = sum(each.always for each in MEASUREMENTS.values())  # lines that a picture of a report makes
+PICTURES = {f"{seed}.png": picture(seed) for seed in range(3)}
+
+
+def finished(*arguments, **options) -> study.StudyState:
+    *_, last = study_stream(*arguments, **options)
+    assert last.complete
+    return last
+
+
+@pytest.fixture(scope="module")
+def everything(tiny) -> Results:
+    """All measurements on three pictures and one that cannot be read, with the tiny model."""
+    pictures = {**PICTURES, "no|picture<b>.png": b"text"}
+    return Results.of(tiny, SMALL, finished(tiny, pictures, SMALL, BOXES, tuple(MEASUREMENTS)))
+
+
+# --- statistics, by hand -------------------------------------------------------------------------------------------
+
+
+def test_interval_by_hand():
+    """1, 2, 3: mean 2, standard deviation 1, and t at 97.5 % with 2 degrees of freedom is 4.30265."""
+    found = interval([1.0, 2.0, 3.0])
+    assert (found.mean, found.count) == (2.0, 3)
+    assert [found.low, found.high] == pytest.approx([2 - 4.30265 / 3**0.5, 2 + 4.30265 / 3**0.5], abs=1e-5)
+    assert found.show("{:.1f}") == "2.0 [-0.5, 4.5]"
+
+
+def test_interval_of_one_value_and_of_none():
+    assert interval([]) is None and share([]) is None
+    assert (interval([0.3]).low, share([1.0]).high) == (None, None)
+    assert interval([0.3]).show("{:.2f}") == "0.30" and not interval([0.3]).clear
+
+
+def test_interval_of_equal_values_is_shown_as_one_number_without_a_minus_zero():
+    assert interval([0.25, 0.25]).show("{:.2f}") == "0.25"
+    assert interval([-1e-9, -2e-9]).show("{:.1%}") == "0.0%"
+    assert interval([-0.5, -0.5]).show("{:.1f}") == "-0.5"
+
+
+def test_share_by_hand():
+    """Wilson's interval of 0 in 5 ends at z² / (n + z²), z = 1.95996, which is 0.43449; a t interval would be empty."""
+    found = share([0.0] * 5)
+    assert [found.mean, found.low, found.high] == pytest.approx([0.0, 0.0, 0.43449], abs=1e-4)
+
+
+def row(name, key, **values):
+    return dict.fromkeys(results.COLUMNS) | {"picture": name, "key": key} | values
+
+
+def results_of(tiny, rows) -> Results:
+    by_picture: dict = {}
+    for each in rows:
+        by_picture.setdefault(each["picture"], []).append(each)
+    values = {"metrics": [{"picture": name, "spent": 0.0, "rows": each} for name, each in by_picture.items()]}
+    return Results.of(tiny, SMALL, study.StudyState(1, 1, values=values))
+
+
+def rows_of(results) -> list[dict]:
+    return results.frames["metrics"].to_dict("records")
+
+
+def test_summary_and_differences_by_hand(tiny):
+    rows = [row("a", "gradcam", deletion=0.2, increase=1.0), row("b", "gradcam", deletion=0.4, increase=0.0),
+            row("a", "scorecam", deletion=0.1), row("b", "scorecam", deletion=0.3), row("c", "scorecam", deletion=9.0),
+            row("a", "random", deletion=0.5)]  # fmt: skip
+    found = results_of(tiny, rows)
+    means = found.summary
+    assert list(means) == ["gradcam", "scorecam", "random"]
+    assert means["gradcam"]["deletion"].mean == pytest.approx(0.3) and means["gradcam"]["increase"].mean == 0.5
+    assert means["gradcam"]["insertion"] is None
+    ((pair, by_column),) = found.differences.items()
+    deletion = by_column["deletion"]  # c has no pair and does not count
+    assert (deletion.count, deletion.mean) == (2, pytest.approx(0.1)) and deletion.clear
+    assert pair == ("gradcam", "scorecam")
+
+
+def test_a_difference_is_clear_only_when_its_interval_leaves_out_zero():
+    assert (
+        interval([0.1, 0.11, 0.12]).clear and interval([-0.1, -0.11, -0.12]).clear and not interval([-1.0, 1.0]).clear
+    )
+
+
+# --- what is measured ----------------------------------------------------------------------------------------------
+
+
+def test_rows_hold_every_metric_of_every_method_and_control(everything):
+    keys = [each["key"] for each in rows_of(everything) if each["picture"] == "0.png"]
+    assert keys == [*camkit.DEFAULT_METHODS, *CONTROLS] and len(rows_of(everything)) == 3 * len(keys)
+    for each in rows_of(everything):
+        assert all(math.isfinite(each[name]) for name in METRICS)
+        assert math.isnan(each["seconds"]) == (each["key"] in CONTROLS) == math.isnan(each["beats_controls"])
+
+
+def test_the_class_is_the_top_class_or_that_of_the_first_box(everything, tiny):
+    by_name = {value["picture"]: value for value in everything.values["metrics"]}
+    assert by_name["1.png"]["class_index"] == 5
+    assert by_name["0.png"]["class_index"] == int(np.argmax(tiny.predict(camkit.open_picture(PICTURES["0.png"]))))
+
+
+def test_metrics_equal_those_measured_by_themselves(tiny, everything):
+    image = camkit.open_picture(PICTURES["0.png"])
+    explanation = camkit.explain(tiny, image, max_n=3)
+    inputs, found = tiny.preprocess(image)[0], [each for each in rows_of(everything) if each["picture"] == "0.png"]
+    for each in found[: len(camkit.DEFAULT_METHODS)]:
+
+        def map_of(seen, key=each["key"]):
+            *_, last = map_of_inputs(tiny, seen[None], key, explanation.class_index, "late", 3)
+            return last
+
+        score_fn, cam = tiny.score_fn(explanation.class_index), explanation.cams[each["key"]]
+        alone = dict(measure_stream(score_fn, inputs, {"it": cam.map}, {"it": map_of}, steps=4, controls=()))
+        assert {name: each[name] for name in METRICS} == pytest.approx(alone["it"].metrics, abs=1e-5)
+        assert each["forward_passes"] == cam.forward_passes
+
+
+@pytest.mark.parametrize(
+    ("coherency", "measured"), [("all", {"gradcam", "scorecam"}), ("fast", {"gradcam"}), ("none", set())]
+)
+def test_coherency_costs_what_was_asked_for(tiny, coherency, measured):
+    settings = Settings(methods=("gradcam", "scorecam"), steps=2, coherency=coherency)
+    rows = finished(tiny, {"0.png": PICTURES["0.png"]}, settings).values["metrics"][0]["rows"]
+    assert {each["key"] for each in rows if each["coherency"] is not None} - set(CONTROLS) == measured
+
+
+def test_layers_noise_and_boxes_by_what_they_must_be(everything):
+    assert everything.layers == ("early",)
+    assert all(-1e-6 <= each["moved"] <= 2 for value in everything.values["layers"] for each in value["rows"])
+    for sigma in results.NOISE:
+        assert len(everything.figures("noise", "gradcam", "correlation", sigma=sigma)) == 3
+    found = everything.values["boxes"][1]["rows"]
+    assert {(each["label"], each["class_index"]) for each in found} == {("left half", 5), ("lower half", 7)}
+    assert {each["chance"] for each in found} == {0.5} and not everything.values["boxes"][0]["rows"]
+
+
+def test_energy_inside_is_of_the_first_box(everything):
+    in_row = next(each for each in rows_of(everything) if each["picture"] == "1.png" and each["key"] == "scorecam")
+    in_box = next(each for each in everything.values["boxes"][1]["rows"] if each["key"] == "scorecam")
+    assert in_row["energy_inside"] == pytest.approx(in_box["energy_inside"])
+    uniform = next(each for each in rows_of(everything) if each["picture"] == "1.png" and each["key"] == "uniform")
+    assert uniform["energy_inside"] == pytest.approx(0.5) and uniform["half_area"] == 1.0
+
+
+def test_a_box_is_a_region_in_shares_of_the_sides():
+    region = Box("x", 0, (0.5, 0.0, 1.0, 0.25)).region((8, 4))
+    assert region[:2, 2:].all() and region.sum() == 4
+
+
+@pytest.mark.parametrize("box", [(0.5, 0, 0.5, 1), (0, 0, 1.1, 1), (-0.1, 0, 1, 1), (0, 0.9, 1, 0.1)])
+def test_a_box_outside_the_picture_is_refused(box):
+    with pytest.raises(ValueError, match=r"^The box of 'x' is \["):
+        Box("x", 0, box)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"methods": ()}, "No method is chosen"),
+        ({"methods": ("x",)}, "x"),
+        ({"coherency": "some"}, "it must be one of all"),
+        ({"steps": 0}, "steps is 0"),
+        ({"insertion_baseline": "white"}, "Baseline 'white' is unknown"),
+    ],
+)
+def test_settings_that_cannot_be(options, message):
+    with pytest.raises(ValueError, match=message):
+        Settings(**options)
+
+
+def test_arguments_are_checked_at_the_call(tiny):
+    for pictures, settings, wanted, message in (
+        ({}, FAST, ("metrics",), "no picture to evaluate"),
+        (PICTURES, FAST, ("x",), "Unknown measurements"),
+        (PICTURES, replace(FAST, max_n=13), (), "max_n is 13"),
+        (PICTURES, replace(FAST, target_layer="x"), (), "not offered"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            study_stream(tiny, pictures, settings, measurements=wanted)
+
+
+def test_the_sweep_runs_to_its_end_on_a_sample_of_the_pictures(tiny):
+    pictures = {f"{seed}.png": picture(seed) for seed in range(5)}
+    last = finished(tiny, pictures, Settings(steps=1, coherency="none"), measurements=("sweep",))
+    assert [bool(value["points"]) for value in last.values["sweep"]] == [True, False, True, False, True]
+    assert all(value["moved"]["10"] < 1e-6 < value["moved"]["5"] for value in last.values["sweep"])
+
+
+# --- going on after a stop -----------------------------------------------------------------------------------------
+
+
+def comparable(state) -> dict:
+    """Everything measured but the clock's readings."""
+    text = json.dumps({part: list(values) for part, values in state.values.items()})
+    return json.loads(re.sub(r'"(seconds|spent)": [^,}]+', r'"\1": 0', text))
+
+
+def forbid(monkeypatch):
+    """From here on nothing may be measured."""
+    for key, part in MEASUREMENTS.items():
+        monkeypatch.setitem(
+            MEASUREMENTS, key, replace(part, take=lambda case: pytest.fail(f"{case.picture} is measured again"))
+        )
+
+
+def test_a_stream_closed_half_way_goes_on_where_it_was(tiny, tmp_path, monkeypatch):
+    whole = finished(tiny, PICTURES, FAST)
+    stream = study_stream(tiny, PICTURES, FAST, checkpoint=tmp_path / "c")
+    state = next(state for state in stream if state.done == 1)
+    stream.close()
+    assert len(state.values["metrics"]) == 1 and (tmp_path / "c").read_bytes().count(b"\n") == ALWAYS
+    again = finished(tiny, PICTURES, FAST, checkpoint=tmp_path / "c")
+    assert comparable(again) == comparable(whole)
+    assert again.values["metrics"][0] == state.values["metrics"][0]  # the clock's readings are kept, too
+    forbid(monkeypatch)
+    third = finished(tiny, PICTURES, FAST, checkpoint=tmp_path / "c")
+    assert {key: list(values) for key, values in third.values.items()} == {
+        key: list(values) for key, values in again.values.items()
+    }
+
+
+def test_the_first_picture_measured_pays_for_no_warming_up(tiny, tmp_path):
+    """Also when the pictures before it came from the checkpoint, with work of another measurement done on them."""
+    path = tmp_path / "c"
+    first = {"0.png": PICTURES["0.png"]}
+    finished(tiny, first, FAST, checkpoint=path)
+    states = list(study_stream(tiny, PICTURES, FAST, measurements=("noise",), checkpoint=path))
+    warmed = {state.picture for state in states if state.label.endswith("warming up")}
+    assert warmed == {"1.png"}
+
+
+def test_closing_stops_within_a_picture(tiny):
+    steps = [
+        state.label.rpartition(": ")[2]
+        for state in study_stream(tiny, {"0.png": PICTURES["0.png"]}, replace(FAST, steps=30))
+    ]
+    assert steps.count("maps") > 2
+    of_coherency = 1 + 2  # Grad-CAM at once, Faster Score-CAM after each of two channels or both
+    assert steps.count("metrics") >= 2 + len(CONTROLS) + of_coherency
+
+
+@pytest.mark.parametrize("lost", [1, 40])
+def test_a_cut_last_line_is_done_again_and_no_other(tiny, tmp_path, monkeypatch, lost):
+    path = tmp_path / "c"
+    whole = comparable(finished(tiny, PICTURES, FAST, checkpoint=path))
+    data = path.read_bytes()
+    path.write_bytes(data[:-lost])
+    measured, run = [], MEASUREMENTS["overlays"].take
+    forbid(monkeypatch)
+    monkeypatch.setitem(
+        MEASUREMENTS,
+        "overlays",
+        replace(MEASUREMENTS["overlays"], take=lambda case: measured.append(case.picture) or run(case)),
+    )
+    assert comparable(finished(tiny, PICTURES, FAST, checkpoint=path)) == whole
+    assert measured == ["2.png"] and len(path.read_bytes().splitlines()) == 3 * ALWAYS
+    assert all(json.loads(line)["job"] for line in path.read_bytes().splitlines())
+
+
+def test_a_damaged_line_is_done_again_and_said(tiny, tmp_path, caplog):
+    path = tmp_path / "c"
+    whole = comparable(finished(tiny, PICTURES, FAST, checkpoint=path))
+    first, *rest = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first[:20] + b"\0\n" + b"".join(rest) + b"[1]\n")
+    assert comparable(finished(tiny, PICTURES, FAST, checkpoint=path)) == whole
+    assert [record.message for record in caplog.records] == [
+        f"Line {number} of c is damaged; its job is done again." for number in (1, 3 * ALWAYS + 1)
+    ]
+
+
+@pytest.mark.parametrize("other", ["steps", "picture", "box", "version", "weights"])
+def test_work_of_another_kind_is_not_mixed_in(tiny, tmp_path, monkeypatch, other):
+    pictures, settings, boxes = {"0.png": PICTURES["0.png"]}, FAST, {}
+    finished(tiny, pictures, settings, boxes, checkpoint=tmp_path / "c")
+    if other == "steps":
+        settings = replace(FAST, steps=5)
+    elif other == "picture":
+        pictures = {"0.png": PICTURES["1.png"]}
+    elif other == "box":
+        boxes = {"0.png": BOXES["1.png"]}
+    elif other == "version":
+        monkeypatch.setattr(study, "__version__", "0.0.0")
+    else:
+        monkeypatch.setattr(study, "fingerprint", lambda classifier: "tiny 0")
+    stated = finished(tiny, pictures, settings, boxes, checkpoint=tmp_path / "c")
+    assert comparable(stated) == comparable(finished(tiny, pictures, settings, boxes))
+    assert len((tmp_path / "c").read_bytes().splitlines()) == 2 * ALWAYS  # kept beside it, for whoever goes back
+
+
+def test_other_weights_are_another_model(tiny):
+    before, layer = study.fingerprint(tiny), tiny.model.get_layer("logits")
+    kernel, bias = layer.get_weights()
+    try:
+        layer.set_weights([kernel, bias + 1e-3])
+        assert study.fingerprint(tiny) != before
+    finally:
+        layer.set_weights([kernel, bias])
+    assert study.fingerprint(tiny) == before
+
+
+# A run over the tiny model in a process of its own, which is killed while it measures the second picture.
+CHILD = """
+import sys
+sys.path[:0] = [{root!r}, {tests!r}, {tests!r} + '/study', {tests!r} + '/web']
+from conftest import TINY, tiny_model
+from camkit.study.study import study_stream
+from camkit.classifier import Classifier
+from test_study import FAST, PICTURES
+for state in study_stream(Classifier(tiny_model(), TINY), PICTURES, FAST, checkpoint={path!r}):
+    if state.done == 1 and state.label.endswith("metrics"):
+        print("second", flush=True)
+        sys.stdin.read()
+"""
+
+
+def test_a_killed_run_goes_on_where_it_was(tiny, tmp_path):
+    path = tmp_path / "c"
+    code = CHILD.format(root=str(ROOT), tests=str(ROOT / "tests"), path=str(path))
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        limit = threading.Timer(120, child.kill)
+        limit.start()
+        assert child.stdout.readline() == "second\n"
+        child.send_signal(signal.SIGKILL)
+        limit.cancel()
+    (kept,) = (value for value in Checkpoint(path).values(Checkpoint(path)) if "probability" in value and value["rows"])
+    again = finished(tiny, PICTURES, FAST, checkpoint=path)
+    assert again.values["metrics"][0] == kept  # made by the killed process, not again here
+    assert [value["picture"] for value in again.values["metrics"]] == list(PICTURES)
+
+
+def test_progress_counts_pictures_and_says_what_is_left(tiny):
+    states = list(study_stream(tiny, {"bad.png": b"x", **PICTURES}, FAST))
+    assert [state.done for state in states] == sorted(state.done for state in states)
+    assert {state.total for state in states} == {4} and states[0].done == 1
+    first, last = (next(state for state in states if state.picture == name) for name in ("0.png", "2.png"))
+    assert first.seconds_left is None and last.seconds_left >= 0 and states[-1].seconds_left == 0
+    assert states[0].skipped["bad.png"].startswith("The picture cannot be read")
+
+
+# --- folders, boxes, zips ------------------------------------------------------------------------------------------
+
+
+def test_find_pictures_is_sorted_one_level_deep_and_takes_pictures_only(tmp_path):
+    for name in ("b.JPG", "a/z.png", "a/deep/no.png", ".hidden.png", "notes.txt", "a/__MACOSX/x.png", "c.tif"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    assert list(find_pictures(tmp_path)) == ["a/z.png", "b.JPG", "c.tif"]
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="holds no picture"):
+        find_pictures(tmp_path)
+    with pytest.raises(ValueError, match="is no folder"):
+        find_pictures(tmp_path / "none")
+
+
+def test_the_boxes_of_the_examples_are_on_their_pictures():
+    boxes = read_boxes(EXAMPLES / "boxes.json")
+    assert boxes and set(boxes) <= set(find_pictures(EXAMPLES))
+    assert {box.class_index for box in boxes["astronaut.jpg"]} == {812}
+    assert [box.label for box in boxes["cat_and_coffee.jpg"]] == ["cat", "cup"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '{"a.jpg": []}',
+        '{"pictures": {"a.jpg": [{"label": "x"}]}}',
+        '{"pictures": {"a.jpg": [{"label": "x", "class_index": -1, "box": [0, 0, 1, 1]}]}}',
+    ],
+)
+def test_a_file_that_holds_no_boxes_is_refused(tmp_path, text):
+    (tmp_path / "boxes.json").write_text(text)
+    with pytest.raises(ValueError, match=r"^boxes\.json does not hold boxes"):
+        read_boxes(tmp_path / "boxes.json")
+    assert read_boxes(tmp_path / "none.json") == {}
+
+
+def test_a_box_of_a_class_that_the_model_does_not_have_is_refused_at_the_call(tiny):
+    with pytest.raises(camkit.InputError, match=r"^The box 'x' of 1\.png is of class 1000, but .* from 0 to 999: "):
+        study_stream(tiny, PICTURES, FAST, {"1.png": (Box("x", 1000, (0.0, 0.0, 1.0, 1.0)),)})
+
+
+def test_names_and_preprocessing_are_part_of_what_a_checkpoint_is_of(tiny):
+    from camkit.study.study import fingerprint
+
+    same = camkit.Classifier(tiny.model, replace(tiny.spec))
+    named = camkit.Classifier(
+        tiny.model, replace(tiny.spec, labels=lambda: camkit.Labels.of(list(map(str, range(1000)))))
+    )
+    scaled = camkit.Classifier(tiny.model, replace(tiny.spec, preprocess=lambda image: image / 255))
+    assert fingerprint(same) == fingerprint(tiny)
+    assert len({fingerprint(each) for each in (tiny, named, scaled)}) == 3
+
+
+def zipped(path, files, compression=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return path
+
+
+@pytest.fixture
+def packed(tmp_path):
+    return tmp_path / "pictures.zip"
+
+
+def refused(path, message, **limits):
+    with pytest.raises(ValueError, match=message) as caught:
+        unzip_pictures(path, ZipLimits(**limits))
+    text = str(caught.value)
+    assert text.endswith(".") and "\n" not in text and str(path.parent) not in text
+
+
+def test_unzip_gives_the_pictures_by_name_and_leaves_out_the_rest(packed):
+    inner = io.BytesIO()
+    zipped(inner, {"x.png": b"x"})
+    zipped(packed, {"b.png": b"2", "a/A.JPEG": b"1", "inner.zip": inner.getvalue(), "notes.txt": b"n", ".x.png": b"h",
+                    "__MACOSX/b.png": b"m", "folder/": b""})  # fmt: skip
+    assert unzip_pictures(packed) == {"a/A.JPEG": b"1", "b.png": b"2"}
+
+
+def test_unzipped_pictures_can_be_evaluated(tiny, packed):
+    last = finished(tiny, unzip_pictures(zipped(packed, {"0.png": PICTURES["0.png"], "1.png": b"no"})), FAST)
+    assert [value["picture"] for value in last.values["metrics"]] == ["0.png"] and list(last.skipped) == ["1.png"]
+
+
+def test_names_from_a_zip_are_no_markup_and_no_formula_in_any_file(tiny, packed, tmp_path):
+    name, formula = "![p](//host/pixel.gif)<h1>x`.png", "=HYPERLINK(1)|*a*.png"
+    pictures = unzip_pictures(zipped(packed, {name: PICTURES["0.png"], formula: PICTURES["1.png"], "@x.png": b"no"}))
+    results = Results.of(tiny, FAST, finished(tiny, pictures, FAST))
+    rows, markdown, page = write_reports(tmp_path, results)
+    with rows.open(newline="", encoding="utf-8") as file:
+        assert {row["picture"] for row in csv.DictReader(file)} == {name, "'" + formula}
+    for text in (markdown.read_text(encoding="utf-8"), page.read_text(encoding="utf-8")):
+        assert "<h1>x" not in text.replace("\\<", "")
+        assert "![p](" not in text or "&lt;h1&gt;" in text
+    assert escaped(name) == "![p]\\(//host/pixel.gif)\\<h1>x\\`.png"
+    assert escaped(formula) == "=HYPERLINK(1)\\|\\*a\\*.png"
+    assert escaped("a\\](b) **2**") == "a\\\\]\\(b) **2**"
+
+
+def test_names_of_the_zip_are_cut_where_they_are_shown_and_have_a_limit(tiny, packed, tmp_path):
+    long = "y" * 200 + ".png"
+    pictures = unzip_pictures(zipped(packed, {long: PICTURES["0.png"], "z" * 200 + ".png": b"no"}))
+    markdown = markdown_report(Results.of(tiny, FAST, finished(tiny, pictures, FAST)))
+    assert "z" * 77 + "..." in markdown and "z" * 78 not in markdown
+    zipped(packed, {"y" * 256 + ".png": b"x"})
+    refused(packed, "^The zip holds a name of 260 characters: at most 255 are allowed.$")
+
+
+def test_unzip_counts_pictures_and_entries(packed):
+    zipped(packed, {f"{number}.png": b"x" for number in range(50)} | {"notes.txt": b""})
+    assert len(unzip_pictures(packed)) == 50
+    refused(packed, "holds 50 pictures: at most 49", pictures=49)
+    refused(packed, "holds 51 entries: at most 50", entries=50)
+
+
+def test_unzip_limits_each_picture_and_all_of_them(packed):
+    zipped(packed, {"a.png": os.urandom(900), "b.png": os.urandom(900)})
+    assert len(unzip_pictures(packed, ZipLimits(picture_bytes=900, total_bytes=1800))) == 2
+    refused(packed, "larger than 0.000899 MB", picture_bytes=899)
+    refused(packed, "unpacks to more than", total_bytes=1799)
+
+
+def test_unzip_refuses_what_unpacks_to_many_times_its_size(packed):
+    zipped(packed, {"a.png": bytes(1_000_000)})
+    refused(packed, "more than 100 times its own size")
+
+
+def lied(data: bytes, size: int) -> bytes:
+    """The zip with `size` as the unpacked size in all its headers."""
+    local, central = data.index(b"PK\3\4"), data.index(b"PK\1\2")
+    data = bytearray(data)
+    struct.pack_into("<I", data, local + 22, size)
+    struct.pack_into("<I", data, central + 24, size)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("size", [10, 900, 2**31])
+def test_unzip_does_not_trust_the_headers(packed, size):
+    """A header that says less ends the reading early, which its checksum shows; one that says more changes nothing."""
+    packed.write_bytes(lied(zipped(packed, {"a.png": bytes(1_000_000)}).read_bytes(), size))
+    refused(packed, "The zip cannot be read|more than 100 times")
+
+
+def test_unzip_counts_entries_that_share_their_bytes(packed):
+    """Many names for one block of data: no name alone is too large, all together are."""
+    data = zipped(packed, {"0.png": os.urandom(50_000)}).read_bytes()
+    central, end = data.index(b"PK\1\2"), data.index(b"PK\5\6")
+    entry = data[central:end]
+    entries = b"".join(entry[:46] + name + entry[51:] for name in (b"0.png", b"1.png", b"2.png", b"3.png"))
+    tail = bytearray(data[end:])
+    struct.pack_into("<HHI", tail, 8, 4, 4, len(entries))
+    packed.write_bytes(data[:central] + entries + bytes(tail))
+    with pytest.raises(ValueError, match=r"The zip cannot be read|more than 2 times"):
+        unzip_pictures(packed, ZipLimits(ratio=2.0))
+
+
+@pytest.mark.parametrize("name", ["../a.png", "a/../../b.png", "/etc/a.png", "C:/a.png", "..\\a.png", "\\a.png"])
+def test_unzip_refuses_names_that_lead_out(packed, name):
+    refused(zipped(packed, {name: b"x", "fine.png": b"x"}), "leads out of its own folder")
+
+
+def test_unzip_refuses_encryption_odd_compression_and_twins(packed):
+    data = bytearray(zipped(packed, {"a.png": b"x" * 50}).read_bytes())
+    data[6] |= 1
+    data[data.index(b"PK\1\2") + 8] |= 1
+    packed.write_bytes(data)
+    refused(packed, "The zip is encrypted")
+    refused(zipped(packed, {"a.png": b"x"}, zipfile.ZIP_LZMA), "unusual compression")
+    with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("a.png", b"1")
+        archive.writestr("a.png", b"2")
+    refused(packed, "two pictures of the same name")
+
+
+@pytest.mark.parametrize("cut", [0, 10, 60, 5_000, -30])
+def test_unzip_refuses_what_is_no_whole_zip(packed, cut):
+    packed.write_bytes(zipped(packed, {"a.png": os.urandom(10_000)}).read_bytes()[:cut])
+    refused(packed, r"^The zip cannot be read")
+
+
+def test_unzip_refuses_damaged_contents_and_a_zip_without_pictures(packed):
+    data = bytearray(zipped(packed, {"a.png": b"abc" * 1000}).read_bytes())
+    data[50:60] = b"\xff" * 10
+    packed.write_bytes(data)
+    refused(packed, r"^The zip cannot be read")
+    refused(zipped(packed, {"notes.txt": b"x"}), "holds no picture")
+    refused(packed.parent / "none.zip", r"^The zip cannot be read")
+
+
+# --- tables and files ----------------------------------------------------------------------------------------------
+
+
+def cells(line: str) -> list[str]:
+    return [each.strip() for each in re.split(r"(?<!\\)\|", line.strip())[1:-1]]
+
+
+def structure(markdown: str) -> tuple:
+    """Header, first column, and number of columns in each row of the only table in a text; claims whole."""
+    lines = [cells(line) for line in markdown.splitlines() if line.startswith("|")]
+    header, rule, *rows = lines
+    claims = [line if line[0].startswith("**") else line[0] for line in rows]
+    return header, len(rule), claims, [len(line) for line in rows]
+
+
+def test_the_comparison_names_every_claim_and_measures_under_it(everything):
+    header, width, claims, widths = structure(comparison_table(everything))
+    assert header == ["Claim", "Grad-CAM (a)", "Grad-CAM++ (b)", "Score-CAM (c)", "Faster Score-CAM (d)"]
+    assert {width, *widths} == {5}
+    names = ("Algorithm", "Explanation", "Interpretability", "Model layer", "Tuning", "Performance", "Pros", "Cons")
+    assert [line[0] for line in claims if isinstance(line, list)] == [f"**{name}**" for name in names]
+    measured = [line for line in claims if isinstance(line, str)]
+    assert len(measured) == 20 and all(line.startswith("measured: ") for line in measured)
+
+
+def test_the_comparison_holds_the_measured_means(everything):
+    lines = {line[0]: line[1:] for line in map(cells, comparison_table(everything).splitlines()) if line}
+    assert lines["measured: backward passes"] == ["**1** > c d", "**1** > c d", "**0**", "**0**"]
+    found = interval([each["complexity"] for each in rows_of(everything) if each["key"] == "scorecam"])
+    assert lines["measured: complexity: mean of the map"][2].split(" >")[0] == f"**{found.show('{:.3f}')}**"
+    assert re.match(r"\*\*\d+% \[\d+%, \d+%\]\*\*", lines["measured: beats every control at the default layer"][0])
+    assert lines["measured: map moves at max_n 5 from 10"][:3] == ["**no such parameter**"] * 3
+
+
+def test_only_clear_differences_are_marked_in_the_comparison(tiny):
+    """Grad-CAM is higher than Grad-CAM++ on each of three pictures by about 0.1, than Score-CAM by -1, 1 and 3."""
+    worth = {"gradcam": (1.0, 2.0, 3.0), "gradcam_plus_plus": (0.9, 1.89, 2.91), "scorecam": (2.0, 1.0, 0.0)}
+    rows = [
+        row(name, key, insertion_minus_deletion=value)
+        for key, values in worth.items()
+        for name, value in zip("abc", values, strict=True)
+    ]
+    lines = {line[0]: line[1:] for line in comparison(results_of(tiny, rows)).rows}
+    cells = lines["measured: insertion - deletion (higher is better)"]
+    assert [each.rpartition("**")[2] for each in cells] == [" > b", "", "", ""]
+
+
+def test_the_readme_holds_the_comparison_as_the_command_writes_it(everything):
+    """The numbers are those of a long run; header, rows, columns and claims must be the command's."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert text.count(BEGIN) == text.count(END) == 1, "README.md lacks the markers of the comparison table"
+    shown = text.split(BEGIN)[1].split(END)[0]
+    assert structure(shown) == structure(comparison_table(everything))
+    assert not re.search(r"\*\*–", shown), "a figure was not measured"
+
+
+def test_the_sanity_check_s_row_and_table_read_the_study(everything):
+    """Each method's figures are those of the stream on that picture; the full Score-CAM stands at the last stage."""
+    name, (rows, *_) = "sanity", [value["rows"] for value in everything.values["sanity"]]
+    last = {row["key"]: row["correlation"] for row in rows if row["last"]}
+    assert {*camkit.DEFAULT_METHODS, "gaussian", "random"} == set(last)
+    stages = {key: sum(row["key"] == key for row in rows) for key in last}
+    assert stages == {key: 1 if key == "scorecam" else 3 for key in last}
+    found = everything.figures(name, "gradcam", "correlation", last=True)
+    line = next(line for line in comparison(everything).rows if "randomising all layers" in line[0])
+    assert found[0] == last["gradcam"] and line[1].startswith(f"**{sum(found) / 3:+.2f} [")
+    assert "Means over 3 pictures. After all layers were randomised" in markdown_report(everything)
+
+
+def test_put_table_replaces_what_is_between_the_markers_and_nothing_else(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
+    put_table(readme, "| new |\n")
+    put_table(readme, "| newer |\n")
+    assert readme.read_text(encoding="utf-8") == f"before\n{BEGIN}\n| newer |\n{END}\nafter\n"
+
+
+@pytest.mark.parametrize("text", ["", BEGIN, END, f"{END}{BEGIN}", f"{BEGIN}{BEGIN}{END}"])
+def test_put_table_refuses_a_file_without_its_place(tmp_path, text):
+    (tmp_path / "README.md").write_text(text)
+    with pytest.raises(ValueError, match=r"^README\.md has no place for the table"):
+        put_table(tmp_path / "README.md", "| x |")
+
+
+def test_tables_are_escaped_in_both_forms():
+    table = Table("A & B", ("h",), (("<b>a|b\nc</b>",),), "n < m")
+    assert "| \\<b>a\\|b c\\</b> |" in table.markdown() and "n < m" in table.markdown()
+    page = table.html()
+    assert "&lt;b&gt;a|b\nc&lt;/b&gt;" in page and "A &amp; B" in page and "n &lt; m" in page
+    assert Table("t", (), (), "only words").markdown() == "only words\n" and "<table" not in Table("t", (), ()).html()
+
+
+def test_the_summary_has_figures_as_rows_and_maps_as_columns(everything):
+    piece = summary_table(everything).html()
+    assert piece.count('scope="col"') == 1 + len(camkit.DEFAULT_METHODS) + len(CONTROLS)
+    assert piece.count('scope="row"') == len(summary_table(everything).rows)
+    assert f"Over {everything.pictures} pictures " in piece
+
+
+def test_the_reports_say_how_it_was_measured_and_what_was_not(everything):
+    text = markdown_report(everything)
+    assert all(said in text for said in (
+        "3 pictures, Tiny, target layer late", "Student's t", "Wilson's", "the model's zero (mid grey)",
+        "Coherency, and so ADCC, was measured for every method",
+        "Sampled: the sweep, run to its end on ",
+        "Skipped: no\\|picture\\<b>.png. The picture cannot be read",
+        "Not compared: the published figures are VGG16's",
+    ))  # fmt: skip
+    for table in tables(everything):
+        assert f"## {table.title}" in text and all(len(line) == len(table.header) for line in table.rows)
+
+
+def test_the_page_stands_alone_and_is_small(everything):
+    page = html_report(everything)
+    assert not re.search(r'(src|href)="(?!data:image/jpeg;base64,)', page) and "<script" not in page
+    assert (
+        page.count("<img") == 3 * (1 + len(camkit.DEFAULT_METHODS))
+        and "no|picture&lt;b&gt;.png" in page
+        and "**" not in page
+    )
+    assert page.count("<svg") == 1 and page.count("<polyline") == len(camkit.DEFAULT_METHODS) + 2  # the sanity check's
+    # Fifty pictures of which all were shown would still make 2 MB.
+    assert sum(map(len, re.findall(r'"data:[^"]+', page))) < 2_000_000 / 50 * 3
+
+
+def test_the_report_shows_some_of_many_pictures_evenly_spread(everything):
+    planned = plan({f"{number}.png": b"" for number in range(1000)})
+    shown = [number for number, picture in enumerate(planned) if picture.shown]
+    assert len(shown) == SHOWN and (shown[0], shown[-1]) == (0, 999) and set(np.diff(shown)) == {43, 44}
+    assert all(picture.shown for picture in plan(dict.fromkeys(map(str, range(SHOWN)))))
+    many = replace(everything, values=everything.values | {"overlays": everything.values["overlays"][:2]})
+    assert html_report(many).count("<h3>") == 2 and "2 of 3" in html_report(many)
+
+
+def test_files_are_written_and_the_csv_has_a_row_a_picture_and_method(everything, tmp_path):
+    paths = write_reports(tmp_path, everything)
+    assert [path.name for path in paths] == ["results.csv", "report.md", "report.html"]
+    rows = list(csv.DictReader(paths[0].read_text(encoding="utf-8").splitlines()))
+    assert (
+        len(rows) == 3 * (len(camkit.DEFAULT_METHODS) + len(CONTROLS))
+        and float(rows[0]["insertion"]) == rows_of(everything)[0]["insertion"]
+    )
+    assert rows[-1]["seconds"] == "" and set(METRICS) < set(rows[0])
+
+
+def test_nothing_but_unreadable_pictures_is_an_error(tiny, tmp_path):
+    results_ = Results.of(tiny, FAST, finished(tiny, {"a.png": b"x"}, FAST))
+    with pytest.raises(ValueError, match=r"^No picture could be read\. a\.png: The picture cannot be read"):
+        write_reports(tmp_path, results_)
+
+
+def test_vgg16_stands_beside_the_published_figures(everything):
+    table = published_table(replace(everything, model="vgg16"))
+    printed = {(line[0], line[1]): line[2:] for line in table.rows}
+    by_source = printed["Average Drop", "Grad-CAM++ (Chattopadhay et al. 2018) table 1"]
+    assert dict(zip(everything.settings.methods, by_source, strict=True)) == {
+        key: {"gradcam": "46.6%", "gradcam_plus_plus": "36.8%"}.get(key, "–")  # noqa: RUF001
+        for key in camkit.DEFAULT_METHODS
+    }
+    assert len(table.rows) == 2 * len(PUBLISHED) and "mask differently" in table.note
+    assert {entry.metric for entry in PUBLISHED} <= set(results.COLUMNS)
+
+
+def test_a_table_of_some_methods_leaves_the_others_empty(tiny):
+    results_ = Results.of(
+        tiny, FAST, finished(tiny, {"0.png": PICTURES["0.png"]}, FAST, measurements=("layers", "noise", "boxes"))
+    )
+    lines = {line[0]: line for line in comparison(results_).rows}
+    assert lines["measured: seconds a picture"][2] == "**–**" != lines["measured: seconds a picture"][1]  # noqa: RUF001
+    assert structure(comparison_table(results_))[3] == [5] * 28
+
+
+# --- the sweep -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("counts", [None, (1, 3, 4, 7, 12), (2,)])
+def test_the_sweep_equals_faster_score_cam_run_by_itself(tiny, noise, counts):
+    *_, last = sweep(tiny, noise, 7, counts)
+    assert [point.max_n for point in last.points] == list(counts or (1, 2, 5, 10, 12)) and last.complete
+    for point in last.points:
+        alone = camkit.explain(tiny, noise, ("faster_scorecam",), 7, max_n=point.max_n).cams["faster_scorecam"]
+        np.testing.assert_allclose(point.map, alone.map, atol=1e-5)
+        assert point.forward_passes == alone.forward_passes
+    assert last.points[-1].correlation == pytest.approx(1.0)
+
+
+def test_the_sweep_ends_at_the_full_score_cam_and_measures_against_it(tiny, noise):
+    *_, last = sweep(tiny, noise)
+    full = camkit.explain(tiny, noise, ("scorecam",)).cams["scorecam"].map
+    np.testing.assert_allclose(last.points[-1].map, full, atol=1e-5)
+    first = last.points[0]
+    assert first.correlation == pytest.approx(np.corrcoef(first.map.ravel(), full.ravel())[0, 1], abs=1e-4)
+    assert [point.seconds for point in last.points] == sorted(point.seconds for point in last.points)
+
+
+def test_the_sweep_grows_block_by_block_and_can_be_closed(tiny, noise):
+    states = list(sweep(tiny, noise))
+    assert [len(state.points) for state in states] == sorted(len(state.points) for state in states)
+    assert len(states) > 3 and not states[0].complete and states[0].seconds_left > 0 and states[-1].seconds_left == 0
+    stream = sweep(tiny, noise)
+    next(stream)
+    stream.close()
+    assert tiny.predict(noise).shape == (1000,)  # nothing is left under way
+
+
+@pytest.mark.parametrize("counts", [(), (0, 1), (13,)])
+def test_the_sweep_refuses_counts_beyond_the_layer(tiny, noise, counts):
+    with pytest.raises(ValueError, match="must be whole numbers from 1 to 12"):
+        sweep(tiny, noise, counts=counts)
+
+
+# --- the command ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two small examples and a broken file."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for name in ("chelsea", "coffee"):
+        with Image.open(EXAMPLES / f"{name}.jpg") as image:
+            image.resize((160, 120)).save(folder / f"{name}.jpg")
+    (folder / "broken.png").write_bytes(b"text")
+    return folder
+
+
+@pytest.mark.slow
+def test_the_command_end_to_end(folder, tmp_path, lite0, capsys):
+    arguments = [str(folder), "--model", "efficientnet_lite0", "--out", str(tmp_path / "out"), "--steps", "4",
+                 "--methods", "gradcam", "faster_scorecam", "--max-n", "2"]  # fmt: skip
+    assert evaluate.main(arguments) == 0
+    said = capsys.readouterr()
+    assert said.out.split() == [str(tmp_path / "out" / name) for name in ("results.csv", "report.md", "report.html")]
+    lines = said.err.splitlines()  # not at a terminal: one at once, one a minute, and the last
+    assert lines[0].startswith("0 of 3 pictures ") or lines[0].startswith("1 of 3 pictures ")
+    assert re.match(r"3 of 3 pictures, [\d.e+]+ a minute, about 0\.0 min left", lines[-1])
+    report = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "Skipped: broken.png" in report and "EfficientNet-Lite0" in report
+    kept = (tmp_path / "out" / "checkpoint.jsonl").read_bytes()
+    assert evaluate.main(arguments) == 0
+    assert (tmp_path / "out" / "checkpoint.jsonl").read_bytes() == kept
+    assert (tmp_path / "out" / "report.md").read_text(encoding="utf-8") == report
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none"], "'none' is no folder"),
+        (["{folder}", "--steps", "0"], "steps is 0"),
+        (["{folder}", "--max-n", "5000"], "max_n is 5000"),
+        (["{folder}", "--target-layer", "x"], "not offered"),
+        (["{folder}", "--model", "vgg16", "--weights", "none.h5"], "none.h5"),
+        (["{folder}", "--readme", "README.md"], "give --claims as well"),
+    ],
+)
+def test_the_command_ends_with_one_sentence_and_no_traceback(folder, tmp_path, capsys, arguments, message):
+    filled = [each.format(folder=folder) for each in arguments]
+    assert evaluate.main([*filled, "--out", str(tmp_path / "out")]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: ") and message in last
+
+
+def test_the_command_says_how_to_go_on_when_it_is_interrupted(folder, tmp_path, capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluate, "_run", interrupted)
+    assert evaluate.main([str(folder), "--out", str(tmp_path)]) == 130
+    assert "the same command goes on from here" in capsys.readouterr().err
+
+
+def test_metrics_and_controls_are_offered_by_the_package():
+    assert camkit.METRICS is METRICS and camkit.CONTROLS is CONTROLS
+    with pytest.raises(AttributeError, match="no attribute 'missing'"):
+        _ = camkit.missing
