@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 from starlette.middleware import Middleware
@@ -23,7 +22,7 @@ LAUNCH = {
     "run_history": False,
     "show_error": False,
     "ssr_mode": False,
-    "mcp_server": importlib.util.find_spec("mcp") is not None,
+    "mcp_server": False,  # its tools would refuse every picture that is named by an address
     "enable_monitoring": False,
     "app_kwargs": {"middleware": [Middleware(Gatekeeper)]},
     "max_threads": 80,  # more than the requests of one address and the long work of all take at once
