@@ -14,9 +14,10 @@ import numpy as np
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from camkit.evidence.metrics import CONTROLS, METRICS  # noqa: E402
+from camkit.evidence.settings import NOISE, TUNING, Settings, earlier_layers  # noqa: E402
 from camkit.methods import DEFAULT_METHODS  # noqa: E402
 from camkit.report.report import write_reports  # noqa: E402
-from camkit.report.results import NOISE, TUNING, Results, Settings, earlier_layers  # noqa: E402
+from camkit.report.results import Results  # noqa: E402
 from camkit.study.checkpoint import Checkpoint, Values  # noqa: E402
 from camkit.study.progress import StudyState  # noqa: E402
 

@@ -15,11 +15,12 @@ from functools import partial
 from pathlib import Path
 
 from .errors import InputError, WeightsError, shown
+from .evidence.settings import COHERENCY, Settings
 from .methods import DEFAULT_METHODS, METHODS
 from .models.registry import HELP, load
 from .report.claims import BEGIN, END, comparison_table, put_table
 from .report.report import write_reports
-from .report.results import COHERENCY, Results, Settings
+from .report.results import Results
 from .study.checkpoint import Checkpoint
 from .study.classes import FORMS, read_classes
 from .study.cluster import list_pictures, study_on_ray

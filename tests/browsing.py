@@ -134,7 +134,7 @@ def whole_measurement():
 @pytest.fixture
 def short_curves(monkeypatch):
     """Every map that the app in this process measures is measured by curves of 4 steps instead of 28."""
-    from camkit.evidence.measuring import ON_THE_PAGE, measure
+    from camkit.evidence.measure import ON_THE_PAGE, measure
     from camkit.web import api
     from camkit.web.tabs import evidence as evidence_tab
     from camkit.web.tabs import many as many_tab

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError
-from .results import COLUMNS, NAMES, NOISE, SHARES, TUNING, Results, cell, cores, interval, mean, share
+from ..evidence.settings import NOISE, TUNING
+from .intervals import cell, interval, mean, share
+from .results import COLUMNS, NAMES, SHARES, Results, cores
 from .tables import NOTHING, Table
 
 BEGIN, END = "<!-- comparison:begin -->", "<!-- comparison:end -->"

@@ -15,12 +15,14 @@ from typing import TextIO
 from ..errors import InputError, shown
 from ..evidence.metrics import BASELINES, CONTROLS, METRICS, Measurement, beats_controls
 from ..evidence.sanity import CONTROL_NAMES, Likeness
+from ..evidence.settings import COHERENCY, NOISE, TUNING
 from ..explanation import Explanation
 from ..export.figure import seconds_in_words
 from ..version import __version__
 from .claims import comparison, published_table
 from .figures import sanity_svg
-from .results import COHERENCY, COLUMNS, NAMES, NOISE, TUNING, Results, cell, cores, interval, marked
+from .intervals import cell, interval, marked
+from .results import COLUMNS, NAMES, Results, cores
 from .tables import NOTHING, TEMPLATES, Cell, Table, escaped
 from .words import sanity_verdict, set_verdict, verdict
 

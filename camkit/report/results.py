@@ -1,109 +1,39 @@
-"""What a study depends on (`Settings`, `Box`) and what its measurements say: `Results`, means with 95 % intervals.
+"""What a study's measurements say: `Results`, means with 95 % intervals.
 
 Takes the plain values that MEASUREMENTS return, as one pandas frame a measurement, and knows neither model nor picture.
-Intervals are Student's t: with the few pictures that a full Score-CAM allows, a bootstrap of the mean is too narrow.
-Only shares, whose values are 0 or 1, get Wilson's score interval.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import statistics
 import sys
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from ..errors import InputError
-from ..evidence.metrics import BASELINES, CONTROLS, METRICS, Measurement
+from ..evidence.metrics import CONTROLS, METRICS, Measurement
+from ..evidence.settings import Settings, earlier_layers
 from ..explanation import Cam
-from ..methods import DEFAULT_METHODS, METHODS, check_methods
+from ..methods import METHODS
+from .intervals import Interval, cell, interval, share
 from .tables import NOTHING
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
     from ..study.progress import StudyState
 
-COHERENCY = {
-    "all": "every method",
-    "fast": "every method but full Score-CAM, whose cost it would double",
-    "none": "no method",
-}
-TUNING = (5, 10, 20, 50)  # Faster Score-CAM's max_n for the claim on tuning; the second is the default
-NOISE = (5, 10, 20)  # grey levels
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a study depends on besides pictures and classifier; `coherency` is a key of COHERENCY, `steps`,
-    `insertion_baseline`, `deletion_baseline` and `seed` are those of `camkit.evidence.curves.measure_stream`."""
-
-    methods: tuple[str, ...] = DEFAULT_METHODS
-    target_layer: str | None = None
-    max_n: int = 10
-    steps: int = 28
-    coherency: str = "all"
-    insertion_baseline: str = "blur"
-    deletion_baseline: str = "zero"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "methods", check_methods(self.methods))
-        if self.coherency not in COHERENCY:
-            raise InputError(f"Coherency is '{self.coherency}': it must be one of {', '.join(COHERENCY)}.")
-        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
-            raise InputError(f"steps is {self.steps}: it must be a whole number of at least 1.")
-        for baseline in (self.insertion_baseline, self.deletion_baseline):
-            if baseline not in BASELINES:
-                raise InputError(f"Baseline '{baseline}' is unknown: use one of {', '.join(BASELINES)}.")
-
-
-@dataclass(frozen=True)
-class Box:
-    """Where a class is in a picture, drawn by hand: `box` is left, top, right, bottom as shares of width and height."""
-
-    label: str
-    class_index: int
-    box: tuple[float, float, float, float]
-
-    def __post_init__(self) -> None:
-        if isinstance(self.class_index, bool) or not isinstance(self.class_index, int) or self.class_index < 0:
-            raise InputError(
-                f"The class index of '{self.label}' is {self.class_index}: it must be a whole number from 0."
-            )
-        left, top, right, bottom = self.box
-        if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-            raise InputError(
-                f"The box of '{self.label}' is {list(self.box)}: it must be left < right, top < bottom, all in 0 to 1."
-            )
-
-    def region(self, shape: tuple[int, int]) -> np.ndarray:
-        """(H, W) bool, True inside."""
-        left, top, right, bottom = self.box
-        region = np.zeros(shape, bool)
-        region[round(top * shape[0]) : round(bottom * shape[0]), round(left * shape[1]) : round(right * shape[1])] = (
-            True
-        )
-        return region
-
 
 def cores() -> str:
     """How many of the machine's cores this process may use, in words."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{count} CPU core{'s' if count != 1 else ''}"
-
-
-def earlier_layers(classifier: Classifier) -> tuple[str, ...]:
-    """The last offered layer at each of the two next finer resolutions before the default layer's."""
-    last = {classifier.model.get_layer(name).output.shape[1:3]: name for name in classifier.target_layers}
-    return tuple(reversed(list(last.values())[:-1]))[:2]
 
 
 NAMES = {key: entry.name for key, entry in (METHODS | CONTROLS).items()}
@@ -137,76 +67,6 @@ COLUMNS: dict[str, Column] = {
     )
 }
 SHARES = ("increase", "beats_controls")  # zero or one on a picture
-
-
-@dataclass(frozen=True)
-class Interval:
-    """The mean of `count` values and its 95 % interval; `low` and `high` are None for a single value."""
-
-    mean: float
-    low: float | None
-    high: float | None
-    count: int
-
-    def show(self, pattern: str) -> str:
-        """Such as "0.35 [0.21, 0.49]"."""
-        middle, *ends = (number(pattern, value) for value in (self.mean, self.low, self.high) if value is not None)
-        return middle if all(end == middle for end in ends) else f"{middle} [{', '.join(ends)}]"
-
-    @property
-    def clear(self) -> bool:
-        """For a difference: the interval leaves out zero."""
-        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
-
-
-def number(pattern: str, value: float) -> str:
-    """Formatted, without the minus of a value that rounds to zero."""
-    text = pattern.format(value)
-    return text if text.strip("-0.%") else text.removeprefix("-")
-
-
-def mean(values: Sequence[float], pattern: str) -> str:
-    """The mean alone, formatted."""
-    return number(pattern, statistics.fmean(values)) if values else NOTHING
-
-
-def cell(value: Interval | None, pattern: str) -> str:
-    """Mean and interval, formatted."""
-    return NOTHING if value is None else value.show(pattern)
-
-
-def marked(value: Interval | None, pattern: str) -> str:
-    """A difference and its interval, with a star when the interval leaves out zero."""
-    return cell(value, pattern) + (" *" if value and value.clear else "")
-
-
-def interval(values: Iterable[float]) -> Interval | None:
-    """Mean and Student's t interval of the mean; None without values."""
-    found = np.fromiter(values, np.float64)
-    if len(found) < 2:
-        return Interval(float(found[0]), None, None, 1) if len(found) else None
-    middle = float(found.mean())
-    half = _student(len(found) - 1) * float(found.std(ddof=1)) / math.sqrt(len(found))
-    return Interval(middle, middle - half, middle + half, len(found))
-
-
-@cache
-def _student(degrees: int) -> float:
-    """The quantile of Student's t that leaves out 2.5 % at each end; a report asks for one thousands of times."""
-    from scipy.stats import t  # here: it takes half a second to import, which the page would wait for
-
-    return float(t.ppf(0.975, degrees))
-
-
-def share(values: Iterable[float]) -> Interval | None:
-    """Mean of zeros and ones and its Wilson interval; None without values."""
-    found = np.fromiter(values, np.float64)
-    if len(found) < 2:
-        return Interval(float(found[0]), None, None, 1) if len(found) else None
-    from scipy.stats import binomtest
-
-    ends = binomtest(round(found.sum()), len(found)).proportion_ci(method="wilson")
-    return Interval(float(found.mean()), float(ends.low), float(ends.high), len(found))
 
 
 def _over(name: str, values: Iterable[float]) -> Interval | None:

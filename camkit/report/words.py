@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from ..evidence.metrics import CONTROLS, Measurement
-from .results import NAMES, Interval, Results, interval, number
+from .intervals import Interval, interval, number
+from .results import NAMES, Results
 
 ALIKE = 0.005  # of insertion less deletion: below, two maps are worth the same; curves of 28 steps tell no more
 UNCHANGED = 0.9  # of a rank correlation: from here on a map is nearly the same

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError, shown
-from ..report.results import Settings
+from ..evidence.settings import Settings
 from .checkpoint import Checkpoint
 from .pictures import Picture, is_picture_name
 from .progress import Job, Progress, StudyState

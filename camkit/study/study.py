@@ -23,16 +23,16 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InputError
-from ..evidence.measuring import measure
+from ..evidence.measure import measure
 from ..evidence.metrics import CONTROLS, METRICS, Measurement, beats_controls, correlation, energy_inside
 from ..evidence.sanity import sanity_stream
+from ..evidence.settings import NOISE, TUNING, Box, Settings, earlier_layers
 from ..evidence.sweep import sweep
 from ..explain import explain_stream
 from ..explanation import Explanation
 from ..maps import data_url, overlay
 from ..methods import METHODS
 from ..picture import open_picture, read_file
-from ..report.results import NOISE, TUNING, Box, Settings, earlier_layers
 from ..version import __version__
 from .checkpoint import Checkpoint
 from .pictures import Picture, plan

@@ -13,7 +13,7 @@ import gradio as gr
 import numpy as np
 
 from ..errors import InputError, shown
-from ..evidence.measuring import measure, to_json
+from ..evidence.measure import measure, to_json
 from ..evidence.metrics import Measurement
 from ..explain import explain, explain_stream
 from ..explanation import Explanation

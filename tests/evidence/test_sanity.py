@@ -16,8 +16,8 @@ from camkit.evidence.metrics import CONTROLS
 from camkit.evidence.randomise import STAGES, RandomisedCopy, copy_of, stages
 from camkit.evidence.sanity import CONTROL_NAMES, SAME, UNRELATED, Likeness, rank_correlation, sanity_stream, ssim
 from camkit.methods import METHODS
+from camkit.report.intervals import interval
 from camkit.report.report import likeness_table
-from camkit.report.results import interval
 from camkit.report.words import BY_CHANCE, sanity_verdict
 
 

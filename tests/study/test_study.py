@@ -26,15 +26,18 @@ from camkit import evaluate
 from camkit.cams import map_of_inputs
 from camkit.evidence.curves import measure_stream
 from camkit.evidence.metrics import CONTROLS, METRICS
+from camkit.evidence.settings import NOISE, Box, Settings
 from camkit.evidence.sweep import sweep
 from camkit.report import results
 from camkit.report.claims import BEGIN, END, PUBLISHED, comparison, comparison_table, published_table, put_table
+from camkit.report.intervals import interval, share
 from camkit.report.report import html_report, markdown_report, summary_table, tables, write_reports
-from camkit.report.results import Box, Results, Settings, interval, share
+from camkit.report.results import Results
 from camkit.report.tables import Table, escaped
 from camkit.study import study
+from camkit.study.archive import ZipLimits, unzip_pictures
 from camkit.study.checkpoint import Checkpoint
-from camkit.study.pictures import SHOWN, ZipLimits, find_pictures, plan, read_boxes, unzip_pictures
+from camkit.study.pictures import SHOWN, find_pictures, plan, read_boxes
 from camkit.study.study import MEASUREMENTS, study_stream
 
 FAST = Settings(methods=("gradcam", "faster_scorecam"), max_n=2, steps=4)
@@ -177,7 +180,7 @@ def test_coherency_costs_what_was_asked_for(tiny, coherency, measured):
 def test_layers_noise_and_boxes_by_what_they_must_be(everything):
     assert everything.layers == ("early",)
     assert all(-1e-6 <= each["moved"] <= 2 for value in everything.values["layers"] for each in value["rows"])
-    for sigma in results.NOISE:
+    for sigma in NOISE:
         assert len(everything.figures("noise", "gradcam", "correlation", sigma=sigma)) == 3
     found = everything.values["boxes"][1]["rows"]
     assert {(each["label"], each["class_index"]) for each in found} == {("left half", 5), ("lower half", 7)}

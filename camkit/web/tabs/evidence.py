@@ -9,7 +9,7 @@ import time
 import gradio as gr
 
 from ...errors import InputError
-from ...evidence.measuring import ON_THE_PAGE, measure
+from ...evidence.measure import ON_THE_PAGE, measure
 from ...evidence.metrics import CONTROLS, Measurement
 from ...evidence.road import REMOVED
 from ...evidence.sanity import CONTROL_NAMES, sanity_stream

@@ -9,11 +9,12 @@ from pathlib import Path
 import gradio as gr
 
 from ...errors import InputError, shown
+from ...evidence.settings import Settings
 from ...export.figure import seconds_in_words
 from ...methods import DEFAULT_METHODS
 from ...report.report import summary_table, write_reports
-from ...report.results import Results, Settings
-from ...study.pictures import ZipLimits, unzip_pictures
+from ...report.results import Results
+from ...study.archive import ZipLimits, unzip_pictures
 from ...study.study import study_stream
 from ..server.files import write_file
 from ..server.readiness import classifier

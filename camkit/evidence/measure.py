@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from ..explanation import Explanation
 from ..methods import METHODS
-from ..report.results import Settings
 from .curves import measure_stream
 from .metrics import CONTROLS, Measurement, beats_controls, masked
+from .settings import Settings
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
