@@ -214,10 +214,12 @@ def scorecam_blocks(
     target_layer: str,
     stops: list[int],
     meter: Meter,
+    cancel: threading.Event | None = None,
 ) -> Iterator[Progress]:
     """Sums the channels' terms block by block, up to the last of `stops` (numbers of channels, the dead counted too); a
     block never runs past a stop, so that the state there is exact. `inputs` (1, height, width, 3) and `activations`
-    (1, h, w, C) are of one picture. Closing the iterator stops the work; the network is free between two blocks.
+    (1, h, w, C) are of one picture. Closing the iterator stops the work; the network is free between two blocks. When
+    `cancel` is set the block under way is the last; its channels are in the last total.
 
     The terms are summed at every stop and otherwise once in REFRESH_SECONDS; after a block in between the last Progress
     comes again, the same object, so that the work can be stopped there too.
@@ -233,11 +235,13 @@ def scorecam_blocks(
     maps = tf.transpose(activations[0], (2, 0, 1))
     logits: list = []
     refreshed = -REFRESH_SECONDS
-    while done < live:
+    ended = cancel is not None and cancel.is_set()
+    while done < live and not ended:
         end = min(done + classifier.block_size, next(stop for stop in stops if stop > done))
         logits.append(classifier.masked_logits(inputs, maps[done:end], target_layer, meter))
         done, now = end, time.perf_counter()
-        if done in stops or now - begin - refreshed >= REFRESH_SECONDS:
+        ended = cancel is not None and cancel.is_set()
+        if ended or done in stops or now - begin - refreshed >= REFRESH_SECONDS:
             chosen = activations[..., progress.done : done]
             total = total + channel_terms(method, chosen, tf.concat(logits, axis=0), class_index)
             logits.clear()
@@ -245,6 +249,7 @@ def scorecam_blocks(
             meter.add(begin + spent - now, 0, 0)
             progress = Progress(total, done, live, spent / done * (live - done), meter.copy(), ranks)
         yield progress
+        ended = ended or (cancel is not None and cancel.is_set() and not logits)
 
 
 def scorecam_cams(
@@ -256,12 +261,13 @@ def scorecam_cams(
     target_layer: str,
     max_n: int,
     meter: Meter,
+    cancel: threading.Event | None = None,
 ) -> Iterator[dict[str, Cam]]:
     """After each block of one run the maps of all Score-CAM methods that the block served, by method key; the same dict
     again where no map has changed."""
     wanted = {method.key: method.takes(activations.shape[-1], max_n) for method in methods}
     blocks = scorecam_blocks(
-        classifier, methods[-1], inputs, activations, class_index, target_layer, sorted(wanted.values()), meter
+        classifier, methods[-1], inputs, activations, class_index, target_layer, sorted(wanted.values()), meter, cancel
     )
     last, cams = None, {}
     for progress in blocks:
@@ -298,14 +304,17 @@ def map_of_inputs(
     class_index: int,
     target_layer: str,
     max_n: int,
+    cancel: threading.Event | None = None,
 ) -> Iterator[np.ndarray]:
-    """Maps that get better, block by block, of preprocessed inputs (1, height, width, c) that no
-    picture gave, such as a masked one: (height, width) float32 in [0, 1], the last one final."""
+    """Maps that get better, block by block, of preprocessed inputs (1, height, width, c) that no picture gave, such as
+    a masked one: (height, width) float32 in [0, 1], the last one final unless `cancel` was set."""
     entry = METHODS[method]
     if entry.uses_gradient:
         activations, logits, gradients = classifier.forward_with_gradient(inputs, target_layer, class_index)
         yield finish(gradient_cam(entry, activations, logits, gradients, class_index), classifier.input_size)
         return
     activations, _ = classifier.forward(inputs, target_layer)
-    for cams in scorecam_cams(classifier, [entry], inputs, activations, class_index, target_layer, max_n, Meter()):
+    for cams in scorecam_cams(
+        classifier, [entry], inputs, activations, class_index, target_layer, max_n, Meter(), cancel
+    ):
         yield cams[method].map

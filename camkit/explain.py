@@ -7,6 +7,7 @@ imported when there is something to explain, not before.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -47,10 +48,12 @@ def explain_stream(
     class_index: int | None = None,
     target_layer: str | None = None,
     max_n: int = DEFAULT_MAX_N,
+    cancel: threading.Event | None = None,
 ) -> Iterator[Explanation]:
     """Explanations that get better: the prediction first, then one more after each method and each block of Score-CAM's
     channels, the same one again where no map has changed. Closing the iterator stops the work; what was yielded stays
-    valid.
+    valid. Setting `cancel` from any thread ends the stream after the pass or block under way, whose channels are in the
+    last snapshot's partial map.
 
     `image` is a Pillow image or an (H, W, 3) uint8 RGB array and is never modified; `class_index` None explains the top
     class; `target_layer` None the model's default; `max_n` is Faster Score-CAM's number of channels, where the default
@@ -68,7 +71,9 @@ def explain_stream(
     if class_index is not None:
         wanted = int(class_index) if isinstance(class_index, np.integer) else class_index
         class_index = classifier.labels.class_at(wanted).index
-    return _stream(classifier, to_rgb(image), check_methods(methods), class_index, layer, int(max_n))
+    return _stream(
+        classifier, to_rgb(image), check_methods(methods), class_index, layer, int(max_n), cancel or threading.Event()
+    )
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,13 @@ def contrast(first: Cam, second: Cam) -> Contrast:
 
 
 def _stream(
-    classifier: Classifier, image: np.ndarray, keys, class_index: int | None, layer: str, max_n: int
+    classifier: Classifier,
+    image: np.ndarray,
+    keys,
+    class_index: int | None,
+    layer: str,
+    max_n: int,
+    cancel: threading.Event,
 ) -> Iterator[Explanation]:
     from .cams import finish, gradient_cam, scorecam_cams
     from .classifier import Meter
@@ -125,6 +136,8 @@ def _stream(
         return replace(snapshot, cams=snapshot.cams | cams, seconds=time.perf_counter() - begin)
 
     for method in gradient_methods:
+        if cancel.is_set():
+            return
         started = time.perf_counter()
         raw = gradient_cam(method, activations, logits, gradients, index)
         mapped = finish(raw, classifier.input_size)
@@ -134,11 +147,11 @@ def _stream(
         snapshot = with_cams({method.key: cam})
         yield snapshot
     scorecams = [METHODS[key] for key in keys if not METHODS[key].uses_gradient]
-    if scorecams:
+    if scorecams and not cancel.is_set():
         # They pay for the one forward pass that a Score-CAM by itself needs, not for a gradient's way back.
         shared.backward_passes = 0
         drawn: dict | None = None
-        for cams in scorecam_cams(classifier, scorecams, inputs, activations, index, layer, max_n, shared):
+        for cams in scorecam_cams(classifier, scorecams, inputs, activations, index, layer, max_n, shared, cancel):
             if cams is not drawn:
                 drawn, snapshot = cams, with_cams(cams)
             yield snapshot

@@ -8,6 +8,7 @@ nothing that was learned. Maps are (height, width) float32 in [0, 1].
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -116,8 +117,10 @@ def sanity_stream(
     max_n: int = 10,
     seed: int = 0,
     only_last: Collection[str] = (),
+    cancel: threading.Event | None = None,
 ) -> Iterator[Sanity]:
-    """A Sanity after each map and each block of a Score-CAM; closing the iterator stops the work between two blocks.
+    """A Sanity after each map and each block of a Score-CAM; closing the iterator stops the work between two blocks,
+    and setting `cancel` ends it after the block under way, whose map is dropped.
 
     `maps`: by method key its map of `image` (H, W, 3) for this class, layer and max_n with the trained network; the
     methods in `only_last` are compared at the last stage alone. Two controls stand beside them: a map that ignores the
@@ -126,9 +129,12 @@ def sanity_stream(
     """
     from .randomise import copy_of
 
+    cancel = cancel or threading.Event()
     yield Sanity((), 0.0, None)
     copy = copy_of(classifier)
     while not copy.in_use.acquire(timeout=WAIT):
+        if cancel.is_set():
+            return
         yield Sanity((), 0.0, None, waiting=True)
     try:
         copy.restore()
@@ -137,7 +143,7 @@ def sanity_stream(
         if abs(answers[0] - answers[1]) > _SAME_ANSWER:
             raise InputError("A copy of the model does not give its answers: a layer keeps more than its weights.")
         layer = classifier.check_layer(target_layer)
-        yield from _cascade(copy, inputs, dict(maps), class_index, layer, max_n, seed, frozenset(only_last))
+        yield from _cascade(copy, inputs, dict(maps), class_index, layer, max_n, seed, frozenset(only_last), cancel)
     finally:
         copy.in_use.release()
 
@@ -151,6 +157,7 @@ def _cascade(
     max_n: int,
     seed: int,
     only_last: frozenset[str],
+    cancel: threading.Event,
 ) -> Iterator[Sanity]:
     from ..cams import map_of_inputs
 
@@ -164,8 +171,10 @@ def _cascade(
         copy.randomise(stage, seed)
         about = (number, stage.layer, stage.done, stage.total)
         for key, cost in ((key, cost) for (at, key), cost in zip(jobs, costs, strict=True) if at is stage):
-            for found in map_of_inputs(copy.classifier, inputs, key, class_index, layer, max_n):
+            for found in map_of_inputs(copy.classifier, inputs, key, class_index, layer, max_n, cancel):
                 yield _state(points, done / sum(costs), begin)
+            if cancel.is_set():
+                return
             given, found = _full_range(maps[key]), _full_range(found)
             points.append(Likeness(key, *about, rank_correlation(given, found), ssim(given, found)))
             done += cost

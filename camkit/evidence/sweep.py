@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -52,11 +53,13 @@ def sweep(
     class_index: int | None = None,
     counts: Iterable[int] | None = None,
     target_layer: str | None = None,
+    cancel: threading.Event | None = None,
 ) -> Iterator[Sweep]:
     """A Sweep after each block of one Score-CAM run.
 
     `counts` None takes 1, 2, 5, 10 ... and all channels; the largest one is what the others are compared with. Closing
-    the iterator stops the work. Raises InputError for a count outside 1 to the layer's channels, at the call.
+    the iterator stops the work; setting `cancel` ends it after the block under way. Raises InputError for a count
+    outside 1 to the layer's channels, at the call.
     """
     layer = classifier.check_layer(target_layer)
     channels = classifier.channels(layer)
@@ -66,11 +69,16 @@ def sweep(
             f"The counts are {stops}: they must be whole numbers from 1 to {channels}, the channels of {layer}."
         )
     index = None if class_index is None else classifier.labels.class_at(int(class_index)).index
-    return _sweep(classifier, to_rgb(image), index, stops, layer)
+    return _sweep(classifier, to_rgb(image), index, stops, layer, cancel)
 
 
 def _sweep(
-    classifier: Classifier, image: np.ndarray, class_index: int | None, stops: list[int], layer: str
+    classifier: Classifier,
+    image: np.ndarray,
+    class_index: int | None,
+    stops: list[int],
+    layer: str,
+    cancel: threading.Event | None,
 ) -> Iterator[Sweep]:
     from ..cams import finish, scorecam_blocks
     from ..classifier import Meter
@@ -82,7 +90,7 @@ def _sweep(
     left = list(stops)
     method = METHODS["scorecam"]
     last, state = None, None
-    for progress in scorecam_blocks(classifier, method, inputs, activations, index, layer, stops, meter):
+    for progress in scorecam_blocks(classifier, method, inputs, activations, index, layer, stops, meter, cancel):
         if state is not None and progress is last:
             yield state
             continue

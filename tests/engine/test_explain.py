@@ -10,6 +10,8 @@ from conftest import GRADIENT, LIMIT, TINY, together
 from PIL import Image
 
 from camkit import METHODS, Classifier, cams, explain, explain_stream, top_predictions
+from camkit.evidence.sanity import sanity_stream
+from camkit.evidence.sweep import sweep
 from camkit.explain import contrast
 
 pytestmark = pytest.mark.numeric
@@ -209,6 +211,52 @@ def test_closing_the_stream_stops_the_work_and_leaves_nothing_behind(counted, no
     assert next(stream, None) is None
     assert explain(classifier, noise, ("scorecam",), max_n=3).complete
     assert sizes == [4, 4, 4, 3]
+
+
+@pytest.mark.parametrize(
+    ("at", "sizes", "channels"),
+    [(0, [], None), (1, [], None), (2, [4], 4), (3, [4, 2], 6)],
+    ids=["before the first pass", "after the prediction", "after a block", "at Faster Score-CAM's end"],
+)
+def test_cancelling_ends_the_stream_after_the_pass_under_way_with_the_partial_map(counted, noise, at, sizes, channels):
+    classifier, taken = counted
+    cancel = threading.Event()
+    if at == 0:
+        cancel.set()
+    masked = classifier.masked_logits
+
+    def cancelled_meanwhile(*arguments):
+        if len(taken) == at - 2:
+            cancel.set()
+        return masked(*arguments)
+
+    classifier.masked_logits = cancelled_meanwhile
+    found = []
+    for snapshot in explain_stream(classifier, noise, ("faster_scorecam", "scorecam"), max_n=6, cancel=cancel):
+        found.append(snapshot)
+        if at == 1:
+            cancel.set()
+    assert taken == sizes
+    assert not found[-1].complete
+    if channels is None:
+        assert not found[-1].cams
+    else:
+        assert found[-1].cams["scorecam"].channels == channels
+        expected = explain(classifier, noise, ("faster_scorecam",), max_n=channels).cams["faster_scorecam"]
+        np.testing.assert_allclose(found[-1].cams["scorecam"].map, expected.map, atol=1e-6)
+
+
+def test_cancelling_ends_the_sweep_and_the_sanity_check_too(counted, noise):
+    classifier, taken = counted
+    for stream in (
+        lambda cancel: sweep(classifier, noise, cancel=cancel),
+        lambda cancel: sanity_stream(classifier, noise, {"scorecam": np.zeros((48, 40))}, 7, max_n=6, cancel=cancel),
+    ):
+        cancel, last = threading.Event(), None
+        for last in stream(cancel):
+            cancel.set()
+        assert not last.complete
+    assert taken == [1]  # the sweep's first stop; the sanity check ends before its first block
 
 
 def test_another_thread_is_served_between_two_snapshots(fresh, noise):
