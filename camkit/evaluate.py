@@ -24,9 +24,10 @@ from .report.results import Results
 from .study.checkpoint import Checkpoint
 from .study.classes import FORMS, read_classes
 from .study.cluster import list_pictures, study_on_ray
+from .study.measurements import MEASUREMENTS
 from .study.pictures import gather, plan, random_sample
 from .study.progress import StudyState
-from .study.study import MEASUREMENTS, study_stream
+from .study.study import study_stream
 
 CHECKPOINT = "checkpoint.jsonl"
 

@@ -1,10 +1,7 @@
 """A study: MEASUREMENTS over a set of pictures, as a stream that can be stopped and goes on from a checkpoint.
 
-A measurement is a generator: it yields a short label whenever it could be stopped (after a block of
-Score-CAM's channels or a batch of scored pictures) and last what it measured as plain JSON values, so that a checkpoint
-can hold it; a finished one on one picture is one line there. Those that need the picture's own maps get them
-from the first, "metrics"; maps are kept while a picture is at work, and made again where a later run needs them.
-Knows no tables and no statistics.
+A picture's maps are kept while it is at work, and made again where a later run needs them. Knows no tables and no
+statistics.
 """
 
 from __future__ import annotations
@@ -14,39 +11,27 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from ..errors import InputError
-from ..evidence.measure import measure
-from ..evidence.metrics import CONTROLS, METRICS, Measurement, beats_controls, correlation, energy_inside
-from ..evidence.sanity import sanity_stream
-from ..evidence.settings import NOISE, TUNING, Box, Settings, earlier_layers
-from ..evidence.sweep import sweep
+from ..evidence.metrics import METRICS
+from ..evidence.settings import Box, Settings
 from ..explain import explain_stream
-from ..explanation import Explanation
-from ..maps import data_url, overlay
-from ..methods import METHODS
 from ..picture import open_picture, read_file
 from ..version import __version__
 from .checkpoint import Checkpoint
+from .measurements import MEASUREMENTS, Case, StudyMeasurement, Work
 from .pictures import Picture, plan
 from .progress import Job, Progress, StudyState
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
 
-THUMBNAIL = 112  # pixels in height
 DEFAULTS = Settings()
-Work = Iterator[str | dict]
-
-
-# --- a set of pictures ---------------------------------------------------------------------------------------------
 
 
 def study_stream(
@@ -200,224 +185,3 @@ def fingerprint(classifier: Classifier) -> str:
     for weight in classifier.model.get_weights():
         checksum = zlib.crc32(np.ascontiguousarray(weight).data, checksum)
     return f"{classifier.name} {checksum:08x}"
-
-
-# --- the measurements ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Case:
-    """One picture of a study: what a measurement is given. `true_class` is None where it is not known. `measured` is
-    what "metrics" returned for it, {} while "metrics" itself runs, and `maps` are the (height, width) maps of the
-    untouched picture by method, which "metrics" puts there. `warm`: the classifier has compiled what it needs.
-    `sampled`: run a costly measurement in full."""
-
-    classifier: Classifier
-    picture: str
-    image: np.ndarray
-    settings: Settings
-    boxes: tuple[Box, ...] = ()
-    true_class: int | None = None
-    measured: Mapping = field(default_factory=dict)
-    maps: dict[str, np.ndarray] = field(default_factory=dict)
-    warm: bool = True
-    sampled: bool = True
-
-    @cached_property
-    def layer(self) -> str:
-        return self.classifier.check_layer(self.settings.target_layer)
-
-    @property
-    def class_index(self) -> int | None:
-        """The true class, else the first box's, else the one "metrics" explained; None before that: the top class."""
-        if self.true_class is not None:
-            return self.true_class
-        return self.boxes[0].class_index if self.boxes else self.measured.get("class_index")
-
-    def explain(
-        self, layer: str, class_index: int | None, image: np.ndarray | None = None
-    ) -> Generator[str, None, Explanation]:
-        """At a layer. An early one may have fewer channels than max_n: there Faster Score-CAM is the full one."""
-        image = self.image if image is None else image
-        max_n = self.settings.max_n
-        if layer != self.layer:
-            max_n = min(max_n, self.classifier.channels(layer))
-        for snapshot in explain_stream(self.classifier, image, self.settings.methods, class_index, layer, max_n):
-            yield "maps"
-        return snapshot
-
-
-def take_metrics(case: Case) -> Work:
-    """Every method's map, cost and METRICS, and the controls': a row each; and where the true class stands among the
-    ten most probable ones (`true_rank` from 1; one more than there are when it is not among them)."""
-    if not case.warm:
-        quick = [key for key in METHODS if METHODS[key].uses_gradient or METHODS[key].takes(2, 1) < 2]
-        for _ in explain_stream(case.classifier, case.image, quick, None, case.layer, case.settings.max_n):
-            yield "warming up"
-    explanation = yield from case.explain(case.layer, case.class_index)
-    measurements = {}
-    for key, measurement in measure(case.classifier, explanation, case.settings):
-        if measurement is not None:
-            measurements[key] = measurement
-        yield "metrics"
-    case.maps.update({key: cam.map for key, cam in explanation.cams.items()})
-    known = {name: getattr(explanation, name) for name in ("class_index", "class_name", "probability")}
-    controls = [measurements[key] for key in CONTROLS]
-    ranks = {prediction.class_index: rank for rank, prediction in enumerate(explanation.predictions, 1)}
-    yield {
-        "picture": case.picture,
-        **known,
-        "true_class": case.true_class,
-        "true_rank": None if case.true_class is None else ranks.get(case.true_class, len(ranks) + 1),
-        "rows": [_row(case, explanation, key, measurement, controls) for key, measurement in measurements.items()],
-    }
-
-
-def _row(case: Case, explanation: Explanation, key: str, measurement: Measurement, controls: list) -> dict:
-    cam, size = explanation.cams.get(key), case.classifier.input_size
-    cam_map = cam.map if cam else CONTROLS[key].make(size, case.settings.seed)
-    box = next((each for each in case.boxes if each.class_index == explanation.class_index), None)
-    return {
-        "key": key,
-        "seconds": cam and cam.seconds,
-        "forward_passes": cam and cam.forward_passes,
-        "backward_passes": cam and cam.backward_passes,
-        **measurement.metrics,
-        "half_area": float((cam_map > cam_map.max() / 2).mean()) if cam_map.any() else 0.0,
-        "energy_inside": energy_inside(cam_map, box.region(size)) if box else None,
-        "beats_controls": float(beats_controls(measurement, controls)) if cam else None,
-    }
-
-
-def take_overlays(case: Case) -> Work:
-    """What the report shows of a picture: small JPEGs of it and of each map's overlay as data URLs, and each map's
-    insertion less deletion."""
-    width = max(1, round(case.image.shape[1] * THUMBNAIL / case.image.shape[0]))
-    size = (min(width, 4 * THUMBNAIL), THUMBNAIL)
-    small = np.array(Image.fromarray(case.image).resize(size, Image.Resampling.LANCZOS))
-    pictures = {"picture": small} | {key: overlay(small, cam_map) for key, cam_map in case.maps.items()}
-    yield {
-        "picture": case.picture,
-        "class_name": case.measured["class_name"],
-        "probability": case.measured["probability"],
-        "thumbnails": {key: data_url(picture, "JPEG", quality=80) for key, picture in pictures.items()},
-        "worth": {row["key"]: row["insertion_minus_deletion"] for row in case.measured["rows"]},
-        "rows": [],
-    }
-
-
-def take_layers(case: Case) -> Work:
-    """At two earlier layers: is the map still better than the controls, and how far is it from the default layer's?"""
-    rows: list[dict] = []
-    metrics = {row["key"]: row for row in case.measured["rows"]}
-    best_control = max(metrics[key]["insertion_minus_deletion"] for key in CONTROLS)
-    for layer in earlier_layers(case.classifier):
-        explanation = yield from case.explain(layer, case.measured["class_index"])
-        without = replace(case.settings, coherency="none")
-        for key, measurement in measure(case.classifier, explanation, without, controls=()):
-            yield "metrics"
-            if measurement is not None:
-                rows.append(
-                    {
-                        "key": key,
-                        "layer": layer,
-                        "insertion_minus_deletion": measurement.worth,
-                        "beats_controls": float(measurement.worth > best_control),
-                        "moved": 1 - correlation(explanation.cams[key].map, case.maps[key]),
-                    }
-                )
-    yield {"picture": case.picture, "rows": rows}
-
-
-def take_noise(case: Case) -> Work:
-    """The map's correlation with itself when the picture is noisy.
-
-    The noise is added at the model's own input size: on a large picture the resizing would average most of it away, and
-    a sigma would mean something else for each picture.
-    """
-    height, width = case.classifier.input_size
-    small = np.asarray(Image.fromarray(case.image).resize((width, height), Image.Resampling.BICUBIC), np.float64)
-    rows = []
-    for sigma in NOISE:
-        added = np.random.default_rng([case.settings.seed, sigma]).normal(0, sigma, small.shape)
-        noisy = np.rint(np.clip(small + added, 0, 255)).astype(np.uint8)
-        explanation = yield from case.explain(case.layer, case.measured["class_index"], noisy)
-        rows += [
-            {"key": key, "sigma": sigma, "correlation": correlation(cam.map, case.maps[key])}
-            for key, cam in explanation.cams.items()
-        ]
-    yield {"picture": case.picture, "rows": rows}
-
-
-def take_boxes(case: Case) -> Work:
-    """Share of each map's energy inside each box, the box's share of the picture beside it."""
-    rows = []
-    for number, box in enumerate(case.boxes):
-        maps = case.maps
-        if box.class_index != case.measured["class_index"]:
-            explanation = yield from case.explain(case.layer, box.class_index)
-            maps = {key: cam.map for key, cam in explanation.cams.items()}
-        region = box.region(case.classifier.input_size)
-        class_name = case.classifier.labels.class_at(box.class_index).name
-        about = {"box": number, "label": box.label, "class_index": box.class_index, "class_name": class_name}
-        about["chance"] = float(region.mean())
-        rows += [about | {"key": key, "energy_inside": energy_inside(each, region)} for key, each in maps.items()]
-    yield {"picture": case.picture, "rows": rows}
-
-
-def take_sweep(case: Case) -> Work:
-    """How far Faster Score-CAM's map moves with max_n from its map at the default; on sampled pictures, the sweep."""
-    channels = case.classifier.channels(case.layer)
-    counts = None if case.sampled else [count for count in TUNING if count <= channels] or [channels]
-    for state in sweep(case.classifier, case.image, case.measured["class_index"], counts, case.layer):
-        yield "sweep"
-    maps = {point.max_n: point.map for point in state.points}
-    known = [count for count in TUNING if count in maps and TUNING[1] in maps]
-    figures = ("max_n", "correlation", "seconds", "forward_passes")
-    yield {
-        "picture": case.picture,
-        "points": [{name: getattr(point, name) for name in figures} for point in state.points if case.sampled],
-        "moved": {str(count): 1 - correlation(maps[count], maps[TUNING[1]]) for count in known},
-        "rows": [],
-    }
-
-
-def take_sanity(case: Case) -> Work:
-    """How like each map stays to itself while the network is randomised; full Score-CAM at the last stage only."""
-    index, layer, max_n = case.measured["class_index"], case.layer, case.settings.max_n
-    count = case.classifier.channels(layer)
-    slow = [key for key in case.maps if not METHODS[key].is_fast(count, max_n)]
-    seed = case.settings.seed
-    for state in sanity_stream(case.classifier, case.image, case.maps, index, layer, max_n, seed, slow):
-        yield f"{len(state.points)} maps"
-    yield {"picture": case.picture, "rows": [asdict(point) | {"last": point.last} for point in state.points]}
-
-
-@dataclass(frozen=True)
-class StudyMeasurement:
-    """One entry of MEASUREMENTS: `label` says what it measures, `take` does so on one picture. `samples`: it does less
-    on pictures that are not sampled; `shown_only`: it is for those that the report shows; `uses_maps`: it needs the
-    picture's own; `always`: nobody has to ask for it. The steps that `take` yields continue the label in the progress.
-    """
-
-    key: str
-    label: str
-    take: Callable[[Case], Work]
-    samples: bool = False
-    shown_only: bool = False
-    uses_maps: bool = True
-    always: bool = False
-
-
-MEASUREMENTS: dict[str, StudyMeasurement] = {
-    each.key: each
-    for each in (
-        StudyMeasurement("metrics", "maps, costs and faithfulness", take_metrics, uses_maps=False, always=True),
-        StudyMeasurement("overlays", "overlays for the report", take_overlays, shown_only=True, always=True),
-        StudyMeasurement("layers", "earlier layers", take_layers),
-        StudyMeasurement("noise", "noise", take_noise),
-        StudyMeasurement("boxes", "boxes", take_boxes),
-        StudyMeasurement("sanity", "sanity check", take_sanity),
-        StudyMeasurement("sweep", "the sweep of Faster Score-CAM", take_sweep, samples=True, uses_maps=False),
-    )
-}

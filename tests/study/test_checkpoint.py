@@ -15,8 +15,9 @@ from camkit import open_picture
 from camkit.report.report import markdown_report, write_reports
 from camkit.report.results import Results
 from camkit.study.checkpoint import Checkpoint, Values
+from camkit.study.measurements import MEASUREMENTS
 from camkit.study.pictures import plan
-from camkit.study.study import MEASUREMENTS, study_stream
+from camkit.study.study import study_stream
 
 VALUE = {"picture": "a", "rows": [{"key": "x", "moved": 0.123456789, "n": None}, {"key": "y", "moved": 1.0, "n": 3}]}
 

@@ -37,8 +37,9 @@ from camkit.report.tables import Table, escaped
 from camkit.study import study
 from camkit.study.archive import ZipLimits, unzip_pictures
 from camkit.study.checkpoint import Checkpoint
+from camkit.study.measurements import MEASUREMENTS
 from camkit.study.pictures import SHOWN, find_pictures, plan, read_boxes
-from camkit.study.study import MEASUREMENTS, study_stream
+from camkit.study.study import study_stream
 
 FAST = Settings(methods=("gradcam", "faster_scorecam"), max_n=2, steps=4)
 SMALL = Settings(max_n=3, steps=4)
