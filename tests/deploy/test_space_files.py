@@ -1,189 +1,125 @@
 """space_files.py: what of a repository is staged for a Space, what is refused, and which commit it is said to be."""
 
-import hashlib
 import subprocess
 from pathlib import Path
 
 import pytest
 import space_files
-from hub_stand_in import LARGE
-from PIL import Image
+from conftest import ROOT
+from huggingface_hub import SpaceCard
 
-FOLDER = Path(__file__).resolve().parents[2] / ".github"
-
-WEIGHTS_CONTENT = b"the weights of VGG16, for a test"
-WEIGHTS_FILE = "vgg16_weights.h5"
 REVISION = "1" * 40
-
 README = """---
 title: CAMs
 emoji: 🔥
-colorFrom: indigo
-colorTo: red
 sdk: gradio
 sdk_version: 6.31.0
 python_version: "3.11"
 app_file: app.py
-short_description: Where a classifier looked
-suggested_hardware: cpu-basic
+suggested_hardware: cpu-upgrade
 ---
 # CAMs
 """
 REQUIREMENTS = "gradio==6.31.0\ntensorflow==2.21.0\npillow\n"
-CAMKIT_WEIGHTS = f"""
-from pathlib import Path
-
-
-class WeightsError(RuntimeError):
-    pass
-
-
-class VGG16_WEIGHTS:
-    filename, size = {WEIGHTS_FILE!r}, {len(WEIGHTS_CONTENT)}
-    md5 = {hashlib.md5(WEIGHTS_CONTENT).hexdigest()!r}
-
-    @staticmethod
-    def obtain():
-        path = Path(__file__).parents[2] / "downloaded"
-        if not path.exists():
-            raise WeightsError("The weights could not be downloaded.")
-        return path
-"""
-
-
-def build_project(root: Path) -> Path:
-    """A small repository with all that a deployment touches, among it a file that the Hub keeps outside git."""
-    files = {
-        "README.md": README,
-        "requirements.txt": REQUIREMENTS,
-        "app.py": "print('the app')\n",
-        "camkit/__init__.py": "",
-        "camkit/models/__init__.py": "",
-        "camkit/labels.json": "[]",
-        "camkit/models/weights.py": CAMKIT_WEIGHTS,
-        "camkit/web/api.py": "",
-        "camkit/web/panels.js": "",
-        "camkit/web/style.css": "",
-        "camkit/__pycache__/weights.cpython-311.pyc": "left by Python",
-        "camkit/bundled/LICENSE": "Apache 2.0\n",
-        "examples/SOURCES.md": "chelsea.jpg: scikit-image, CC0\n",
-        "examples/.hidden": "not for the Space",
-        ".github/pictures/SOURCES.md": "none yet\n",
-        "downloaded": WEIGHTS_CONTENT.decode(),
-        "tests/test_nothing.py": "not for the Space",
-    }
-    for name, text in files.items():
-        write(root / name, text)
-    write(root / "camkit/bundled/net.keras", bytes(LARGE + 1))
-    Image.new("RGB", (8, 8), "orange").save(root / "examples/chelsea.jpg")
-    for name in ("deploy_space.py", "space_files.py"):
-        write(root / ".github" / name, (FOLDER / name).read_bytes())
-    return root
-
-
-STAGED = [
-    ".github/pictures/SOURCES.md",
-    "README.md",
-    "REVISION",
-    "app.py",
-    "camkit/__init__.py",
-    "camkit/bundled/LICENSE",
-    "camkit/bundled/net.keras",
-    "camkit/labels.json",
-    "camkit/models/__init__.py",
-    "camkit/models/weights.py",
-    "camkit/web/api.py",
-    "camkit/web/panels.js",
-    "camkit/web/style.css",
-    "examples/SOURCES.md",
-    "examples/chelsea.jpg",
-    "requirements.txt",
-]
-
-
-def write(path: Path, content: str | bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+FILES = {
+    ".github/docs/hosting.md": "how to host it",
+    ".github/pictures/page.jpg": "a picture",
+    "README.md": README,
+    "app.py": "print('the app')\n",
+    "camkit/__init__.py": "",
+    "camkit/web/style.css": "",
+    "examples/chelsea.jpg": "a cat",
+    "requirements.txt": REQUIREMENTS,
+}
+OTHERS = ("camkit/__pycache__/a.cpython-311.pyc", "examples/.hidden", ".github/deploy_space.py", "tests/test_a.py")
+STAGED = sorted([*FILES, "REVISION"])
 
 
 @pytest.fixture
 def project(tmp_path):
-    return build_project(tmp_path / "project")
+    """A small repository with what a Space gets, and with what it does not."""
+    root = tmp_path / "project"
+    for name, text in (FILES | dict.fromkeys(OTHERS, "not for the Space")).items():
+        write(root / name, text)
+    return root
 
 
-def replaced(name: str, old: str, new: str):
-    return lambda root: write(root / name, (root / name).read_text().replace(old, new))
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
 
 
 @pytest.mark.parametrize(
-    "spoil, sentence",
+    "hardware, tensorflow", [("cpu-upgrade", "tensorflow==2.21.0"), ("t4-small", "tensorflow[and-cuda]==2.21.0")]
+)
+def test_a_space_gets_the_allow_list_its_revision_and_its_tensorflow(project, tmp_path, hardware, tensorflow):
+    folder = tmp_path / "staged"
+    assert space_files.stage(project, folder, revision=REVISION, hardware=hardware) == STAGED
+    assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()) == STAGED
+    assert (folder / "REVISION").read_text() == REVISION + "\n"
+    assert (folder / "requirements.txt").read_text() == f"gradio==6.31.0\n{tensorflow}\npillow\n"
+    assert (folder / "README.md").read_text(encoding="utf-8") == README
+
+
+def test_weights_are_added_to_the_card(project, tmp_path):
+    space_files.stage(project, tmp_path / "staged", revision=REVISION, hardware="t4-small", weights="a/b c.h5 d")
+    card, before = SpaceCard.load(tmp_path / "staged/README.md"), SpaceCard(README)
+    assert card.data.to_dict() == before.data.to_dict() | {"preload_from_hub": ["a/b c.h5 d"]}
+    assert card.text == before.text
+
+
+@pytest.mark.parametrize(
+    "name, old, new, sentence",
     [
-        (replaced("README.md", "6.31.0", "6.30.0"), "sdk_version is 6.30.0, but requirements.txt pins gradio 6.31.0"),
-        (replaced("README.md", 'python_version: "3.11"\n', ""), "lacks python_version"),
-        (replaced("README.md", '"3.11"', "3.10"), "python_version must be in quotes"),
-        (replaced("README.md", "app_file: app.py", "app_file: main.py"), "app_file main.py is not among"),
-        (replaced("README.md", "sdk: gradio", "sdk: docker"), "sdk is docker"),
-        (replaced("README.md", "cpu-basic", "abacus"), "abacus is not a Space's hardware"),
-        (replaced("README.md", "Where a classifier looked", "x" * 61), "61 characters; at most 60"),
-        (replaced("README.md", "indigo", "mauve"), "colour mauve"),
-        (replaced("README.md", "title: CAMs", "title: : CAMs"), "front matter is not YAML"),
-        (replaced("README.md", "---\n", ""), "must open with YAML front matter"),
-        (replaced("README.md", "sdk:", "preload_from_hub: [a/b]\nsdk:"), "must not have preload_from_hub"),
-        (replaced("requirements.txt", "gradio==6.31.0", "gradio"), "must pin gradio"),
-        (replaced("requirements.txt", "tensorflow==2.21.0", "tensorflow>=2"), "must pin tensorflow"),
-        (lambda root: (root / "app.py").unlink(), "app.py is missing"),
-        (lambda root: (root / "camkit/bundled/LICENSE").unlink(), "net.keras has no licence file"),
-        (lambda root: write(root / "examples/stray.png", b"\x89PNG\r\n"), "stray.png has no entry"),
-        (lambda root: write(root / "camkit/secret.bin", b"\xff\xfe\x00"), "neither text nor one of"),
-        (lambda root: write(root / "examples/huge.txt", b"a" * (LARGE + 1)), "a text file may have 10,000,000"),
+        ("README.md", "6.31.0", "6.30.0", "sdk_version is 6.30.0, but requirements.txt pins gradio 6.31.0"),
+        ("README.md", "---\n", "", "sdk_version is None"),
+        ("requirements.txt", "gradio==6.31.0", "gradio", "must pin gradio"),
+        ("requirements.txt", "tensorflow==2.21.0", "tensorflow>=2", "must pin tensorflow"),
+        ("app.py", None, None, "app.py is missing"),
     ],
 )
-def test_what_the_hub_would_refuse_is_not_staged(project, tmp_path, spoil, sentence):
-    spoil(project)
+def test_what_would_not_start_is_not_staged(project, tmp_path, name, old, new, sentence):
+    if old is None:
+        (project / name).unlink()
+    else:
+        write(project / name, FILES[name].replace(old, new))
     with pytest.raises(space_files.DeployError, match=sentence):
-        space_files.stage(project, tmp_path / "staged", revision=REVISION, hardware="a10g-small")
-        space_files.pin_weights(tmp_path / "staged", f"someone/vgg16 {WEIGHTS_FILE} {'c' * 40}")
-
-
-def test_stage_lists_what_it_wrote(project, tmp_path):
-    folder = tmp_path / "staged"
-    assert space_files.stage(project, folder, revision=REVISION, hardware="cpu-basic") == STAGED
-    assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()) == STAGED
-
-
-def test_a_space_that_is_too_large_is_not_staged(project, tmp_path, monkeypatch):
-    monkeypatch.setattr(space_files, "MAX_TOTAL", LARGE)
-    with pytest.raises(space_files.DeployError, match="bytes together; a Space may hold 10,000,000"):
         space_files.stage(project, tmp_path / "staged", revision=REVISION, hardware="cpu-basic")
 
 
-@pytest.fixture
-def committed(project):
+def test_binary_files_come_with_their_licence(tmp_path):
+    """Pictures have an entry in the SOURCES.md beside them, models a licence file; everything else is text."""
+    for name in space_files.stage(ROOT, tmp_path, revision=REVISION, hardware="cpu-basic"):
+        path = tmp_path / name
+        if path.suffix == ".jpg":
+            assert path.name in path.with_name("SOURCES.md").read_text(encoding="utf-8"), name
+        elif path.suffix == ".keras":
+            assert path.with_name("LICENSE").is_file(), name
+        else:
+            assert "\0" not in path.read_text(encoding="utf-8"), name
+
+
+def test_the_suggested_hardware_runs_tensorflow(project):
+    assert space_files.suggested_hardware(project) == "cpu-upgrade"
+    assert space_files.suggested_hardware(ROOT) in space_files.HARDWARE
+    write(project / "README.md", README.replace("suggested_hardware: cpu-upgrade\n", ""))
+    assert space_files.suggested_hardware(project) == "cpu-basic"
+
+
+def test_the_revision_is_the_commit_of_what_is_sent(project):
+    with pytest.raises(space_files.DeployError, match="--revision"):
+        space_files.commit_of(project, clean=True)
     git(project, "init", "--quiet")
-    write(project / ".gitignore", "downloaded\n")
     git(project, "add", ".")
     git(project, "-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "--quiet", "-m", "all")
-    return project
+    commit = git(project, "rev-parse", "HEAD")
+    write(project / "tests/test_b.py", "not sent, so no matter")
+    assert space_files.commit_of(project, clean=True) == commit
+    write(project / "camkit/new.py", "")
+    assert space_files.commit_of(project, clean=False) == commit
+    with pytest.raises(space_files.DeployError, match=r"Not committed: camkit/new\.py"):
+        space_files.commit_of(project, clean=True)
 
 
 def git(root: Path, *arguments: str) -> str:
-    command = ["git", "-C", root, *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def test_the_revision_is_the_commit(committed):
-    assert space_files.commit_of(committed, clean=True) == git(committed, "rev-parse", "HEAD")
-
-
-def test_what_is_not_committed_is_not_deployed_under_a_commit(committed):
-    write(committed / "tests/test_new.py", "not for the Space, so no matter")
-    commit = space_files.commit_of(committed, clean=True)
-    write(committed / "camkit/new.py", "")
-    assert space_files.commit_of(committed, clean=False) == commit
-    with pytest.raises(space_files.DeployError, match=r"Not committed: camkit/new\.py"):
-        space_files.commit_of(committed, clean=True)
-
-
-def test_without_git_the_revision_must_be_named(tmp_path):
-    with pytest.raises(space_files.DeployError, match="--revision"):
-        space_files.commit_of(tmp_path, clean=True)
+    return subprocess.run(["git", "-C", root, *arguments], check=True, capture_output=True, text=True).stdout.strip()
