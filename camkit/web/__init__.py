@@ -7,8 +7,6 @@ import inspect
 import os
 from typing import Any
 
-from .server.memory import undisturbed
-
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 # Gradio keeps the last 10,000 events and sums them up after each of them, for a page that is switched off here.
 os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
@@ -30,8 +28,7 @@ def _import_gradio() -> None:
 
     inspect.getfile = getfile
     try:
-        with undisturbed():
-            from gradio import blocks_events, component_meta
+        from gradio import blocks_events, component_meta
     finally:
         inspect.getfile = usual
     modules: tuple[Any, ...] = (blocks_events, component_meta)

@@ -1,4 +1,4 @@
-"""What the process gives back of its memory, and when Python does not look for garbage.
+"""Return freed memory to the system.
 
 Of giving back only glibc needs to be told; elsewhere nothing is done. glibc gives each thread a heap of its own, from
 which freed memory does not go back to the system: after 40 large pictures in as many threads 300 MB stayed, with two
@@ -8,10 +8,7 @@ heaps and a trim 50 to 100.
 from __future__ import annotations
 
 import ctypes
-import gc
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 _M_ARENA_MAX = -8  # malloc.h: how many heaps there may be
 _HEAPS = 2
@@ -32,15 +29,3 @@ def give_back() -> None:
     """Returns what is free in every heap to the system; takes milliseconds."""
     if library := _glibc():
         library.malloc_trim(0)
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """For what makes very many objects that stay, as imports do: the garbage collector, which would look through them
-    again and again, rests meanwhile and leaves them out from then on."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import re
-import sys
-import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 
 import numpy as np
@@ -16,38 +10,13 @@ import numpy as np
 from ...errors import WeightsError
 from ...explain import explain, explain_stream
 from ...models.registry import MODELS, load
-from .memory import undisturbed
 from .readiness import WARMED_UP, is_here, load_in_background, wait_for
 from .runs import log
-
-# What TensorFlow's C++ side writes while it is loaded, before any setting of its own log is read.
-_REMARKS = re.compile(rb"[IW]\d{4} |WARNING: All log messages before absl|To enable the following instructions")
-
-
-@contextmanager
-def without_remarks() -> Iterator[None]:
-    """Holds back what the process writes to stderr and lets go of all of it afterwards but the remarks that TensorFlow
-    makes of every machine without a GPU. By file descriptor, since they do not come through Python."""
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(stderr, 2)
-            os.close(stderr)
-            held.seek(0)
-            for line in held:
-                if not _REMARKS.match(line):
-                    os.write(2, line)
 
 
 def warm_up() -> None:
     """Loads and compiles what the first visitor will need, so that no visitor waits for it."""
-    with without_remarks(), undisturbed():
-        import_module("camkit.classifier")  # and TensorFlow with it
+    import_module("camkit.classifier")  # and TensorFlow with it
     for spec in list(MODELS.values()):
         if spec.own is not None:
             load_in_background(spec.key)
@@ -64,8 +33,7 @@ def warm_up() -> None:
     bundled_first = sorted(filter(is_here, list(MODELS)), key=lambda key: MODELS[key].weights is not None)
     for model in bundled_first:
         try:
-            with undisturbed():
-                warm(model)
+            warm(model)
         except WeightsError as error:
             log.warning("%s", error)
 
