@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from starlette.middleware import Middleware
-from starlette.responses import FileResponse
 
 from ...picture import MAX_BYTES
 from ..tabs.widgets import THEME
@@ -13,7 +12,6 @@ from .gatekeeper import Gatekeeper
 from .memory import use_few_heaps
 
 use_few_heaps()
-FileResponse.chunk_size = 2**20  # a picture in one read, not in seven: each is a way into another thread and back
 LAUNCH = {
     "theme": THEME,
     "css_paths": Path(__file__).parents[1] / "browser" / "style.css",
