@@ -104,8 +104,9 @@ def _stream(
     max_n: int,
     cancel: threading.Event,
 ) -> Iterator[Explanation]:
-    from .cams import finish, gradient_cam, scorecam_cams
     from .classifier import Meter
+    from .scorecam import scorecam_cams
+    from .stock import finish, gradient_cam
 
     begin, shared = time.perf_counter(), Meter()
     inputs = classifier.preprocess(image)

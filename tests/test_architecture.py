@@ -22,14 +22,14 @@ LONGEST = 450  # lines of a file
 ONLY = {
     "gradio": ("app.py", "camkit/web/"),
     "gradio_client": ("app.py", "camkit/web/"),
-    "tensorflow": ("camkit/classifier.py", "camkit/cams.py"),
+    "tensorflow": ("camkit/classifier.py", "camkit/scorecam.py", "camkit/stock.py"),
     "keras": (
         "camkit/classifier.py",
-        "camkit/cams.py",
+        "camkit/stock.py",
         "camkit/models/",
         "camkit/evidence/randomise.py",
     ),
-    "tf_keras_vis": ("camkit/cams.py",),
+    "tf_keras_vis": ("camkit/stock.py",),
     "plotly": ("camkit/report/", "camkit/maps.py"),
     "imagecodecs": ("camkit/maps.py",),
     "scipy": ("camkit/evidence/", "camkit/report/"),

@@ -28,7 +28,7 @@ def measure(
     `settings.coherency` says for which methods the map of the masked picture is made: for a full Score-CAM it would
     double the cost.
     """
-    from ..cams import map_of_inputs
+    from ..scorecam import map_of_inputs
 
     inputs = classifier.preprocess(explanation.image)[0]
     maps = {key: cam.map for key, cam in explanation.cams.items() if cam.complete}

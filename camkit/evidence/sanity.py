@@ -159,7 +159,7 @@ def _cascade(
     only_last: frozenset[str],
     cancel: threading.Event,
 ) -> Iterator[Sanity]:
-    from ..cams import map_of_inputs
+    from ..scorecam import map_of_inputs
 
     channels = copy.classifier.channels(layer)
     jobs = [(stage, key) for stage in copy.stages for key in maps if stage.done == stage.total or key not in only_last]

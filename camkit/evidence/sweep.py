@@ -80,8 +80,9 @@ def _sweep(
     layer: str,
     cancel: threading.Event | None,
 ) -> Iterator[Sweep]:
-    from ..cams import finish, scorecam_blocks
     from ..classifier import Meter
+    from ..scorecam import scorecam_blocks
+    from ..stock import finish
 
     meter, inputs = Meter(), classifier.preprocess(image)
     activations, logits = classifier.forward(inputs, layer, meter)

@@ -1,7 +1,6 @@
 """The figure to keep: the picture and all maps side by side with their captions, for a slide or a paper.
 
-Drawn with Pillow and its own font, so that it looks the same on every machine. The one place that words of costs for
-people (`seconds_in_words`, `percent`) are made.
+Drawn with Pillow and its own font, so that it looks the same on every machine.
 """
 
 from __future__ import annotations
@@ -12,31 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..explanation import Cam, Explanation
+from ..explanation import Explanation
 from ..maps import ALPHA, colors, overlay
 from ..methods import METHODS
+from ..units import cost_in_words, percent
 
 WIDTH = 2400  # pixels at least: 8 inches at DPI
 PANEL = 600  # pixels at least, the width of one picture
 DPI = 300
 GAP = 40
 INK, FAINT, PAPER = (17, 24, 39), (75, 85, 99), (255, 255, 255)
-
-
-def seconds_in_words(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
-
-
-def percent(probability: float) -> str:
-    """A probability in words: never 0 % for what is not zero."""
-    return f"{probability:.1%}" if probability >= 0.001 else f"{100 * probability:.2g}%"
-
-
-def cost_in_words(cam: Cam) -> str:
-    """What a map cost, such as "63 ms · 1 forward and 1 backward pass"."""
-    back = f" and {cam.backward_passes} backward" if cam.backward_passes else ""
-    noun = "pass" if max(cam.forward_passes, cam.backward_passes) == 1 else "passes"
-    return f"{seconds_in_words(cam.seconds)} · {cam.forward_passes} forward{back} {noun}"
 
 
 @dataclass(frozen=True)

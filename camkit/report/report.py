@@ -17,7 +17,7 @@ from ..evidence.metrics import BASELINES, CONTROLS, METRICS, Measurement, beats_
 from ..evidence.sanity import CONTROL_NAMES, Likeness
 from ..evidence.settings import COHERENCY, NOISE, TUNING
 from ..explanation import Explanation
-from ..export.figure import seconds_in_words
+from ..units import seconds_in_words
 from ..version import __version__
 from .claims import comparison, published_table
 from .figures import sanity_svg

@@ -9,7 +9,7 @@ import pytest
 from conftest import GRADIENT, LIMIT, TINY, together
 from PIL import Image
 
-from camkit import METHODS, Classifier, cams, explain, explain_stream, top_predictions
+from camkit import METHODS, Classifier, explain, explain_stream, scorecam, top_predictions
 from camkit.evidence.sanity import sanity_stream
 from camkit.evidence.sweep import sweep
 from camkit.explain import contrast
@@ -37,7 +37,7 @@ def counted(fresh):
 
 
 def test_snapshots_come_in_order_and_only_get_better(fresh, noise, monkeypatch):
-    monkeypatch.setattr(cams, "REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr(scorecam, "REFRESH_SECONDS", 0.0)
     # `late` has 11 live channels; with blocks of 4 and Faster Score-CAM's stop at 6 they are taken as 4, 2, 4, 1.
     found = list(explain_stream(fresh, noise, METHODS, max_n=6))
     first = len(GRADIENT) + 1  # the prediction, then one map after another
@@ -56,7 +56,7 @@ def test_snapshots_come_in_order_and_only_get_better(fresh, noise, monkeypatch):
 
 def test_a_partial_map_is_the_map_of_its_channels(fresh, tiny, noise, monkeypatch):
     """The snapshot after eight of the channels is a Faster Score-CAM of eight channels, valid and not called final."""
-    monkeypatch.setattr(cams, "REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr(scorecam, "REFRESH_SECONDS", 0.0)
     snapshot = next(
         snapshot
         for snapshot in explain_stream(fresh, noise, ("scorecam",), max_n=1)
@@ -103,7 +103,7 @@ def test_passes_are_counted_where_they_happen(counted, noise):
 
 
 def test_a_snapshot_in_which_nothing_has_changed_is_the_one_before(fresh, noise, monkeypatch):
-    monkeypatch.setattr(cams, "REFRESH_SECONDS", 1000.0)
+    monkeypatch.setattr(scorecam, "REFRESH_SECONDS", 1000.0)
     first, *rest = list(explain_stream(fresh, noise, ("scorecam",)))
     assert [snapshot.cams["scorecam"].channels for snapshot in rest] == [4, 4, 11]
     assert rest[1] is rest[0] and not first.cams
@@ -390,7 +390,7 @@ def test_the_ends_of_max_n(tiny, noise, max_n):
 
 
 def test_contrast_is_on_one_scale(quarters, red_green_blue_black):
-    """By hand: Grad-CAM's raw map for class 0 is 1 in the upper left cell (see test_cams), and for class 1, whose
+    """By hand: Grad-CAM's raw map for class 0 is 1 in the upper left cell (see test_stock), and for class 1, whose
     logit is constant, 0 everywhere."""
     first, second = (
         explain(quarters, red_green_blue_black, ("gradcam",), index, max_n=3).cams["gradcam"] for index in (0, 1)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from conftest import LIMIT, stock
 
-from camkit import METHODS, cams
-from camkit.cams import ranked_channels, scorecam_blocks
+from camkit import METHODS, scorecam
 from camkit.classifier import Classifier, Meter
+from camkit.scorecam import ranked_channels, scorecam_blocks
 
 pytestmark = pytest.mark.numeric
 
@@ -42,7 +42,7 @@ def test_a_live_channel_may_be_negative_or_sum_to_zero():
 
 def test_blocks_end_at_every_stop(fresh, noise, monkeypatch):
     fresh.block_size = fresh.largest_block = 4
-    monkeypatch.setattr(cams, "REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr(scorecam, "REFRESH_SECONDS", 0.0)
     found, meter = run(fresh, noise, "late", [6, 12])
     assert [progress.done for progress in found] == [4, 6, 10, 11]
     assert {progress.live for progress in found} == {11}  # channel 3 is dead
@@ -53,13 +53,13 @@ def test_blocks_end_at_every_stop(fresh, noise, monkeypatch):
 
 def test_between_two_stops_the_map_is_made_no_more_often_than_it_is_wanted(fresh, noise, monkeypatch):
     fresh.block_size = fresh.largest_block = 2
-    monkeypatch.setattr(cams, "REFRESH_SECONDS", 1000.0)
+    monkeypatch.setattr(scorecam, "REFRESH_SECONDS", 1000.0)
     found, meter = run(fresh, noise, "late", [6, 12])
     assert [progress.done for progress in found] == [2, 2, 6, 6, 6, 11]  # the first block, the stops; else as before
     assert found[1] is found[0] and found[3] is found[2] and found[4] is found[2]
     assert meter.forward_passes == 11
     assert [progress.meter.forward_passes for progress in found] == [2, 2, 6, 6, 6, 11]
-    monkeypatch.setattr(cams, "REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr(scorecam, "REFRESH_SECONDS", 0.0)
     often, _ = run(fresh, noise, "late", [6, 12])
     for number in (2, 5):
         np.testing.assert_allclose(found[number].total, often[number].total, atol=1e-6)
@@ -104,7 +104,7 @@ def test_every_prefix_is_stock_faster_scorecam(tiny, noise, max_n):
 
 def test_weighing_in_parts_is_weighing_at_once(tiny, noise, monkeypatch):
     whole, _ = run(tiny, noise, "early", [8])
-    monkeypatch.setattr("camkit.cams.WEIGH_FLOATS", 24 * 20 * 3 * 3)  # three channels of 24 x 20 at a time
+    monkeypatch.setattr("camkit.stock.WEIGH_FLOATS", 24 * 20 * 3 * 3)  # three channels of 24 x 20 at a time
     parts, _ = run(tiny, noise, "early", [8])
     np.testing.assert_allclose(parts[-1].total, whole[-1].total, rtol=1e-5, atol=1e-6)
 

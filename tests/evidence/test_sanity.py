@@ -197,7 +197,7 @@ def test_a_method_that_ignores_the_network_is_found_out(tiny, noise, monkeypatch
         yield np.abs(inputs[0]).mean(axis=-1)
 
     given = {"gradcam": np.abs(tiny.preprocess(noise)[0]).mean(axis=-1)}
-    monkeypatch.setattr("camkit.cams.map_of_inputs", edges)
+    monkeypatch.setattr("camkit.scorecam.map_of_inputs", edges)
     *_, last = sanity_stream(tiny, noise, given, 3)
     own = [point for point in last.points if point.key == "gradcam"]
     assert [round(point.correlation, 9) for point in own] == [1.0] * 3 and own[-1].ssim == pytest.approx(1)

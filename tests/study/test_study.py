@@ -23,7 +23,6 @@ from PIL import Image
 
 import camkit
 from camkit import evaluate
-from camkit.cams import map_of_inputs
 from camkit.evidence.curves import measure_stream
 from camkit.evidence.metrics import CONTROLS, METRICS
 from camkit.evidence.settings import NOISE, Box, Settings
@@ -34,6 +33,7 @@ from camkit.report.intervals import interval, share
 from camkit.report.report import html_report, markdown_report, summary_table, tables, write_reports
 from camkit.report.results import Results
 from camkit.report.tables import Table, escaped
+from camkit.scorecam import map_of_inputs
 from camkit.study import study
 from camkit.study.archive import ZipLimits, unzip_pictures
 from camkit.study.checkpoint import Checkpoint

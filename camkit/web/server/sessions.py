@@ -43,7 +43,7 @@ class Memory:
     @property
     def explanation(self) -> Explanation:
         """As the page shows it, its picture decoded and its maps expanded again; InputError before the first map."""
-        from ...cams import finish
+        from ...stock import finish
 
         if not self.known.cams:
             raise InputError("There is no map yet: wait for the first one.")

@@ -9,9 +9,9 @@ import numpy as np
 
 from ...errors import InputError
 from ...explain import contrast, explain_stream
-from ...export.figure import percent
 from ...maps import data_url, grey, jpeg_url
 from ...methods import METHODS, check_methods
+from ...units import percent
 from ..server.readiness import classifier
 from ..server.runs import VISITORS, in_words
 from ..server.sessions import memory_of

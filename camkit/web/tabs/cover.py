@@ -10,10 +10,10 @@ from PIL import Image
 
 from ...errors import InputError
 from ...evidence.metrics import BASELINES, covered, energy_inside
-from ...export.figure import percent
 from ...maps import jpeg_url
 from ...methods import METHODS
 from ...report.tables import Table
+from ...units import percent
 from ..server.readiness import classifier
 from ..server.runs import in_words
 from ..server.sessions import memory_of

@@ -15,12 +15,12 @@ from ...evidence.road import REMOVED
 from ...evidence.sanity import CONTROL_NAMES, sanity_stream
 from ...evidence.sweep import sweep
 from ...explanation import Explanation
-from ...export.figure import seconds_in_words
 from ...methods import METHODS
 from ...report.figures import cost_figure, curves_figure, sanity_figure, sweep_figure
 from ...report.report import likeness_table, measurement_table
 from ...report.results import NAMES
 from ...report.tables import Table
+from ...units import seconds_in_words
 from ..server.readiness import classifier
 from ..server.runs import VISITORS, Busy, in_words, on_stop, visitor_of
 from ..server.sessions import MEMORIES, Memory, memory_of

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from ...export.figure import seconds_in_words
 from ...models.registry import MODELS
 from ...models.weights import MEGABYTE, WeightsState
+from ...units import seconds_in_words
 from ..server.readiness import WARMED_UP, default_model, device_in_words, downloading, is_here, own_in_words
 from ..server.runs import in_words, visitor_of
 from .widgets import browser_code

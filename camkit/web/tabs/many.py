@@ -10,12 +10,12 @@ import gradio as gr
 
 from ...errors import InputError, shown
 from ...evidence.settings import Settings
-from ...export.figure import seconds_in_words
 from ...methods import DEFAULT_METHODS
 from ...report.report import summary_table, write_reports
 from ...report.results import Results
 from ...study.archive import ZipLimits, unzip_pictures
 from ...study.study import study_stream
+from ...units import seconds_in_words
 from ..server.files import write_file
 from ..server.readiness import classifier
 from ..server.runs import VISITORS, in_words, on_stop

@@ -16,12 +16,12 @@ import gradio as gr
 from ...errors import InputError, WeightsError, shown
 from ...explain import explain_stream
 from ...explanation import Explanation
-from ...export.figure import percent
 from ...labels import Labels, imagenet
 from ...maps import jpeg_url
 from ...methods import DEFAULT_METHODS, METHODS, check_methods
 from ...models.registry import MODELS
 from ...picture import open_picture
+from ...units import percent
 from ..server.files import write_file
 from ..server.readiness import classifier, default_model, model_choices, opening_model
 from ..server.runs import VISITORS, Busy, Run, in_words, on_stop, visitor_of

@@ -15,9 +15,9 @@ from pathlib import Path
 import gradio as gr
 
 from ...explanation import Cam
-from ...export.figure import cost_in_words, seconds_in_words
 from ...maps import data_url, grey, tables
 from ...methods import METHODS
+from ...units import cost_in_words, seconds_in_words
 from ..server.assets import CLASSES, ROOT, asset
 
 # How the page draws a map until somebody chooses otherwise: opacity times the map, so that the picture keeps its

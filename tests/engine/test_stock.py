@@ -11,9 +11,9 @@ from conftest import GRADIENT, SCORECAM, example, stock
 from scipy.ndimage import zoom
 
 from camkit import METHODS, classifier, explain, load
-from camkit.cams import finish, gradient_cam
 from camkit.classifier import Classifier
 from camkit.methods import check_methods
+from camkit.stock import finish, gradient_cam
 
 pytestmark = pytest.mark.numeric
 

@@ -1,0 +1,167 @@
+"""One raw map by tf-keras-vis, which only this module imports.
+
+Every map comes out of tf-keras-vis's own classes. What they would compute again (the passes through the network) they
+are given: a `PrecomputedModel` stands in for the network and answers with the logits and gradients that one compiled
+pass gave, or the visualizer's last step takes them as they are. Shapes: raw (h, w) float32 >= 0 at the target layer's
+resolution; map (height, width) float32 in [0, 1].
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, partial
+from pkgutil import resolve_name
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tf_keras_vis.utils import normalize
+
+from .maps import expand
+from .methods import Method
+
+# Grad-CAM++ takes exp(score), infinite in float32 above 88.7. The factor is common to the whole map and falls out when
+# the map is normalised, so a larger score is lowered to this first; `raw` is then smaller by exp(score - 60).
+LARGEST_SCORE = 60.0
+# Grad-CAM++ divides by 2 + gradient x sum of activations, and all of its map is NaN when that is exactly 0 somewhere;
+# gradients larger by this factor give the limit.
+OFF_THE_POLE = 1.00001
+# Stock Scorecam tiles its inputs once per channel; at early layers a block is weighed in parts of this many floats.
+WEIGH_FLOATS = 4_000_000
+
+
+class PrecomputedLayer(keras.layers.Layer):
+    """(1, h, w, C) -> (1, classes): the logits it holds, and on the way back the gradients it holds."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+        self.logits: Any = None
+        self.gradients: Any = None
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.classes)
+
+    def call(self, activations):
+        @tf.custom_gradient
+        def answer(_):
+            # The score reads one logit, so what comes back is zero but for that one's weight.
+            return self.logits, lambda upstream: tf.reduce_sum(upstream) * self.gradients
+
+        return answer(activations)
+
+
+class PrecomputedModel(keras.Model):
+    """Stands in for the network in one call of a visualizer: (1, h, w, C) activations -> (1, classes) logits."""
+
+    def __init__(self, classes: int) -> None:
+        inputs = keras.Input((None, None, None))
+        layer = PrecomputedLayer(classes)
+        super().__init__(inputs, layer(inputs))
+        self.layer = layer
+        self.in_use = threading.Lock()
+
+    @contextmanager
+    def holding(self, logits, gradients=None) -> Iterator[None]:
+        """Answers with these while the context lasts; one caller at a time."""
+        with self.in_use:
+            self.layer.logits, self.layer.gradients = logits, gradients
+            try:
+                yield
+            finally:
+                self.layer.logits = self.layer.gradients = None
+
+    def predict(self, *_, **__):
+        """What Scorecam asks the network for: the logits of the masked pictures."""
+        return self.layer.logits.numpy()
+
+
+# One for each number of classes: building one costs more than using it.
+_precomputed_model = cache(PrecomputedModel)
+
+
+def finish(raw: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(h, w) raw map -> (height, width) float32 in [0, 1]: expanded, then scaled by tf-keras-vis's own min-max. A map
+    that is zero everywhere stays zero."""
+    return np.asarray(normalize(expand(raw, size)[None])[0], np.float32)
+
+
+# --- by the gradient -------------------------------------------------------------------------------------------------
+
+
+def gradient_cam(method: Method, activations, logits, gradients, class_index: int) -> np.ndarray:
+    """The raw map of a gradient method by its stock visualizer: (1, h, w, C) activations, (1, classes) logits and
+    (1, h, w, C) gradients of the class's logit -> (h, w) float32 >= 0."""
+    excess = max(0.0, float(logits[0, class_index]) - LARGEST_SCORE)
+    run = _traced(method) if method.traceable else partial(_last_step, method)
+    scalars = tf.constant(class_index), tf.constant(excess)
+    cam = run(activations, logits, gradients, *scalars)
+    if not np.isfinite(cam).all():
+        cam = run(activations, logits, gradients * OFF_THE_POLE, *scalars)
+    return np.asarray(cam, np.float32)[0]
+
+
+def _stock_gradient_cam(method: Method, activations, logits, gradients, class_index, excess):
+    model = _precomputed_model(int(logits.shape[-1]))
+    with model.holding(logits, gradients):
+        return resolve_name(method.visualizer)(model)(
+            lambda output: output[:, class_index] - excess,
+            activations,
+            penultimate_layer=model.layers[0],
+            seek_penultimate_conv_layer=False,
+            expand_cam=False,
+            normalize_cam=False,
+        )
+
+
+@cache
+def _traced(method: Method):
+    return tf.function(partial(_stock_gradient_cam, method), autograph=False)
+
+
+def _last_step(method: Method, activations, _logits, gradients, *_):
+    """Gradcam's and Layercam's own step from gradients to a map. What their call does before it, building a Keras model
+    and deriving what is known already, takes 16 times as long, all of it in Python."""
+    visualizer, defaults = _visualizer(method)
+    # Not in tf-keras-vis's documentation; the parity tests of every method notice when it moves.
+    return visualizer._calculate_cam(gradients, activations, **defaults)
+
+
+@cache
+def _visualizer(method: Method) -> tuple[Any, dict[str, Any]]:
+    """A visualizer, and what its call takes by itself as the modifiers of gradients and map."""
+    kind = resolve_name(method.visualizer)
+    known = inspect.signature(kind.__call__).parameters
+    return kind(_precomputed_model(1)), {
+        name: known[name].default for name in ("gradient_modifier", "activation_modifier")
+    }
+
+
+# --- by the score of masked pictures ---------------------------------------------------------------------------------
+
+
+def channel_terms(method: Method, activations, logits, class_index: int) -> np.ndarray:
+    """The term of some channels in a Score-CAM by its stock visualizer, before ReLU: (1, h, w, n) activations and the
+    (n, classes) logits of the pictures masked by them -> (h, w) float32."""
+    height, width, count = activations.shape[1:]
+    part = max(1, int((WEIGH_FLOATS / (height * width)) ** 0.5))
+    total = np.zeros((height, width), np.float32)
+    for begin in range(0, count, part):
+        some, their_logits = activations[..., begin : begin + part], logits[begin : begin + part]
+        model = _precomputed_model(int(logits.shape[-1]))
+        with model.holding(their_logits):
+            cam = resolve_name(method.visualizer)(model)(
+                lambda output: output.numpy()[:, class_index],
+                some,
+                penultimate_layer=model.layers[0],
+                seek_penultimate_conv_layer=False,
+                activation_modifier=None,
+                expand_cam=False,
+                normalize_cam=False,
+            )
+        total += np.asarray(cam, np.float32)[0]
+    return total
