@@ -31,7 +31,6 @@ ONLY = {
     ),
     "tf_keras_vis": ("camkit/stock.py",),
     "plotly": ("camkit/report/", "camkit/maps.py"),
-    "imagecodecs": ("camkit/maps.py",),
     "scipy": ("camkit/evidence/", "camkit/report/"),
     "pandas": ("camkit/report/",),
     "jinja2": ("camkit/report/",),
