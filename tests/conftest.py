@@ -93,6 +93,7 @@ TINY = ModelSpec(
     target_layers=("early", "late"),
     weights=None,
     zero="mid grey",
+    inputs="-1 to 1",
     source="these tests",
     input_size=(48, 40),
 )

@@ -19,6 +19,7 @@ import numpy as np
 from ..errors import InputError
 from ..maps import softmax
 from ..methods import METHODS
+from .scaling import wanted_inputs
 
 DEFAULT_SIZE = 224  # of an input whose height or width is None
 # Layers that add nothing to the map of the layer before them: they pool, pad, crop, drop or rename it.
@@ -55,8 +56,8 @@ class Adapted:
 
     model: (N, height, width, channels) float32 -> (N, classes) logits. target_layers: names of layers whose output
     (N, h', w', C) is all that the rest of the model sees, h' and w' above 1, in network order, the default last.
-    ending: the last activation of the model given, "linear" for none. scales: it has a Rescaling or Normalization layer
-    before its first other weights.
+    ending: the last activation of the model given, "linear" for none. preprocess: the choice of scaling.PREPROCESSING
+    that its own layers decide for, None where they do not.
     """
 
     model: keras.Model
@@ -65,7 +66,7 @@ class Adapted:
     classes: int
     target_layers: tuple[str, ...]
     ending: str
-    scales: bool
+    preprocess: str | None
 
 
 class OneUnitAsTwo(keras.layers.Layer):
@@ -95,9 +96,10 @@ def adapt(model, two_labels: bool = False) -> Adapted:
         flat = _rebuilt(model, (height, width, channels))
         tail = _tail(flat)
     flat = _with_logits(flat, tail)
-    layers, scales = _target_layers(flat)
+    layers, first = _target_layers(flat)
     units = int(flat.outputs[0].shape[-1])
-    return Adapted(flat, (height, width), channels, units, layers, tail.kind, scales)
+    preprocess = "none" if "int" in model.inputs[0].dtype else wanted_inputs(flat, first)
+    return Adapted(flat, (height, width), channels, units, layers, tail.kind, preprocess)
 
 
 # --- what comes in ---------------------------------------------------------------------------------------------------
@@ -341,25 +343,28 @@ class _Seen:
     learned: bool = False
 
 
-def _target_layers(flat: keras.Model) -> tuple[tuple[str, ...], bool]:
-    """Names of the layers that carry a map, and whether the picture is scaled inside; InputError when none does.
+def _target_layers(flat: keras.Model) -> tuple[tuple[str, ...], list]:
+    """Return the names of the layers that carry a map, and the operations with the first weights on each path from the
+    picture, scaling layers aside; InputError when no layer carries a map.
 
     A target layer is one that every path to the logits goes through, so that the model can be cut into a trunk and a
     head there: the last layer of a residual block, none inside its branches. Layers before the first weights still
     hold the picture, and those that only pool, pad, crop or drop repeat the map before them.
     """
     calls: Counter = Counter()
-    learned, scaling = set(), False
+    learned: set[str] = set()
+    first = []
 
     def operation_of(operation):
         def call(*args, **kwargs):
-            nonlocal scaling
             calls[operation.name] += 1
             before = [each for each in keras.tree.flatten((args, kwargs)) if isinstance(each, _Seen)]
             common = [each for each in before[0].passed if all(each in other.passed for other in before[1:])]
-            scales, follows = isinstance(operation, _SCALING), any(each.learned for each in before)
-            scaling = scaling or (scales and not follows)
-            if follows or (not scales and bool(getattr(operation, "weights", ()))):
+            follows = any(each.learned for each in before)
+            weighted = not isinstance(operation, _SCALING) and bool(getattr(operation, "weights", ()))
+            if weighted and not follows:
+                first.append(operation)
+            if follows or weighted:
                 learned.add(operation.name)
             seen = _Seen((*common, operation), operation.name in learned)
             return [seen for _ in keras.tree.flatten(operation.output)]
@@ -371,7 +376,7 @@ def _target_layers(flat: keras.Model) -> tuple[tuple[str, ...], bool]:
     maps = [each for each in passed if each.name in learned and calls[each.name] == 1 and _has_map(each)]
     layers = [each for each in maps if not isinstance(each, _PASSING_ON)] or maps
     _check_maps(flat, layers)
-    return tuple(layer.name for layer in layers), scaling
+    return tuple(layer.name for layer in layers), first
 
 
 def _has_map(operation) -> bool:
