@@ -19,6 +19,7 @@ import numpy as np
 from ..errors import InputError
 from ..maps import softmax
 from ..methods import METHODS
+from .endings import check_ending, find_tail, in_words, with_logits
 from .scaling import wanted_inputs
 
 DEFAULT_SIZE = 224  # of an input whose height or width is None
@@ -38,16 +39,6 @@ _PASSING_ON = (
     keras.layers.ActivityRegularization,
 )
 _SCALING = (keras.layers.Rescaling, keras.layers.Normalization)
-# Layers and operations of keras.ops by the name of their class: what may stand between the activation that ends a
-# classifier and its output and changes no number, and activations that stand alone.
-_SHAPING = ("linear", "Flatten", "Reshape", "Dropout", "Identity", "Squeeze")
-_ACTIVATIONS = {
-    "Softmax": "softmax",
-    "LogSoftmax": "log_softmax",
-    "Sigmoid": "sigmoid",
-    **{name: name for name in ("ReLU", "Relu", "LeakyReLU", "PReLU", "ELU", "Tanh", "Softplus", "HardSigmoid")},
-}
-_SOFTMAXES = ("softmax", "log_softmax")  # softmax(log_softmax(x)) is softmax(x)
 
 
 @dataclass(frozen=True)
@@ -69,17 +60,6 @@ class Adapted:
     preprocess: str | None
 
 
-class OneUnitAsTwo(keras.layers.Layer):
-    """(N, 1) z -> (N, 2) logits whose softmax is (1 - sigmoid(z), sigmoid(z)): (0, z).
-
-    The gradient of the first logit is that of -z, not 0, so that the class which the unit stands against can be
-    explained by its gradient as well.
-    """
-
-    def call(self, inputs):
-        return keras.ops.concatenate([keras.ops.stop_gradient(inputs) - inputs, inputs], axis=-1)
-
-
 def adapt(model, two_labels: bool = False) -> Adapted:
     """Any Keras image classifier -> its flat model with logits out. `two_labels`: two class names were given, so that
     one linear unit at the end is the logit of the second class and no regression.
@@ -90,12 +70,12 @@ def adapt(model, two_labels: bool = False) -> Adapted:
     height, width, channels = _input_shape(model)
     rebuild = not _is_flat(model)
     flat = _rebuilt(model, (height, width, channels)) if rebuild else model
-    tail = _tail(flat)
-    _check_ending(tail, two_labels)
+    tail = find_tail(flat)
+    check_ending(tail, two_labels)
     if not rebuild and (tail.kind != "linear" or tail.units < 2 or len(flat.outputs[0].shape) != 2):
         flat = _rebuilt(model, (height, width, channels))
-        tail = _tail(flat)
-    flat = _with_logits(flat, tail)
+        tail = find_tail(flat)
+    flat = with_logits(flat, tail)
     layers, first = _target_layers(flat)
     units = int(flat.outputs[0].shape[-1])
     preprocess = "none" if "int" in model.inputs[0].dtype else wanted_inputs(flat, first)
@@ -129,7 +109,7 @@ def _input_shape(model) -> tuple[int, int, int]:
         )
     if len(shape) != 3 or shape[2] not in (1, 3):
         raise InputError(
-            f"The model takes inputs of shape {_in_words(shape)}: pictures of (height, width, 1 or 3) are allowed."
+            f"The model takes inputs of shape {in_words(shape)}: pictures of (height, width, 1 or 3) are allowed."
         )
     return shape[0] or DEFAULT_SIZE, shape[1] or DEFAULT_SIZE, shape[2]
 
@@ -144,10 +124,6 @@ def _leaves(model):
 
 def _is_nested(operation) -> bool:
     return isinstance(operation, keras.Model) and isinstance(operation, keras.Sequential | keras.Function)
-
-
-def _in_words(shape) -> str:
-    return f"({', '.join('any' if size is None else str(size) for size in shape)})"
 
 
 def _is_flat(model) -> bool:
@@ -224,7 +200,7 @@ def _rebuilt(model, shape: tuple[int, int, int]) -> keras.Model:
         raise
     except (NotImplementedError, TypeError, ValueError, KeyError, AttributeError) as error:
         raise InputError(
-            f"The model cannot be taken apart into layers with a {_in_words(shape)} input ({type(error).__name__}): "
+            f"The model cannot be taken apart into layers with a {in_words(shape)} input ({type(error).__name__}): "
             "build it of Keras's own layers, or of layers that can be saved."
         ) from error
     for original, copy in pairs:
@@ -252,83 +228,6 @@ def copy_operation(operation, name: str):
     copy = type(operation).from_config(config)
     copy.name = name
     return copy
-
-
-# --- how it ends -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Tail:
-    """How a flat model ends: `tensor` is what comes before the last activation, or holds it when `layer` has it inside;
-    `kind` is that activation's name, "linear" for none; `units` the length of the output."""
-
-    tensor: keras.KerasTensor
-    layer: keras.layers.Layer | None
-    kind: str
-    units: int
-
-
-def _tail(flat: keras.Model) -> Tail:
-    output = tensor = flat.outputs[0]
-    sizes = [size for size in output.shape[1:] if size != 1]
-    if None in sizes or len(sizes) > 1 or len(output.shape) < 2:
-        shape = _in_words(output.shape[1:])
-        raise InputError(
-            f"The model gives an output of shape {shape} for a picture: one number for each class is allowed."
-        )
-    units = int(sizes[0]) if sizes else 1
-    makers = {id(each): operation for operation in flat.operations for each in keras.tree.flatten(operation.output)}
-    while True:
-        operation = makers[id(tensor)]
-        type_name = type(operation).__name__
-        inside = getattr(operation, "activation", None)
-        kind = "linear" if inside is None else getattr(inside, "__name__", type(inside).__name__)
-        if isinstance(operation, keras.layers.Activation):
-            type_name = kind
-        if type_name in _SHAPING:
-            tensor = operation.input
-        elif type_name in _ACTIVATIONS or isinstance(operation, keras.layers.Activation):
-            return Tail(operation.input, None, _ACTIVATIONS.get(type_name, type_name), units)
-        else:
-            return Tail(tensor, operation if kind != "linear" else None, kind, units)
-
-
-def _check_ending(tail: Tail, two_labels: bool) -> None:
-    """InputError for an ending that is not softmax, logits, or one sigmoid unit."""
-    allowed = "softmax, logits without an activation, or one sigmoid unit for two classes are allowed"
-    if tail.kind == "sigmoid" and tail.units > 1:
-        raise InputError(
-            f"The model ends in {tail.units} sigmoid units, which answer for several labels at once and not for one "
-            f"class out of {tail.units}: {allowed}."
-        )
-    if tail.kind not in ("linear", "sigmoid", *_SOFTMAXES):
-        raise InputError(f"The model's last activation is {tail.kind}: {allowed}.")
-    if tail.kind in _SOFTMAXES and tail.units == 1:
-        raise InputError(f"The model ends in one unit with a softmax, which is always 1: {allowed}.")
-    if tail.kind == "linear" and tail.units == 1 and not two_labels:
-        raise InputError(
-            "The model ends in one unit without a sigmoid, which may be a regression: give two labels to say that it "
-            "is the logit of the second class."
-        )
-
-
-def _with_logits(flat: keras.Model, tail: Tail) -> keras.Model:
-    """The model, a copy of ours unless it ends in logits already, without its last activation."""
-    if tail.kind != "linear" and tail.layer is not None:
-        tail.layer.activation = keras.activations.linear
-    logits = tail.tensor if tail.kind != "linear" else flat.outputs[0]
-    if len(logits.shape) != 2:
-        logits = keras.layers.Reshape((tail.units,), name=_unique("class_scores", flat))(logits)
-    if tail.units == 1:
-        logits = OneUnitAsTwo(name=_unique("two_classes", flat))(logits)
-    return flat if logits is flat.outputs[0] else keras.Model(flat.inputs[0], logits, name=flat.name)
-
-
-def _unique(name: str, flat: keras.Model) -> str:
-    taken = {operation.name for operation in flat.operations}
-    return next(
-        each for each in (name, *(f"{name}_{number}" for number in range(1, len(taken) + 2))) if each not in taken
-    )
 
 
 # --- layers with a map -----------------------------------------------------------------------------------------------
