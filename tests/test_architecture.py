@@ -20,8 +20,8 @@ FLOORS = 9
 LONGEST = 450  # lines of a file
 # Who may import what, at any depth of a function. Everybody else may not.
 ONLY = {
-    "gradio": ("app.py", "camkit/web/"),
-    "gradio_client": ("app.py", "camkit/web/"),
+    "gradio": ("camkit/web/",),
+    "gradio_client": ("camkit/web/",),
     "tensorflow": ("camkit/classifier.py", "camkit/scorecam.py", "camkit/stock.py"),
     "keras": (
         "camkit/classifier.py",
@@ -100,8 +100,7 @@ def test_nothing_imports_in_a_circle_and_the_house_has_few_floors():
         for name in free:
             del left[name]
     assert left == {}, f"these import each other in a circle: {sorted(left)}"
-    assert floor("app.py") <= FLOORS
-    assert max(map(floor, FILES)) <= FLOORS
+    assert max(floor(name) for name in FILES if name != "app.py") <= FLOORS
 
 
 @pytest.mark.parametrize("name", sorted(FILES))

@@ -1,4 +1,5 @@
-"""What the operator of a server says: the command line of app.py, and the environment variables of the same meaning.
+"""What the operator of a server says: the command line of app.py and `camkit serve`, and environment variables of the
+same meaning.
 
 Models are named here and nowhere else: a visitor chooses among the keys of MODELS and can neither send one nor name a
 path. Options of a model follow its --model; variables of the second model end in _2, of the third in _3, and so on.
@@ -39,9 +40,11 @@ class _OfTheLastModel(argparse.Action):
         setattr(namespace.models[-1], self.dest, value)
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line: `host`, `port` and `models`, a list of Named."""
+def parse(arguments: list[str] | None = None, program: str | None = None) -> argparse.Namespace:
+    """The command line: `host`, `port`, `share` and `models`, a list of Named. `program` is its name in messages, None
+    for the file that runs."""
     parser = argparse.ArgumentParser(
+        program,
         description="Class activation maps of one picture, side by side.",
         epilog="Several models: repeat --model; --labels and --preprocess belong to the --model before them. The page "
         "opens on the first. Where no --model is given, the variables CAMKIT_MODEL, CAMKIT_LABELS and "
@@ -49,6 +52,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--host", help="the address to listen on; default: GRADIO_SERVER_NAME, else 127.0.0.1")
     parser.add_argument("--port", type=int, help="default: GRADIO_SERVER_PORT, else the first free one from 7860 on")
+    parser.add_argument(
+        "--share",
+        action="store_true",
+        help="open a public address for a week through Gradio's server; needs the internet, and everybody who has the "
+        "address can use this machine's page",
+    )
     parser.add_argument("--model", action=_Model, dest="models", default=[], metavar="MODEL", help=HELP["model"])
     for option in ("labels", "preprocess"):
         parser.add_argument(f"--{option}", action=_OfTheLastModel, help=f"of the --model before: {HELP[option]}")

@@ -545,8 +545,7 @@ def test_a_second_scorecam_of_one_visitor_is_refused_and_works_afterwards(connec
 @pytest.fixture
 def narrow(server_url, monkeypatch):
     """A second server with room for one request under way and one waiting; its classifier answers when `go` is set."""
-    import app
-    from camkit.web import api
+    from camkit.web import api, page
 
     busy, go, real = threading.Event(), threading.Event(), api.classifier
 
@@ -556,9 +555,9 @@ def narrow(server_url, monkeypatch):
         return real(model)
 
     monkeypatch.setattr(api, "classifier", held)
-    demo = app.build()
+    demo = page.build()
     demo.queue(max_size=1, default_concurrency_limit=1, api_open=False)
-    _, url, _ = demo.launch(prevent_thread_lock=True, server_port=free_port(), quiet=True, **app.LAUNCH)
+    _, url, _ = demo.launch(prevent_thread_lock=True, server_port=free_port(), quiet=True, **page.LAUNCH)
     yield url.rstrip("/"), busy, go
     go.set()
     demo.close()

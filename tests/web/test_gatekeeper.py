@@ -3,7 +3,6 @@ TensorFlow."""
 
 import os
 import re
-import sys
 import threading
 import time
 from dataclasses import fields
@@ -71,9 +70,9 @@ OPEN = {
 def test_every_route_of_gradio_is_known_to_be_wanted_or_closed():
     from gradio.routes import App
 
-    import app
+    from camkit.web.page import build
 
-    known = {path.rstrip("/") or "/" for path in App.create_app(app.demo).openapi()["paths"]}
+    known = {path.rstrip("/") or "/" for path in App.create_app(build()).openapi()["paths"]}
     address = {"{path_or_url}": "http://example.com/cat.png", "{url_path}": "http://example.com/"}
     for path in known - set(OPEN):
         for name, value in address.items():
@@ -270,12 +269,11 @@ def test_a_limit_that_is_no_number_is_named(monkeypatch, variable, value):
 
 
 def test_a_wrong_limit_is_named_at_the_start(monkeypatch):
-    import app
+    from camkit.web.page import main
 
-    monkeypatch.setattr(sys, "argv", ["app.py"])
     monkeypatch.setenv("CAMKIT_LONG_PER_ADDRESS", "many")
     with pytest.raises(SystemExit) as ended:
-        app.main()
+        main([])
     assert ended.value.code == "CAMKIT_LONG_PER_ADDRESS is 'many': it must be a whole number from 0 on."
 
 

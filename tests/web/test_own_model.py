@@ -3,7 +3,6 @@
 import io
 import json
 import logging
-import sys
 import threading
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -38,7 +37,7 @@ def grey_model():
 def server(server_url, tmp_path_factory):
     """The address and the first lines of a Space-like start in this process, which has the bundled classifier: two
     models by the environment, the second not there."""
-    import app
+    from camkit.web import page
 
     folder = tmp_path_factory.mktemp("operator")
     save(grey_model(), folder / "grey.keras")
@@ -54,15 +53,14 @@ def server(server_url, tmp_path_factory):
             "GRADIO_SERVER_PORT": str(port := free_port()),
         }.items():
             patch.setenv(name, value)
-        patch.setattr(sys, "argv", ["app.py"])
         patch.setattr("camkit.web.server.readiness._loading_own", set())
-        patch.setattr(app, "start_warming", lambda: start_warming().join())
-        patch.setattr(app, "start_tidying", lambda page: None)  # would not end
-        patch.setattr(app.gr.Blocks, "block_thread", lambda page: served.append(page))
+        patch.setattr(page, "start_warming", lambda: start_warming().join())
+        patch.setattr(page, "start_tidying", lambda _: None)  # would not end
+        patch.setattr(page.gr.Blocks, "block_thread", lambda launched: served.append(launched))
         patch.setattr(app_log, "level", logging.INFO)
         app_log.addHandler(handler)
         with redirect_stdout(said):
-            app.main()
+            page.main([])
         app_log.removeHandler(handler)
         yield f"http://127.0.0.1:{port}", said.getvalue(), folder
         served[0].close()

@@ -365,13 +365,13 @@ def test_a_decompression_bomb_stays_within_the_limits(opened):
 
 
 def test_nothing_is_reported(server_url):
-    import app
+    from camkit.web import page
 
-    demo = app.build()
+    demo = page.build()
     assert demo.analytics_enabled is False
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
     assert httpx.get(f"{server_url}/config").json()["analytics_enabled"] is False
-    assert app.LAUNCH["show_error"] is False
+    assert page.LAUNCH["show_error"] is False
 
 
 # Formats

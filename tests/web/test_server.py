@@ -53,7 +53,7 @@ def lines_until(process, wanted: str, held: str = "") -> str:
 
 
 @pytest.mark.slow
-def test_it_gets_ready_says_four_lines_answers_and_ends_cleanly(tmp_path):
+def test_it_gets_ready_says_three_lines_answers_and_ends_cleanly(tmp_path):
     port, begin = free_port(), time.monotonic()
     url = f"http://127.0.0.1:{port}"
     with started(port, tmp_path / "uploads") as process:
@@ -72,40 +72,51 @@ def test_it_gets_ready_says_four_lines_answers_and_ends_cleanly(tmp_path):
         assert process.returncode in (0, -signal.SIGTERM, 128 + signal.SIGTERM)
     assert seconds < 20 * max(1.0, os.getloadavg()[0] / os.cpu_count())  # 20 s on a machine that does nothing else
     print(f"first answer after {seconds:.1f} s")
-    # Four lines of its own; TensorFlow's begin with a letter and a date, but for those of its C++ log's own start.
+    # Three lines of its own; TensorFlow's begin with a letter and a date, but for those of its C++ log's own start.
     remark = re.compile(r"[IWE]\d{4} |WARNING: All log messages before absl|To enable the following instructions")
     lines = [line for line in said.splitlines() if line.strip() and not remark.match(line)]
     assert lines.pop().partition("EfficientNet-Lite0 is ready on ")[2]
     assert lines[0] == f"* {READY}  {url}"
-    assert lines[1].startswith("* To create a public link")
-    assert lines[2].startswith("VGG16's weights ")
-    assert len(lines) == 3, lines
+    assert lines[1].startswith("VGG16's weights ")
+    assert len(lines) == 2, lines
 
 
-def test_unknown_arguments_are_refused_with_the_known_ones(monkeypatch, capsys):
-    import app
+def test_unknown_arguments_are_refused_with_the_known_ones(capsys):
+    from camkit.web.page import main
 
-    monkeypatch.setattr(sys, "argv", ["app.py", "--colour", "blue"])
     with pytest.raises(SystemExit) as ended:
-        app.main()
+        main(["--colour", "blue"])
     said = capsys.readouterr().err
     assert ended.value.code == 2
     assert "--host" in said and "--port" in said
-    assert said.splitlines()[-1] == "app.py: error: unrecognized arguments: --colour blue"
+    assert said.splitlines()[-1] == "camkit serve: error: unrecognized arguments: --colour blue"
+
+
+@pytest.mark.parametrize(("arguments", "wanted"), [([], None), (["--share"], True)])
+def test_a_public_address_is_opened_only_where_it_is_asked_for(monkeypatch, arguments, wanted):
+    from camkit.web import page
+
+    def launch(self, **options):
+        assert options["share"] is wanted
+        raise OSError("no network")
+
+    monkeypatch.delenv("GRADIO_SERVER_PORT", raising=False)
+    monkeypatch.setattr(page.gr.Blocks, "launch", launch)
+    with pytest.raises(SystemExit, match=r"^no network$"):
+        page.main(arguments)
 
 
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # Gradio's, whose port it could not have
 def test_a_taken_port_is_named(monkeypatch):
-    import app
+    from camkit.web.page import main
 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         monkeypatch.setenv("GRADIO_SERVER_PORT", str(port))
-        monkeypatch.setattr(sys, "argv", ["app.py"])
         with pytest.raises(SystemExit) as ended:
-            app.main()
+            main([])
     said = ended.value.code
     del ended
     gc.collect()  # here, where its socket is not wondered at

@@ -1,0 +1,78 @@
+"""The whole page: puts the tabs together, registers the operator's models and launches. Computes and words nothing."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+
+from .server.serving import LAUNCH  # isort: skip - it sets what must stand before Gradio is imported
+
+import gradio as gr
+
+from ..errors import InputError
+from . import api
+from .command_line import from_environment, parse, register_all
+from .server.folder import claim_folder, start_tidying
+from .server.limits import limits
+from .server.runs import on_leave
+from .server.uploads import Page
+from .server.warming import start_warming
+from .tabs import about, contrast, cover, evidence, many, maps
+
+
+def build() -> gr.Blocks:
+    """Return the page and its endpoints for the models registered so far, not launched."""
+    with Page(title="Class activation maps, side by side", analytics_enabled=False, fill_width=True) as page:
+        screen = maps.build(page)
+        with gr.Tabs():
+            for tab in (evidence, contrast, cover, many):
+                tab.build(screen)
+            about.build()
+        api.build()
+        page.unload(on_leave)
+    # Nobody goes past the queue, and nobody waits in it for others: who may begin, `runs.py` decides.
+    return page.queue(max_size=1000, default_concurrency_limit=None, api_open=False)
+
+
+def open_page(options: argparse.Namespace) -> gr.Blocks:
+    """Register the models that `options`, or else the environment, name, and return the page, not launched."""
+    claim_folder()
+    register_all(options.models or from_environment())
+    return build()
+
+
+def launch(page: gr.Blocks, options: argparse.Namespace) -> None:
+    """Serve the page until the process is told to end. A wrong setting, or a port that cannot be had, ends it with one
+    sentence."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    port = options.port or os.environ.get("GRADIO_SERVER_PORT")
+    try:
+        limits()
+    except InputError as error:
+        sys.exit(str(error))
+    try:  # Gradio by itself would take the next free port, where nobody who named one would look
+        _, url, _ = page.launch(
+            server_name=options.host,
+            server_port=int(port) if port else None,
+            share=options.share or None,  # None: GRADIO_SHARE and Colab decide
+            prevent_thread_lock=True,
+            quiet=True,  # Gradio's own lines recommend a call of launch(), which is not at hand here
+            **LAUNCH,
+        )
+    except (OSError, OverflowError) as error:
+        known = f"Port {port} cannot be used, it is taken or not allowed: set GRADIO_SERVER_PORT to another."
+        sys.exit(known if port else str(error))
+    if url:  # none in the thread in which `gradio app.py` builds the page again
+        print(f"* Running on local URL:  {url.rstrip('/')}", flush=True)
+    start_warming()
+    start_tidying(page)
+    page.block_thread()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run `camkit serve` with these arguments, None for the command line's."""
+    options = parse(arguments, "camkit serve")
+    launch(open_page(options), options)
