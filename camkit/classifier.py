@@ -1,8 +1,8 @@
 """`Classifier`: one Keras model with linear outputs, compiled per target layer; TensorFlow's one door.
 
 Owns preprocessing, the compiled passes (whole model in batches; trunk with head, with and without gradient; a block of
-masked pictures), their count and their time, and the device. Every pass of a classifier runs in one thread, in order of
-arrival, so that a short request waits for one block of a long one, not for its end. Knows nothing of methods.
+masked pictures), their count and their time, and the device. Every pass of a classifier runs in its `Worker`, so that a
+short request waits for one block of a long one, not for its end. Knows nothing of methods.
 Shapes: `inputs` (N, h, w, c) float32 preprocessed, c = 3 or 1, `activations` (1, h', w', C) float32, `logits` (N,
 classes) float32.
 """
@@ -13,7 +13,6 @@ import math
 import subprocess
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 
@@ -25,14 +24,14 @@ from PIL import Image
 from .errors import InputError, shown
 from .maps import corner_aligned, softmax
 from .picture import to_rgb
+from .worker import BLOCK, ONE_PICTURE, Worker
 
 # What one batch may hold in activations, input and output of the widest layer counted. On a CPU more makes no
 # batch faster per picture; on a GPU it does, until its memory ends.
 CPU_BLOCK_BYTES = 256 * 2**20
 GPU_BLOCK_SHARE = 0.25
-LARGEST_BLOCK = 128
-BLOCK_SECONDS = 1 / 3  # a short request waits for one block at most
-IN_A_ROW = 5  # full blocks that took longer, before blocks are halved: one may have met a busy machine
+SMALLEST_BLOCK, LARGEST_BLOCK = 4, 128  # fewer pictures do not fill two cores
+BLOCK_SECONDS = 0.7  # of a block on a CPU, unless it is the smallest: a short request waits for one block at most
 # A weight tensor of more bytes stays a variable: such a layer is dense, and bounded by reading its weights.
 LARGEST_CONSTANT = 12 * 2**20
 MOST_LAYERS_NAMED = 20  # in a refusal: a deep network offers a hundred
@@ -72,14 +71,8 @@ class Classifier:
         self.target_layers = spec.target_layers
         self.labels = spec.labels()
         self._frozen = frozen and not gpus()
-        self._slow_blocks = self._quick_blocks = 0
-        self._compiled: dict[tuple[Callable, str | None], Callable] = {}  # used in the one thread only
-        # A queue and one thread are first in, first out by construction. A lock would let a loop that releases and
-        # takes it again starve everybody else.
-        self._passes = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"passes of {spec.key}")
-        # Blocks of pictures take turns among themselves first, so that one at most stands before a short request,
-        # however many long runs are under way.
-        self._blocks = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"blocks of {spec.key}")
+        self._compiled: dict[tuple[Callable, str | None], Callable] = {}  # used in the worker's thread only
+        self._worker = Worker(f"passes of {spec.key}")
 
     def preprocess(self, image) -> np.ndarray:
         """Any Pillow image or (H, W, 3) uint8 RGB array -> (1, h, w, c) float32 inputs; the input stays as it is.
@@ -146,8 +139,14 @@ class Classifier:
 
     @cached_property
     def block_size(self) -> int:
-        """Pictures in one batch, a power of two: on a CPU half of what memory allows, until blocks prove quick."""
-        return self.largest_block if gpus() else max(1, self.largest_block // 2)
+        """Pictures in one batch, a power of two: all that memory allows on a GPU; on a CPU as many of them as fit into
+        BLOCK_SECONDS by one measured pass of a single picture, but at least SMALLEST_BLOCK."""
+        if gpus():
+            return self.largest_block
+        picture = np.zeros((1, *self.input_size, self.spec.channels), np.float32)
+        self._run(self._make_whole, None, (picture,), None, forward=1)  # compiles
+        self._run(self._make_whole, None, (picture,), warm := Meter(), forward=1)
+        return max(SMALLEST_BLOCK, min(self.largest_block, _power_of_two(BLOCK_SECONDS / warm.seconds)))
 
     @cached_property
     def largest_block(self) -> int:
@@ -155,15 +154,14 @@ class Classifier:
         shapes = [tensor.shape[1:] for layer in self.model.layers for tensor in keras.tree.flatten(layer.output)]
         widest = max(4 * int(np.prod([size or 1 for size in shape])) for shape in shapes)
         room = gpu_memory() * GPU_BLOCK_SHARE if gpus() else CPU_BLOCK_BYTES
-        fits = max(1, int(room // (2 * widest)))
-        return min(LARGEST_BLOCK, 1 << (fits.bit_length() - 1))
+        return min(LARGEST_BLOCK, _power_of_two(room / (2 * widest)))
 
     def _in_blocks(self, make: Callable, layer: str | None, items, arguments: Callable, meter: Meter | None) -> list:
         """The results of passes over blocks of `items`; the block is halved where a GPU has no room for it."""
         results: list = []
         done = 0
         while done < len(items):
-            block = items[done : done + self.block_size]
+            block = items[done : done + self.block_size] if len(items) > 1 else items
             try:
                 results.append(self._run(make, layer, arguments(block), timed := Meter(), forward=len(block)))
             except tf.errors.ResourceExhaustedError:
@@ -176,38 +174,20 @@ class Classifier:
                 meter.add(timed.seconds, timed.forward_passes, 0)
         return results
 
-    def _keep_short(self, size: int, seconds: float) -> None:
-        """Halves the blocks where they last too long and doubles them where twice the pictures would not, as after a
-        neighbour on the same machine has had his second. Runs in the one thread."""
-        if size != self.block_size:  # the rest of a run, or cut before the size last changed
-            return
-        quick = 2 * seconds < BLOCK_SECONDS and 2 * size <= self.largest_block
-        self._slow_blocks = self._slow_blocks + 1 if seconds > BLOCK_SECONDS and size > 1 else 0
-        self._quick_blocks = self._quick_blocks + 1 if quick else 0
-        if IN_A_ROW in (self._slow_blocks, self._quick_blocks):
-            self.block_size = size // 2 if self._slow_blocks else 2 * size
-            self._slow_blocks = self._quick_blocks = 0
-
     def _run(
         self, make: Callable, layer: str | None, arguments: tuple, meter: Meter | None, forward: int, backward: int = 0
     ):
-        """One call of the function that `make` compiles for this layer, on first use, and that is then kept."""
+        """Call, in the worker's thread, the function that `make` compiles for this layer on its first use."""
 
-        def in_turn():
+        def call():
             function = self._function(make, layer)
             begin = time.perf_counter()
             result = function(*arguments)
             if gpus():  # a call returns before the GPU is done: its time and its turn would be too short
                 tf.test.experimental.sync_devices()
-            seconds = time.perf_counter() - begin
-            if not backward:
-                self._keep_short(forward, seconds)
-            return result, seconds
+            return result, time.perf_counter() - begin
 
-        if forward > 1:
-            result, seconds = self._blocks.submit(lambda: self._passes.submit(in_turn).result()).result()
-        else:
-            result, seconds = self._passes.submit(in_turn).result()
+        result, seconds = self._worker.submit(call, ONE_PICTURE if forward == 1 else BLOCK).result()
         if meter is not None:
             meter.add(seconds, forward, backward)
         return result
@@ -298,6 +278,11 @@ class Classifier:
     def _make_masked(self, layer: str) -> Callable:
         whole, mask = self._function(self._make_whole, None), self._function(self._make_mask, layer)
         return lambda inputs, maps: whole(mask(inputs, maps))
+
+
+def _power_of_two(number: float) -> int:
+    """The largest power of two that is not above `number`; 1 below 2."""
+    return 1 << (max(1, int(number)).bit_length() - 1)
 
 
 def _with_constants(model: keras.Model) -> Callable:

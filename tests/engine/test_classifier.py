@@ -4,6 +4,7 @@ import threading
 import warnings
 from contextlib import contextmanager, nullcontext
 from importlib.metadata import distribution
+from itertools import count
 from pathlib import Path
 
 import keras
@@ -21,6 +22,7 @@ from camkit.maps import corner_aligned, expand, softmax
 from camkit.models import registry as models
 from camkit.models.registry import MODELS, load
 from camkit.picture import open_picture, to_rgb
+from camkit.worker import BLOCK, ONE_PICTURE, Worker
 
 pytestmark = pytest.mark.numeric
 
@@ -281,11 +283,26 @@ def test_a_block_is_bounded_in_bytes(request, name):
     classifier = Classifier(request.getfixturevalue(name).model, request.getfixturevalue(name).spec)
     widest = max(np.prod(layer.output.shape[1:]) for layer in classifier.model.layers)
     size = classifier.largest_block
-    assert classifier.block_size == max(1, size // 2)
     assert 1 <= size <= classifier_module.LARGEST_BLOCK
     assert size & (size - 1) == 0
     assert size * 2 * 4 * widest <= classifier_module.CPU_BLOCK_BYTES
     assert size == classifier_module.LARGEST_BLOCK or 2 * size * 2 * 4 * widest > classifier_module.CPU_BLOCK_BYTES
+
+
+@pytest.mark.parametrize(
+    ("block_seconds", "largest", "size"),
+    [(0.7, 128, 4), (15.9, 128, 8), (16, 128, 16), (16, 8, 8), (16, 2, 4)],
+    ids=["never under four", "a power of two", "as many as fit", "no more than memory holds", "four all the same"],
+)
+def test_one_measured_pass_chooses_the_block(fresh, monkeypatch, block_seconds, largest, size):
+    """The clock goes on by a second each time that it is read: a pass lasts one."""
+    clock = count()
+    monkeypatch.setattr("time.perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(classifier_module, "BLOCK_SECONDS", block_seconds)
+    fresh.largest_block = largest
+    assert fresh.block_size == size
+    read = next(clock)
+    assert fresh.block_size == size and next(clock) == read + 1, "it is measured once"
 
 
 @pytest.mark.parametrize(("gigabytes", "size"), [(0.05, 1), (1, 8), (8, 64), (80, 128)])
@@ -353,11 +370,11 @@ def test_out_of_memory_on_a_cpu_is_not_hidden(fresh):
 def test_functions_are_compiled_once(fresh, noise):
     inputs = fresh.preprocess(noise)
     maps = np.random.default_rng(0).random((5, 12, 10), np.float32)
-    for count in (1, 2, 5):
-        fresh.logits(np.repeat(inputs, count, axis=0))
+    for size in (1, 2, 5):
+        fresh.logits(np.repeat(inputs, size, axis=0))
         fresh.forward(inputs, "late")
-        fresh.forward_with_gradient(inputs, "late", count)
-        fresh.masked_logits(inputs, maps[:count], "late")
+        fresh.forward_with_gradient(inputs, "late", size)
+        fresh.masked_logits(inputs, maps[:size], "late")
     compiled = {
         make: function for (make, _), function in fresh._compiled.items() if hasattr(function, "get_concrete_function")
     }
@@ -416,57 +433,6 @@ def test_a_large_weight_stays_a_variable(fresh, noise, monkeypatch):
         constants(fresh._compiled[fresh._make_trunk, "late"])
     )
     np.testing.assert_allclose(logits, fresh.model(fresh.preprocess(noise), training=False), atol=1e-5)
-
-
-# Blocks are kept short
-
-
-def test_blocks_are_halved_where_several_last_too_long_and_doubled_where_several_are_quick(fresh, monkeypatch):
-    fresh.block_size, fresh.largest_block = 8, 16
-    long, quick = 2 * classifier_module.BLOCK_SECONDS, classifier_module.BLOCK_SECONDS / 3
-    monkeypatch.setattr(classifier_module, "IN_A_ROW", 3)
-
-    def after(size, *seconds):
-        for last in seconds:
-            fresh._keep_short(size, last)
-        return fresh.block_size
-
-    assert after(8, long, long) == 8
-    assert after(8, quick, long, long) == 8, "the count begins again"
-    assert after(3, quick) == 8, "the rest of a run says nothing"
-    assert after(8, long) == 4
-    assert after(8, *[quick] * 9) == 4, "nor do blocks that were cut before the last change"
-    assert after(4, quick, quick) == 4
-    assert after(4, quick) == 8, "what made the others slow is over"
-    assert after(8, *[quick] * 3) == 16
-    assert after(16, *[quick] * 9) == 16, "larger than memory allows"
-
-
-def test_a_run_tells_how_long_its_blocks_last(fresh, noise, monkeypatch):
-    fresh.block_size, fresh.largest_block = 2, 4
-    many = np.repeat(fresh.preprocess(noise), 2 * classifier_module.IN_A_ROW, axis=0)
-    monkeypatch.setattr(classifier_module, "BLOCK_SECONDS", 1000.0)
-    fresh.logits(many)
-    assert fresh.block_size == 4
-    monkeypatch.setattr(classifier_module, "BLOCK_SECONDS", 0.0)
-    fresh.logits(np.concatenate([many, many]))
-    assert fresh.block_size == 2
-
-
-def test_blocks_that_would_last_too_long_when_doubled_stay_as_they_are(fresh):
-    fresh.block_size = fresh.largest_block = 4
-    bound = classifier_module.BLOCK_SECONDS
-    for seconds in (bound, 0.51 * bound):
-        for _ in range(12):
-            fresh._keep_short(4, seconds)
-        assert fresh.block_size == 4
-
-
-def test_a_single_picture_that_lasts_long_is_a_block_all_the_same(fresh):
-    fresh.block_size = fresh.largest_block = 1
-    for _ in range(12):
-        fresh._keep_short(1, 2 * classifier_module.BLOCK_SECONDS)
-    assert fresh.block_size == 1
 
 
 def test_two_threads_that_need_the_same_function_make_it_once(fresh, noise):
@@ -606,40 +572,25 @@ def test_without_a_gpu_the_device_is_the_cpu(monkeypatch):
     assert classifier_module.device_name() == "NVIDIA A100"
 
 
-# One pass at a time, in order of arrival
+# One pass at a time
 
 
-def test_passes_run_one_at_a_time_in_order_of_arrival(fresh):
-    """While a pass runs, five more line up; whoever comes back after its own pass is behind them."""
-    import tensorflow as tf
-
-    served, begun, go = [], threading.Event(), threading.Event()
-
-    def whole(inputs):
-        if not served:
-            begun.set()
-            assert go.wait(LIMIT)
-        served.append(int(inputs[0, 0, 0, 0]))
-        return tf.zeros((len(inputs), 1000))
-
-    def ask(number):
-        fresh.logits(np.full((1, 48, 40, 3), number, np.float32))
-
-    fresh._compiled[fresh._make_whole, None] = whole
-    submit, lined_up = fresh._passes.submit, threading.Semaphore(0)
-    fresh._passes.submit = lambda work: (submit(work), lined_up.release())[0]
-    threads = [threading.Thread(target=lambda: (ask(0), ask(6)))]
-    threads[0].start()
-    assert begun.wait(LIMIT)
-    assert lined_up.acquire(timeout=LIMIT)
-    for number in range(1, 6):
-        threads.append(threading.Thread(target=ask, args=(number,)))
-        threads[-1].start()
-        assert lined_up.acquire(timeout=LIMIT)
-    go.set()
-    for thread in threads:
-        thread.join(LIMIT)
-    assert served == list(range(7))
+def test_a_single_picture_is_a_short_call_and_a_batch_a_block(fresh, noise, monkeypatch):
+    """What `Worker` does with the two is in test_worker.py."""
+    costs, submit = [], Worker.submit
+    monkeypatch.setattr(
+        Worker, "submit", lambda worker, call, cost: (costs.append(cost), submit(worker, call, cost))[1]
+    )
+    inputs = fresh.preprocess(noise)
+    fresh.predict(noise)
+    fresh.forward(inputs, "late")
+    fresh.forward_with_gradient(inputs, "late", 7)
+    assert costs == [ONE_PICTURE] * 3
+    fresh.block_size = 4
+    costs.clear()
+    fresh.logits(np.repeat(inputs, 6, axis=0))
+    fresh.masked_logits(inputs, np.ones((3, 12, 10), np.float32), "late")
+    assert costs == [BLOCK] * 3
 
 
 def test_two_threads_at_once_get_what_each_gets_alone(tiny):

@@ -1,10 +1,8 @@
 """Score-CAM's channels: their order, the dead among them, the blocks, and what happens when a GPU's memory ends."""
 
-import threading
-
 import numpy as np
 import pytest
-from conftest import LIMIT, stock
+from conftest import stock
 
 from camkit import METHODS, scorecam
 from camkit.classifier import Classifier, Meter
@@ -152,31 +150,3 @@ def test_memory_that_halving_cannot_help_is_an_error(fresh, noise, monkeypatch, 
     with pytest.raises(tf.errors.ResourceExhaustedError, match="the GPU is full"):
         run(fresh, noise, "late", [12])
     assert asked == sizes
-
-
-def test_a_short_request_is_served_between_two_blocks(fresh, noise):
-    """While the first block runs, a prediction lines up; it is served before the second block begins."""
-    fresh.block_size = fresh.largest_block = 4
-    fresh.predict(noise)
-    run(fresh, noise, "late", [1])  # compiles
-    lined_up, order, threads = threading.Semaphore(0), [], []
-    masked, whole = fresh._compiled[fresh._make_masked, "late"], fresh._compiled[fresh._make_whole, None]
-    submit = fresh._passes.submit
-
-    def block(*arguments):
-        if not threads:
-            fresh._passes.submit = lambda work: (submit(work), lined_up.release())[0]
-            threads.append(threading.Thread(target=fresh.predict, args=(noise,)))
-            threads[0].start()
-            assert lined_up.acquire(timeout=LIMIT)
-        order.append("block")
-        return masked(*arguments)
-
-    def prediction(*arguments):
-        order.append("prediction")
-        return whole(*arguments)
-
-    fresh._compiled |= {(fresh._make_masked, "late"): block, (fresh._make_whole, None): prediction}
-    run(fresh, noise, "late", [12])
-    threads[0].join(LIMIT)
-    assert order == ["block", "prediction", "block", "block"]
