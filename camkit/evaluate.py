@@ -71,6 +71,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--labels", help=HELP["labels"])
     parser.add_argument("--preprocess", help=HELP["preprocess"])
     parser.add_argument("--weights", type=Path, help="the model's weights file; default: found, else downloaded")
+    parser.add_argument(
+        "--window",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="the values that grey pictures of more than 8 bits show as black and white; default: the file's own "
+        "window, else its smallest and largest value",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where report, CSV and checkpoint go")
     parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=DEFAULT_METHODS)
     parser.add_argument("--target-layer", help="default: the model's last")
@@ -103,7 +111,14 @@ def _run(options: argparse.Namespace) -> None:
         raise InputError("--workers are Ray's: give --ray local, or the address of a cluster, as well.")
     found, boxes = gather(options.sources, list_pictures if options.ray else None)
     sample = random_sample(found, options.limit, options.seed)
-    settings = Settings(tuple(options.methods), options.target_layer, options.max_n, options.steps, options.coherency)
+    settings = Settings(
+        tuple(options.methods),
+        options.target_layer,
+        options.max_n,
+        options.steps,
+        options.coherency,
+        window=options.window,
+    )
     load_again = partial(load, options.model, options.labels, options.preprocess, weights=options.weights)
     options.out.mkdir(parents=True, exist_ok=True)
     classifier = load_again()

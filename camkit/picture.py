@@ -1,26 +1,32 @@
 """Turns what a person brings (a file, bytes, any Pillow mode, an array) into an (H, W, 3) uint8 RGB picture.
 
-Owns the limits on size and format, checked before anything is decoded, and the number of pictures decoded at once.
+Owns the limits on size and format, checked before anything is decoded, the number of pictures decoded at once, and the
+window of grey pictures of more than 8 bits: which of their values is black and which white.
 Refuses everything else with one sentence.
 """
 
 import io
+import math
 import os
+import struct
 import warnings
+import zlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from .errors import InputError
+from .errors import InputError, shown
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF")
 MAX_BYTES = 20 * 1000 * 1000
 MAX_PIXELS = 25 * 1000 * 1000
 MAX_SIDE = 10_000
 MIN_SIDE = 8
-BAND = 256  # rows that are converted at once
+_ROWS = 256  # converted at once: in float64 a whole picture would have eight times its bytes
 _UNREADABLE = (
     "The picture cannot be read: it is damaged or cut short, or it is not a picture. Use PNG, JPEG, WebP, GIF or TIFF."
 )
@@ -43,8 +49,14 @@ _DECODER_ERRORS = (
     RuntimeError,
     ArithmeticError,
     NotImplementedError,
+    struct.error,
     Image.DecompressionBombError,
 )
+# Tags of TIFF 6.0, https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf
+_BITS, _PHOTOMETRIC, _DESCRIPTION, _PLANAR, _SAMPLE_FORMAT, _SMALLEST, _LARGEST = 258, 262, 270, 284, 339, 340, 341
+_WHITE, _BLACK = 0, 1  # photometric interpretations: what zero is
+_SEPARATE = 2  # a planar configuration
+_SIGNED = 2  # a sample format
 
 
 # A picture of 25 megapixels takes 100 MB while it is decoded, however small its file. Two threads of their own bound
@@ -52,15 +64,68 @@ _DECODER_ERRORS = (
 _decoders = ThreadPoolExecutor(max_workers=2, thread_name_prefix="decoder")
 
 
-def open_picture(source: str | os.PathLike | bytes, longest: int | None = None) -> np.ndarray:
-    """Reads a picture file (path or its bytes): first frame, EXIF rotation applied, alpha over white.
+@dataclass(frozen=True)
+class Window:
+    """The values of a grey picture of more than 8 bits that are shown as black (`low`) and as white (`high`), or the
+    other way round in a min-is-white picture. `largest`: what an unsigned integer of its depth can hold, else None."""
+
+    low: float
+    high: float
+    largest: int | None = None
+
+    @property
+    def sentence(self) -> str:
+        """Such as "shown from 0 to 4080 of 65535"."""
+        of = "" if self.largest is None else f" of {self.largest}"
+        return f"shown from {_number(self.low)} to {_number(self.high)}{of}"
+
+
+@dataclass(frozen=True)
+class OpenedPicture:
+    """image: (H, W, 3) uint8 RGB. window: of a grey picture of more than 8 bits, None for every other."""
+
+    image: np.ndarray
+    window: Window | None = None
+
+    def to_json(self) -> dict:
+        """Return what is worth saying of it: how its window is said, "" without one."""
+        return {"window": self.window.sentence if self.window else ""}
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What Pillow opened, and what it does not know of it: `white_is_zero`, although the header it was given says the
+    opposite; `grey_alpha`: the four bands are the two bytes of a grey value and the two of its alpha."""
+
+    image: Image.Image
+    white_is_zero: bool = False
+    grey_alpha: bool = False
+
+
+def open_picture(
+    source: str | os.PathLike | bytes, longest: int | None = None, window: tuple[float, float] | None = None
+) -> np.ndarray:
+    """Return the picture of a file (its path or bytes): first frame, EXIF rotation applied, alpha over white.
 
     `longest` reduces a larger picture to so many pixels on its longer side, already while it is decoded where the
     format allows that; None keeps every pixel.
 
+    `window` is the (low, high) of grey pictures of more than 8 bits: the values that become black and white; those
+    beyond are cut off. None takes the file's own (ImageJ's display range, or a TIFF's SMinSampleValue and
+    SMaxSampleValue), else the picture's smallest and largest value. Colour and 8 bit pictures stay as they are. A
+    min-is-white TIFF is shown as such at every depth. Colours of 16 bits keep their upper 8.
+
     Returns (H, W, 3) uint8 RGB. Raises InputError with one sentence when it is larger than 20 MB, 25 megapixels or
     10,000 pixels a side, smaller than 8 pixels a side, of another format than PNG, JPEG, WebP, GIF or TIFF, or damaged.
     """
+    return read_picture(source, longest, window).image
+
+
+def read_picture(
+    source: str | os.PathLike | bytes, longest: int | None = None, window: tuple[float, float] | None = None
+) -> OpenedPicture:
+    """Return the picture of a file as `open_picture` does, and the window that it is shown in."""
+    window = check_window(window)
     data = source if isinstance(source, bytes) else read_file(source)
     if not data:
         raise InputError("The picture file is empty: choose a PNG, JPEG, WebP, GIF or TIFF file.")
@@ -68,28 +133,33 @@ def open_picture(source: str | os.PathLike | bytes, longest: int | None = None) 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of large pictures and odd metadata; the checks here decide
         try:
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-            size = image.size
+            opened = _open(data)
         except Image.DecompressionBombError as error:  # Pillow refuses such a size before it can be asked for it
             raise InputError(_TOO_LARGE) from error
         except _DECODER_ERRORS as error:
-            raise InputError(_UNREADABLE) from error
-        check_size(*size)
+            raise InputError(_unreadable(data)) from error
+        check_size(*opened.image.size)
         try:
-            return _decoders.submit(_decoded, image, longest).result()
+            return _decoders.submit(_decoded, opened, longest, window).result()
+        except InputError:
+            raise
         except _DECODER_ERRORS as error:
             raise InputError(_UNREADABLE) from error
 
 
-def to_rgb(image) -> np.ndarray:
-    """Any Pillow image, or an (H, W, 3) uint8 RGB array, as a fresh (H, W, 3) uint8 RGB array; never the input itself.
+def to_rgb(image, window: tuple[float, float] | None = None) -> np.ndarray:
+    """Return any Pillow image, or an (H, W, 3) uint8 RGB array, as a fresh (H, W, 3) uint8 RGB array; the input stays
+    as it is. `window` as for `open_picture`.
 
     Raises InputError with one sentence when the picture is of another kind or outside the size limits.
     """
+    window = check_window(window)
     if isinstance(image, Image.Image):
         check_size(*image.size)
         try:
-            return _rgb(ImageOps.exif_transpose(image))
+            return _rgb(_Source(image), ImageOps.exif_transpose(image), _is_deep(image), None, window).image
+        except InputError:
+            raise
         except _DECODER_ERRORS as error:
             raise InputError(_UNREADABLE) from error
     if not isinstance(image, np.ndarray):
@@ -100,6 +170,19 @@ def to_rgb(image) -> np.ndarray:
         raise InputError(f"The picture array is {image.shape} {image.dtype}: it must be (H, W, 3) uint8 RGB.")
     check_size(image.shape[1], image.shape[0])
     return image.copy()
+
+
+def check_window(window: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Return a window of grey values as two floats; InputError when it is none."""
+    if window is None:
+        return None
+    try:
+        low, high = (float(value) for value in window)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise InputError(f"The window is {shown(window)}: give two numbers, the lower one first, such as 0 and 4095.")
+    return low, high
 
 
 def check_bytes(count: int) -> None:
@@ -120,7 +203,7 @@ def check_size(width: int, height: int) -> None:
 
 
 def read_file(path: str | os.PathLike) -> bytes:
-    """A picture's file as it is; InputError when it is too large or cannot be opened."""
+    """Return a picture's file as it is; InputError when it is too large or cannot be opened."""
     path = Path(path)
     try:
         check_bytes(path.stat().st_size)
@@ -129,27 +212,79 @@ def read_file(path: str | os.PathLike) -> bytes:
         raise InputError("The picture file cannot be opened: it does not exist or may not be read.") from error
 
 
-def _decoded(image: Image.Image, longest: int | None) -> np.ndarray:
+# --- opening -------------------------------------------------------------------------------------------------------
+
+
+def _open(data: bytes) -> _Source:
+    """Let Pillow read a file's header. Where it has no mode for a picture, it gets a header that it has one for and
+    that describes the same bytes."""
+    if data.startswith(b"\x89PNG") and data[24:26] == b"\x10\x04":
+        # Grey and alpha of 16 bits, of which Pillow would drop the lower 8: as many bytes a pixel as RGBA has.
+        header = data[12:24] + b"\x08\x06" + data[26:29]
+        data = data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
+        return _Source(Image.open(io.BytesIO(data), formats=FORMATS), grey_alpha=True)
+    try:
+        return _Source(Image.open(io.BytesIO(data), formats=FORMATS))
+    except Image.UnidentifiedImageError:
+        image = Image.open(io.BytesIO(_black_is_zero(data)), formats=FORMATS)
+        if image.mode[0] not in "IF":
+            raise
+        return _Source(image, white_is_zero=True)
+
+
+def _black_is_zero(data: bytes) -> bytes:
+    """Return a min-is-white TIFF as a min-is-black one, of which Pillow reads more depths; other files as they are."""
+    order, long = "<" if data.startswith(b"II") else ">", "Q" if 43 in data[2:4] else "I"
+    white, black = (struct.pack(f"{order}HH{long}H", _PHOTOMETRIC, 3, 1, value) for value in (_WHITE, _BLACK))
+    return data.replace(white, black, 1)
+
+
+def _unreadable(data: bytes) -> str:
+    """Return why Pillow does not open a file, in one sentence."""
+    try:
+        tags = ImageFileDirectory_v2(data[:16] if 43 in data[2:4] else data[:8])
+        file = io.BytesIO(data)
+        file.seek(tags.next)
+        tags.load(file)
+        bits = tags[_BITS]
+    except _DECODER_ERRORS:
+        return _UNREADABLE
+    return (
+        f"The picture is a TIFF of {shown(' + '.join(map(str, bits)))} bits that is damaged or laid out in a way that "
+        "is not read: save it in grey or RGB, with 8 bits, 16 bits or 32 bits in floating point."
+    )
+
+
+# --- decoding ------------------------------------------------------------------------------------------------------
+
+
+def _decoded(source: _Source, longest: int | None, window: tuple[float, float] | None) -> OpenedPicture:
+    image = source.image
     if longest is not None:
         image.draft("RGB", (longest, longest))  # a JPEG is decoded at a half, a quarter or an eighth
+    deep = _is_deep(image)  # asked before it is decoded, which forgets
     ImageOps.exif_transpose(image, in_place=True)
-    return _rgb(image, longest)
+    return _rgb(source, image, deep, longest, window)
 
 
-def _rgb(image: Image.Image, longest: int | None = None) -> np.ndarray:
-    if image.mode.startswith("I") or image.mode == "F":
-        image = Image.fromarray(_to_8_bits(np.asarray(image)))
-    width, height = image.size
-    if longest is None or max(width, height) <= longest:
-        return np.array(_converted(image))
-    # Band by band: as RGB a whole picture can have 32 times the bytes that it has in its own mode.
-    factor = max(width, height) // longest
-    reduced = Image.new("RGB", (-(-width // factor), -(-height // factor)))
-    for top in range(0, height, BAND * factor):
-        band = image.crop((0, top, width, min(height, top + BAND * factor)))
-        reduced.paste(_converted(band).reduce(factor), (0, top // factor))
-    reduced.thumbnail((longest, longest), Image.Resampling.LANCZOS)
-    return np.array(reduced)
+def _rgb(
+    source: _Source, image: Image.Image, deep: bool, longest: int | None, window: tuple[float, float] | None
+) -> OpenedPicture:
+    """Return `image`, which is the source's turned upright, in RGB; `deep`: its file has more than 8 bits a colour."""
+    values, alpha = _grey_values(source, image)
+    seen = None
+    if values is not None:
+        seen = _window(source.image, values if alpha is None or not alpha.any() else values[alpha > 0], window)
+        image = _in_window(values, seen, source.white_is_zero or _tag(source.image, _PHOTOMETRIC) == _WHITE)
+        if alpha is not None:
+            image.putalpha(Image.fromarray(alpha))
+    elif deep:
+        image = _upper_8_bits(image, _tag(source.image, _PLANAR) == _SEPARATE)
+    if longest is not None and max(image.size) > longest:
+        if image.mode in ("1", "P", "PA") or "transparency" in image.info:  # values that have no average
+            image = _converted(image)
+        image.thumbnail((longest, longest), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    return OpenedPicture(np.array(_converted(image)), seen)
 
 
 def _converted(image: Image.Image) -> Image.Image:
@@ -162,21 +297,89 @@ def _converted(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _to_8_bits(grey: np.ndarray) -> np.ndarray:
-    """16 bit, 32 bit and float grey to uint8: by the format's range where there is one, else by the data's."""
-    if not np.isfinite(grey).all():
-        raise InputError("not a number in the picture")
-    low, high = float(grey.min()), float(grey.max())
-    if grey.dtype.kind == "u":
-        low, high = 0.0, float(np.iinfo(grey.dtype).max)
-    elif low >= 0 and high <= 1 and grey.dtype.kind == "f":
-        low, high = 0.0, 1.0
-    elif low >= 0 and high <= 255:
-        low, high = 0.0, 255.0
-    elif low >= 0 and high <= 65535:
-        low, high = 0.0, 65535.0
-    found = np.empty(grey.shape, np.uint8)
-    for top in range(0, len(grey), BAND):  # in float64 a whole picture would have eight times its bytes
-        band = grey[top : top + BAND].astype(np.float64)
-        found[top : top + BAND] = np.rint((band - low) * (255 / max(high - low, 1e-9)))
-    return found
+# --- more than 8 bits ----------------------------------------------------------------------------------------------
+
+
+def _tag(image: Image.Image, number: int):
+    """Return the value of a TIFF's tag, the first of several; None when the picture has no such tag."""
+    value = getattr(image, "tag_v2", {}).get(number)
+    return value[0] if isinstance(value, tuple) and value else value
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Return True for a picture that is not decoded yet when it has more than 8 bits a colour."""
+    tiles = getattr(image, "tile", [])
+    return (_tag(image, _BITS) or 0) > 8 or any(";16B" in str(tile.args) for tile in tiles)  # a PNG's has no such tag
+
+
+def _upper_8_bits(image: Image.Image, separate: bool) -> Image.Image:
+    """Return a picture with colours of 16 bits, of which Pillow keeps the upper 8; InputError when these say nothing,
+    or when the colours lie in `separate` planes, of which Pillow keeps other bytes."""
+    if separate:
+        raise InputError("The picture has 16 bits a colour in separate planes, which is not read: save it interleaved.")
+    if image.mode in ("RGB", "RGBA") and np.asarray(image)[..., :3].max() < 16:
+        raise InputError(
+            "The picture has 16 bits a colour but uses only the lowest 12 of them, which would be shown as black: "
+            "spread its values over 0 to 65535, or save it with 8 bits a colour."
+        )
+    if isinstance(transparent := image.info.get("transparency"), tuple):  # a colour of 16 bits
+        image.info["transparency"] = tuple(int(value) >> 8 for value in transparent)
+    return image
+
+
+def _grey_values(source: _Source, image: Image.Image) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Return a grey picture's values and its alpha (H, W) uint8, None for either that it does not have: values of 8
+    bits from 0 on are none."""
+    if source.grey_alpha:
+        pairs = np.asarray(image).view(">u2")
+        return pairs[..., 0], (pairs[..., 1] >> 8).astype(np.uint8)
+    signed = _tag(source.image, _SAMPLE_FORMAT) == _SIGNED
+    if image.mode == "L" and signed:
+        return np.asarray(image).view(np.int8), None
+    if image.mode[0] not in "IF":
+        return None, None
+    values = np.asarray(image)
+    if image.mode == "I" and _tag(source.image, _BITS) == 32 and not signed:
+        values = values.view(np.uint32)
+    transparent = image.info.get("transparency")
+    return values, None if transparent is None else np.where(values == transparent, 0, 255).astype(np.uint8)
+
+
+def _window(image: Image.Image, values: np.ndarray, window: tuple[float, float] | None) -> Window:
+    """Return the window that was asked for, else the file's, else the one from the smallest to the largest value."""
+    if not np.isfinite(values).all():
+        raise InputError("The picture holds values that are not finite (NaN or infinity): replace them by numbers.")
+    low, high = window or _own_window(image) or (float(values.min()), float(values.max()))
+    bits = 16 if image.mode.startswith("I;16") else values.dtype.itemsize * 8
+    return Window(low, high, 2 ** (_tag(image, _BITS) or bits) - 1 if values.dtype.kind == "u" else None)
+
+
+def _own_window(image: Image.Image) -> tuple[float, float] | None:
+    """Return the window that a TIFF names: ImageJ's display range, else SMinSampleValue and SMaxSampleValue.
+
+    MinSampleValue and MaxSampleValue are statistics that the format forbids to use for display; a PNG's sBIT says how
+    many bits were significant before its values were spread over all 16.
+    """
+    found: tuple = (_tag(image, _SMALLEST), _tag(image, _LARGEST))
+    description = _tag(image, _DESCRIPTION)
+    if isinstance(description, str) and description.startswith("ImageJ="):
+        pairs = dict(line.partition("=")[::2] for line in description.splitlines())
+        found = (pairs.get("min"), pairs.get("max"))
+    try:
+        return check_window(found)
+    except InputError:  # none, or one that is no window
+        return None
+
+
+def _in_window(values: np.ndarray, window: Window, white_is_zero: bool) -> Image.Image:
+    """Return grey values as a picture of 8 bits; one that holds a single value is black, or white where that is 0."""
+    scale = 255 / (window.high - window.low) if window.high > window.low else 0.0
+    grey = np.empty(values.shape, np.uint8)
+    for top in range(0, len(values), _ROWS):
+        rows = np.clip(values[top : top + _ROWS].astype(np.float64), window.low, window.high)
+        grey[top : top + _ROWS] = np.rint((rows - window.low) * scale)
+    return Image.fromarray(255 - grey if white_is_zero else grey)
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value == round(value) and abs(value) < 1e15 else f"{value:.6g}"

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..methods import DEFAULT_METHODS, check_methods
+from ..picture import check_window
 from .metrics import BASELINES
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ NOISE = (5, 10, 20)  # grey levels
 @dataclass(frozen=True)
 class Settings:
     """What a study depends on besides pictures and classifier; `coherency` is a key of COHERENCY, `steps`,
-    `insertion_baseline`, `deletion_baseline` and `seed` are those of `camkit.evidence.curves.measure_stream`."""
+    `insertion_baseline`, `deletion_baseline` and `seed` are those of `camkit.evidence.curves.measure_stream`, `window`
+    is that of `camkit.open_picture`."""
 
     methods: tuple[str, ...] = DEFAULT_METHODS
     target_layer: str | None = None
@@ -37,9 +39,11 @@ class Settings:
     insertion_baseline: str = "blur"
     deletion_baseline: str = "zero"
     seed: int = 0
+    window: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "methods", check_methods(self.methods))
+        object.__setattr__(self, "window", check_window(self.window))
         if self.coherency not in COHERENCY:
             raise InputError(f"Coherency is '{self.coherency}': it must be one of {', '.join(COHERENCY)}.")
         if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:

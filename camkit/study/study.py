@@ -119,7 +119,11 @@ class Study:
         picture = replace(picture, source=self._data(picture))
         keys = self.keys(picture)
         try:
-            image = None if all(key in saved for key in keys.values()) else open_picture(picture.source)
+            image = (
+                None
+                if all(key in saved for key in keys.values())
+                else open_picture(picture.source, window=self.settings.window)
+            )
         except InputError as error:
             raise UnreadableError(str(error)) from error
         measured: dict = {}

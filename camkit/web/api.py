@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gradio as gr
-import numpy as np
 
 from ..errors import InputError, shown
 from ..evidence.measure import measure, to_json
@@ -22,6 +21,7 @@ from ..labels import Labels
 from ..maps import ALPHA, COLORMAPS, OPACITIES, check_look, encode, overlay
 from ..methods import DEFAULT_METHODS, METHODS, check_methods
 from ..models.registry import MODELS, ModelSpec
+from ..picture import OpenedPicture
 from ..report.results import metrics_csv
 from ..version import __version__
 from .server.files import versions, write_file, write_zip
@@ -37,7 +37,8 @@ _REVISION = Path(__file__).resolve().parents[2] / "REVISION"  # written by the d
 REVISION = _REVISION.read_text().strip() if _REVISION.exists() else "development"
 PARAMETERS = {
     "image": "A picture file: PNG, JPEG, WebP, GIF or TIFF, at most 20 MB, 25 megapixels and 10,000 pixels a side. "
-    "One that is longer than 1280 pixels is reduced to that before anything else.",
+    "One that is longer than 1280 pixels is reduced to that first. 'window' in the answer: which grey values are "
+    "shown of more than 8 bits.",
     "model": "The classifier; 'auto' takes the first one of /info that is ready: the operator's, then VGG16 when its "
     "weights are on the server, else the bundled one.",
     "top_k": "How many classes to return, from 1 to the model's number of classes.",
@@ -92,7 +93,6 @@ def model_info(spec: ModelSpec) -> dict:
         "state": state,
         "message": sentence,
         "source": spec.source,
-        "inputs": spec.inputs,
         "target_layers": list(spec.target_layers),
         "default_target_layer": spec.target_layers[-1] if spec.target_layers else "",
     }
@@ -104,8 +104,9 @@ def api_classify(image, model, top_k) -> dict:
     clf = classifier(model)
     if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= len(clf.labels):
         raise InputError(f"top_k is {shown(repr(top_k))}: it must be a whole number from 1 to {len(clf.labels)}.")
-    predictions = clf.labels.top_predictions(clf.predict(opened(image)), top_k)
-    return {"model": clf.name, "predictions": [vars(prediction) for prediction in predictions]}
+    given = opened(image)
+    predictions = clf.labels.top_predictions(clf.predict(given.image), top_k)
+    return {"model": clf.name, "predictions": [vars(prediction) for prediction in predictions]} | given.to_json()
 
 
 @in_words(markup=False)
@@ -120,13 +121,15 @@ def api_explain(image, method, class_name, model, target_layer, max_n, alpha, co
     clf = classifier(model)
     index = class_index_of(class_name, clf.labels)
     if METHODS[method].uses_gradient:
-        explanation = explain(clf, opened(image), [method], index, target_layer, max_n)
+        given = opened(image)
+        explanation = explain(clf, given.image, [method], index, target_layer, max_n)
     else:
         with VISITORS.api_run(request) as run:
-            explanation = run.last(explain_stream(clf, opened(image), [method], index, target_layer, max_n))
+            given = opened(image)
+            explanation = run.last(explain_stream(clf, given.image, [method], index, target_layer, max_n))
     cam = explanation.cams[method]
     picture = write_file("overlay.png", encode(overlay(explanation.image, cam.map, alpha, colormap, opacity)))
-    facts = prediction_json(explanation) | cam.to_json() | {"raw": cam.raw.tolist()}
+    facts = prediction_json(explanation) | cam.to_json() | {"raw": cam.raw.tolist()} | given.to_json()
     return picture, facts, write_file("maps.npz", maps_npz(explanation))
 
 
@@ -140,12 +143,13 @@ def api_compare(image, methods, class_name, model, target_layer, max_n, faithful
     final: dict[str, bytes] = {}
     sent = None
     with VISITORS.api_run(request) as run:
-        for snapshot in run.watch(explain_stream(clf, opened(image), methods, index, target_layer, max_n)):
+        given = opened(image)
+        for snapshot in run.watch(explain_stream(clf, given.image, methods, index, target_layer, max_n)):
             if not snapshot.complete and snapshot is not sent:
-                yield overlays(snapshot, final, opacity), comparison_json(snapshot), None
+                yield overlays(snapshot, final, opacity), comparison_json(snapshot) | given.to_json(), None
                 sent = snapshot
         measurements = measure_all(run, clf, snapshot) if faithfulness else {}
-    facts, extra = comparison_json(snapshot), {}
+    facts, extra = comparison_json(snapshot) | given.to_json(), {}
     if measurements:
         facts["faithfulness"] = to_json(measurements)
         extra["faithfulness.csv"] = metrics_csv(measurements, snapshot.cams)
@@ -159,15 +163,16 @@ def api_evaluate(image, methods, class_name, model, request: gr.Request) -> dict
     clf, methods = classifier(model), check_methods(methods)
     index = class_index_of(class_name, clf.labels)
     with VISITORS.api_run(request) as run:
-        explanation = run.last(explain_stream(clf, opened(image), methods, index))
+        given = opened(image)
+        explanation = run.last(explain_stream(clf, given.image, methods, index))
         measurements = measure_all(run, clf, explanation)
-    return comparison_json(explanation) | {"faithfulness": to_json(measurements)}
+    return comparison_json(explanation) | given.to_json() | {"faithfulness": to_json(measurements)}
 
 
 # --- arguments and answers -----------------------------------------------------------------------------------------
 
 
-def opened(image: Upload | None) -> np.ndarray:
+def opened(image: Upload | None) -> OpenedPicture:
     """The picture of a request, decoded; InputError when there is none or it cannot be used."""
     if image is None:
         raise InputError("There is no picture: send a PNG, JPEG, WebP, GIF or TIFF file as 'image'.")

@@ -1,16 +1,19 @@
 """What becomes an (H, W, 3) uint8 RGB picture and how, and what is refused in which words."""
 
 import io
+import struct
 import threading
+import zlib
 
 import numpy as np
 import pytest
+import tifffile
 from conftest import LIMIT, together
 from PIL import Image
 
 from camkit import picture
 from camkit.maps import encode
-from camkit.picture import open_picture, to_rgb
+from camkit.picture import open_picture, read_picture, to_rgb
 
 MODES = (
     "1",
@@ -99,40 +102,152 @@ def test_half_transparent_is_mixed_with_white():
     np.testing.assert_array_equal(to_rgb(Image.new("RGBA", (8, 8), (0, 0, 0, 128))), 127)
 
 
-def test_16_bit_png_keeps_its_range_dark_or_bright():
-    grey = np.full((8, 8), 200, np.uint16)
-    grey[0, 0] = 65535
-    result = open_picture(file(Image.fromarray(grey)))
-    assert result[0, 0].tolist() == [255] * 3
-    assert result[1, 1].tolist() == [1] * 3  # 200 x 255 / 65535 = 0.78
-    dark = open_picture(file(Image.fromarray(np.full((8, 8), 200, np.uint16))))
-    assert dark[0, 0].tolist() == [1] * 3  # no brighter because nothing in the picture is
+# More than 8 bits
+
+
+def png(values, kind, **chunks):
+    """A PNG with 16 bits a channel, which Pillow does not write; `kind`: 0 grey, 2 RGB, 4 grey and alpha, 6 RGBA."""
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, kind, 0, 0, 0)
+    parts = [(b"IHDR", header), *((name.encode(), each) for name, each in chunks.items())]
+    parts += [(b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        for name, content in parts
+    )
+
+
+def tiff(values, **options):
+    held = io.BytesIO()
+    tifffile.imwrite(held, values, **options)
+    return held.getvalue()
+
+
+RAMP = np.linspace(80, 4080, 96).round().astype(np.uint16).reshape(8, 12)  # 12 bits, in a file of 16
+WHITE = {"photometric": "miniswhite"}
+OWN = [(340, "H", 1, 1000, True), (341, "H", 1, 3000, True)]  # SMinSampleValue and SMaxSampleValue
+
+
+def windowed(values, low=None, high=None):
+    """The reference: straight from the values, in float64."""
+    low, high = values.min() if low is None else low, values.max() if high is None else high
+    return np.rint(255 * (np.clip(values.astype(float), low, high) - low) / (high - low)).astype(np.uint8)
 
 
 @pytest.mark.parametrize(
-    ("values", "expected"),
+    ("data", "expected", "sentence"),
+    {
+        "png": (png(RAMP, 0), windowed(RAMP), "80 to 4080 of 65535"),
+        "png whose sBIT says 12": (png(RAMP, 0, sBIT=b"\x0c"), windowed(RAMP), "80 to 4080 of 65535"),
+        "one value": (tiff(RAMP * 0 + 200), RAMP * 0, "200 to 200 of 65535"),
+        "little endian": (tiff(RAMP), windowed(RAMP), "80 to 4080 of 65535"),
+        "big endian": (tiff(RAMP, byteorder=">"), windowed(RAMP), "80 to 4080 of 65535"),
+        "BigTIFF, deflated": (tiff(RAMP, bigtiff=True, compression="zlib"), windowed(RAMP), "80 to 4080 of 65535"),
+        "tiles": (tiff(RAMP, tile=(16, 16)), windowed(RAMP), "80 to 4080 of 65535"),
+        "white is 0": (tiff(RAMP, **WHITE), 255 - windowed(RAMP), "80 to 4080 of 65535"),
+        "white is 0, big endian": (
+            tiff(RAMP, byteorder=">", **WHITE),
+            255 - windowed(RAMP),
+            "80 to 4080 of 65535",
+        ),
+        "white is 0, 32 bits": (
+            tiff(RAMP.astype(np.uint32) * 10**6, **WHITE),
+            255 - windowed(RAMP),
+            "80000000 to 4080000000 of 4294967295",
+        ),
+        "white is 0, float": (tiff(RAMP / np.float32(4), **WHITE), 255 - windowed(RAMP), "20 to 1020"),
+        "signed, 16 bits": (tiff(RAMP.astype(np.int16) - 1024), windowed(RAMP), "-944 to 3056"),
+        "signed, 8 bits": (tiff((RAMP // 16 - 128).astype(np.int8)), windowed(RAMP // 16), "-123 to 127"),
+        "float": (tiff(RAMP / np.float32(8192)), windowed(RAMP), "0.00976562 to 0.498047"),
+        "the file's own": (tiff(RAMP, extratags=OWN), windowed(RAMP, 1000, 3000), "1000 to 3000 of 65535"),
+        "ImageJ's": (
+            tiff(RAMP, imagej=True, metadata={"min": 0.0, "max": 8000.0}),
+            windowed(RAMP, 0, 8000),
+            "0 to 8000 of 65535",
+        ),
+    }.values(),
+)
+def test_grey_of_more_than_8_bits_is_windowed(data, expected, sentence):
+    found = read_picture(data)
+    np.testing.assert_array_equal(found.image, np.dstack([expected] * 3))
+    assert found.window.sentence == f"shown from {sentence}"
+    np.testing.assert_array_equal(open_picture(data), found.image)
+
+
+def test_a_window_that_is_given_comes_before_the_files_own():
+    data = tiff(RAMP, extratags=OWN)
+    expected = np.dstack([windowed(RAMP, 100, 2000.5)] * 3)
+    np.testing.assert_array_equal(open_picture(data, window=(100, 2000.5)), expected)
+    np.testing.assert_array_equal(to_rgb(Image.open(io.BytesIO(data)), window=(100, 2000.5)), expected)
+    assert read_picture(data, window=(100, 2000.5)).window.sentence == "shown from 100 to 2000.5 of 65535"
+    eight = file(Image.fromarray(windowed(RAMP)))
+    assert read_picture(eight, window=(100, 2000)).window is None
+    np.testing.assert_array_equal(open_picture(eight, window=(100, 2000)), np.dstack([windowed(RAMP)] * 3))
+
+
+@pytest.mark.parametrize("window", [(5, 5), (6, 5), (0, np.nan), (0, np.inf), (1, 2, 3), ("a", "b"), 7])
+def test_what_is_no_window_is_refused(window):
+    with pytest.raises(ValueError, match=r"^The window is .*: give two numbers, the lower one first, such as 0"):
+        open_picture(png(RAMP, 0), window=window)
+
+
+def test_a_pillow_image_of_more_than_8_bits_is_windowed_too():
+    for image in (Image.fromarray(RAMP), Image.fromarray(RAMP.astype(np.float32)), Image.open(io.BytesIO(tiff(RAMP)))):
+        np.testing.assert_array_equal(to_rgb(image)[..., 0], windowed(RAMP))
+    np.testing.assert_array_equal(to_rgb(Image.open(io.BytesIO(tiff(RAMP, **WHITE))))[..., 0], 255 - windowed(RAMP))
+
+
+@pytest.mark.parametrize("bits", [1, 8])
+def test_white_is_0_in_8_bits_and_fewer(bits):
+    values = (RAMP > 2000) if bits == 1 else windowed(RAMP)
+    found = read_picture(tiff(values, **WHITE))
+    np.testing.assert_array_equal(found.image[..., 0], 255 - values * np.uint8(255) if bits == 1 else 255 - values)
+    assert found.window is None
+
+
+def test_what_is_transparent_in_16_bits_is_white_and_not_in_the_window():
+    hole = RAMP.copy()
+    hole[3, :2] = 60000
+    expected = windowed(np.where(hole == 60000, 80, hole))
+    expected[3, :2] = 255
+    for data in (
+        png(np.dstack([hole, np.where(hole == 60000, 0, 65535)]), 4),
+        png(hole, 0, tRNS=struct.pack(">H", 60000)),
+    ):
+        np.testing.assert_array_equal(open_picture(data)[..., 0], expected)
+
+
+def test_colours_of_16_bits_keep_their_upper_8():
+    colours = np.dstack([RAMP * 16, RAMP * 8, 65535 - RAMP * 16])
+    for data in (png(colours, 2), tiff(colours), png(np.dstack([colours, RAMP * 0 + 65535]), 6)):
+        found = read_picture(data)
+        np.testing.assert_array_equal(found.image, colours >> 8)
+        assert found.window is None
+    clear = png(colours, 2, tRNS=colours[0, 0].astype(">u2").tobytes())
+    assert open_picture(clear)[0, 0].tolist() == [255] * 3
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
     [
-        ((0.0, 0.5, 1.0), (0, 128, 255)),  # a float picture in [0, 1]
-        ((0.0, 100.0, 200.0), (0, 100, 200)),  # in [0, 255]
-        ((0.0, 32896.0, 65535.0), (0, 128, 255)),  # in [0, 65535]
-        ((-1.0, 0.0, 1.0), (0, 128, 255)),  # of its own range
-        ((7e9, 7e9, 9e9), (0, 0, 255)),
+        (tiff(np.where(RAMP == 80, np.nan, RAMP).astype(np.float32)), "holds values that are not finite"),
+        (tiff(np.where(RAMP == 80, np.inf, RAMP).astype(np.float32)), "holds values that are not finite"),
+        (png(np.dstack([RAMP] * 3), 2), "has 16 bits a colour but uses only the lowest 12"),
+        (tiff(np.dstack([RAMP] * 3)), "has 16 bits a colour but uses only the lowest 12"),
+        (
+            tiff(np.stack([RAMP * 16] * 3), photometric="rgb", planarconfig="separate"),
+            "16 bits a colour in separate planes",
+        ),
+        (tiff(RAMP.astype(float)), "TIFF of 64 bits that is damaged or laid out in a way that is not read"),
+        (
+            tiff(np.dstack([RAMP] * 2), photometric="minisblack", extrasamples=["unassalpha"]),
+            r"TIFF of 16 \+ 16 bits",
+        ),
     ],
 )
-def test_float_grey_by_its_range(values, expected):
-    grey = np.repeat(np.float32(values), 8)[None].repeat(8, 0)  # 8 x 24
-    assert to_rgb(Image.fromarray(grey))[0, ::8, 0].tolist() == list(expected)
-
-
-def test_float_picture_that_is_not_a_number_is_refused():
-    grey = np.zeros((8, 8), np.float32)
-    grey[0, 0] = np.nan
-    with pytest.raises(ValueError, match=UNREADABLE):
-        to_rgb(Image.fromarray(grey))
-
-
-def test_constant_integer_picture_is_not_divided_by_its_range():
-    np.testing.assert_array_equal(to_rgb(Image.new("I", (8, 8), 70000)), 0)
+def test_what_cannot_be_shown_rightly_is_refused_in_a_sentence(data, message):
+    with pytest.raises(ValueError, match=rf"^The picture [^\n]*{message}[^\n]*\.$"):
+        open_picture(data)
 
 
 def test_exif_rotation_is_applied_and_the_input_keeps_its_own():
@@ -290,12 +405,18 @@ def test_an_empty_file_and_a_missing_one(tmp_path):
 # Reduced while decoding
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_a_reduced_picture_is_the_thumbnail_of_the_whole(mode):
-    image = red_and_blue(mode, scale=120)  # 1920 x 1440: two bands
-    whole = Image.fromarray(to_rgb(image))
+@pytest.mark.parametrize(
+    "data",
+    {
+        **{mode: file(red_and_blue(mode, 60)) for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")},
+        **{mode: file(red_and_blue(mode, 60), "TIFF") for mode in ("PA", "CMYK", "LAB", "F")},
+        "transparent": file(red_and_blue("RGB", 60), transparency=(255, 0, 0)),
+    }.values(),
+)
+def test_a_reduced_picture_is_the_thumbnail_of_the_whole(data):
+    whole = Image.fromarray(open_picture(data))
     whole.thumbnail((300, 300), Image.Resampling.LANCZOS)
-    found = picture._rgb(image, longest=300)
+    found = open_picture(data, longest=300)
     assert found.shape == (225, 300, 3) == np.asarray(whole).shape
     coarse = (np.asarray(each.reduce(15), int) for each in (Image.fromarray(found), whole))  # two filters, one picture
     assert np.abs(np.subtract(*coarse)).max() <= 4

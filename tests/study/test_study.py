@@ -27,6 +27,7 @@ from camkit.evidence.curves import measure_stream
 from camkit.evidence.metrics import CONTROLS, METRICS
 from camkit.evidence.settings import NOISE, Box, Settings
 from camkit.evidence.sweep import sweep
+from camkit.picture import to_rgb
 from camkit.report import results
 from camkit.report.claims import BEGIN, END, PUBLISHED, comparison, comparison_table, published_table, put_table
 from camkit.report.intervals import interval, share
@@ -215,6 +216,7 @@ def test_a_box_outside_the_picture_is_refused(box):
         ({"coherency": "some"}, "it must be one of all"),
         ({"steps": 0}, "steps is 0"),
         ({"insertion_baseline": "white"}, "Baseline 'white' is unknown"),
+        ({"window": (4095, 0)}, "The window is"),
     ],
 )
 def test_settings_that_cannot_be(options, message):
@@ -322,12 +324,14 @@ def test_a_damaged_line_is_done_again_and_said(tiny, tmp_path, caplog):
     ]
 
 
-@pytest.mark.parametrize("other", ["steps", "picture", "box", "version", "weights"])
+@pytest.mark.parametrize("other", ["steps", "window", "picture", "box", "version", "weights"])
 def test_work_of_another_kind_is_not_mixed_in(tiny, tmp_path, monkeypatch, other):
     pictures, settings, boxes = {"0.png": PICTURES["0.png"]}, FAST, {}
     finished(tiny, pictures, settings, boxes, checkpoint=tmp_path / "c")
     if other == "steps":
         settings = replace(FAST, steps=5)
+    elif other == "window":
+        settings = replace(FAST, window=(0, 4095))
     elif other == "picture":
         pictures = {"0.png": PICTURES["1.png"]}
     elif other == "box":
@@ -690,8 +694,7 @@ def test_the_summary_has_figures_as_rows_and_maps_as_columns(everything):
 def test_the_reports_say_how_it_was_measured_and_what_was_not(everything):
     text = markdown_report(everything)
     assert all(said in text for said in (
-        "3 pictures, Tiny (inputs -1 to 1), target layer late",
-        "Student's t", "Wilson's", "the model's zero (mid grey)",
+        "3 pictures, Tiny, target layer late", "Student's t", "Wilson's", "the model's zero (mid grey)",
         "Coherency, and so ADCC, was measured for every method",
         "Sampled: the sweep, run to its end on ",
         "Skipped: no\\|picture\\<b>.png. The picture cannot be read",
@@ -803,6 +806,23 @@ def test_the_sweep_refuses_counts_beyond_the_layer(tiny, noise, counts):
 # --- the command ---------------------------------------------------------------------------------------------------
 
 
+def test_the_command_shows_16_bits_in_the_window_that_it_is_given(tiny, tmp_path, monkeypatch):
+    deep = np.random.default_rng(0).integers(0, 4096, (60, 50)).astype(np.uint16)
+    (tmp_path / "pictures").mkdir()
+    Image.fromarray(deep).save(tmp_path / "pictures" / "deep.png")
+    monkeypatch.setattr(evaluate, "load", lambda *_, **__: tiny)
+    for window in ((), ("--window", "0", "1000")):
+        out = tmp_path / f"out{len(window)}"
+        arguments = [str(tmp_path / "pictures"), "--out", str(out), "--steps", "2", "--methods", "gradcam", *window]
+        assert evaluate.main(arguments) == 0
+        said = "Grey pictures of more than 8 bits: shown from 0 to 1000." in (out / "report.md").read_text()
+        assert said == bool(window)
+        with (out / "results.csv").open() as file:
+            row = next(csv.DictReader(file))
+        shown = to_rgb(Image.fromarray(deep), window=tuple(map(float, window[1:])) or None)
+        assert float(row["probability"]) == pytest.approx(float(tiny.predict(shown).max()), rel=1e-3)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Two small examples and a broken file."""
@@ -837,6 +857,7 @@ def test_the_command_end_to_end(folder, tmp_path, lite0, capsys):
     [
         (["none"], "'none' is no folder"),
         (["{folder}", "--steps", "0"], "steps is 0"),
+        (["{folder}", "--window", "9", "1"], "The window is"),
         (["{folder}", "--max-n", "5000"], "max_n is 5000"),
         (["{folder}", "--target-layer", "x"], "not offered"),
         (["{folder}", "--model", "vgg16", "--weights", "none.h5"], "none.h5"),

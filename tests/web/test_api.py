@@ -160,6 +160,22 @@ def test_classify_is_camkits(client, lite0, chelsea):
     assert sum(row["probability"] for row in everything) == pytest.approx(1, abs=1e-4)
 
 
+def test_the_window_of_a_picture_of_16_bits_is_told(client, lite0, tmp_path):
+    deep = np.random.default_rng(0).integers(0, 4081, (40, 40)).astype(np.uint16)
+    deep[0, :2] = 0, 4080
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    sent = handle_file(str(tmp_path / "deep.png"))
+    answers = [
+        client.predict(sent, api_name="/classify"),
+        client.predict(sent, api_name="/explain")[1],
+        client.predict(sent, ["gradcam"], api_name="/compare")[1],
+    ]
+    assert [each["window"] for each in answers] == ["shown from 0 to 4080 of 65535"] * 3
+    top = camkit.top_predictions(lite0.predict(camkit.open_picture(tmp_path / "deep.png")), 1)[0]
+    assert answers[0]["predictions"][0]["class_index"] == answers[1]["class_index"] == top.class_index
+    assert client.predict(file("chelsea"), api_name="/classify")["window"] == ""
+
+
 def test_explain_with_nothing_but_a_picture(client, lite0, chelsea):
     overlay, facts, maps = client.predict(file("chelsea"), api_name="/explain")
     expected = camkit.explain(lite0, chelsea, ["gradcam"])

@@ -1,6 +1,7 @@
 """What passes the gatekeeper, the folder's bound, the places for long work: each without a browser, most without
 TensorFlow."""
 
+import io
 import os
 import re
 import threading
@@ -11,11 +12,13 @@ from types import SimpleNamespace
 
 import gradio as gr
 import httpx
+import numpy as np
 import plain_http
 import pytest
 from conftest import EXAMPLES
 from filelock import FileLock
 from gradio.queueing import Event
+from PIL import Image
 
 import camkit
 from camkit.errors import InputError, shown
@@ -542,6 +545,22 @@ def test_what_is_remembered_is_small_and_gives_the_same_back(monkeypatch, lite0,
     for key, cam in explanation.cams.items():
         assert (again.cams[key].map == cam.map).all()
         assert (again.cams[key].raw == cam.raw).all()
+
+
+def test_the_picture_of_the_page_says_how_16_bits_are_shown(lite0):
+    from camkit.web.server.uploads import Upload, page_jpeg, window_of
+    from camkit.web.tabs.maps import explained_html
+
+    deep = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
+    held = io.BytesIO()
+    Image.fromarray(deep).save(held, "PNG")
+    picture = Upload(held.getvalue()).for_page()
+    assert window_of(picture) == "shown from 0 to 4095 of 65535"
+    explanation = camkit.explain(lite0, camkit.open_picture(picture), ["gradcam"])
+    assert "grey values are shown from 0 to 4095 of 65535" in explained_html(explanation, window_of(picture))
+    assert "grey values" not in explained_html(explanation)
+    for comment in ("", "shown from <b> to", "made with a camera"):
+        assert window_of(page_jpeg(explanation.image, comment)) == ""
 
 
 def test_a_page_that_was_forgotten_says_so_and_works_on(server_url):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from starlette.concurrency import run_in_threadpool
 
 from ...errors import InputError
 from ...maps import encode
-from ...picture import MAX_BYTES, open_picture
+from ...picture import MAX_BYTES, OpenedPicture, read_picture
 from .runs import log
 
 LONGEST_SIDE = 1280  # of a picture on the server; a larger one is reduced while it is read
@@ -75,14 +76,14 @@ class Upload:
 
     source: Path | bytes
 
-    def open(self) -> np.ndarray:
-        """(H, W, 3) uint8 RGB, at most LONGEST_SIDE pixels a side; InputError when it cannot be used."""
-        return open_picture(self.source, LONGEST_SIDE)
+    def open(self) -> OpenedPicture:
+        """The picture, at most LONGEST_SIDE pixels a side; InputError when it cannot be used."""
+        return read_picture(self.source, LONGEST_SIDE)
 
     def for_page(self) -> bytes:
         """A JPEG file's bytes, at most PAGE_BYTES of them, that the page shows, explains and remembers. A JPEG that is
-        small enough stays as it is. InputError when the picture cannot be used."""
-        image = self.open()
+        small enough stays as it is. `window_of` tells the picture's window. InputError when it cannot be used."""
+        opened = self.open()
         size = len(self.source) if isinstance(self.source, bytes) else self.source.stat().st_size
         if size <= PAGE_BYTES:
             content = self.source if isinstance(self.source, bytes) else self.source.read_bytes()
@@ -90,17 +91,24 @@ class Upload:
                 upright = known.getexif().get(ExifTags.Base.Orientation, 1) == 1
                 if known.format == "JPEG" and known.mode == "RGB" and max(known.size) <= LONGEST_SIDE and upright:
                     return content
-        return page_jpeg(image)
+        return page_jpeg(opened.image, opened.window.sentence if opened.window else "")
 
 
-def page_jpeg(image: np.ndarray) -> bytes:
-    """(H, W, 3) uint8 RGB -> a JPEG file's bytes, at most PAGE_BYTES of them."""
+def page_jpeg(image: np.ndarray, comment: str = "") -> bytes:
+    """(H, W, 3) uint8 RGB -> a JPEG file's bytes with a comment, at most PAGE_BYTES of them."""
     while True:
         for quality in QUALITIES:
-            content = encode(image, "JPEG", quality=quality)
+            content = encode(image, "JPEG", quality=quality, comment=comment)
             if len(content) <= PAGE_BYTES:
                 return content
         image = np.array(Image.fromarray(image).reduce(2))  # noise, which JPEG cannot make small
+
+
+def window_of(content: bytes) -> str:
+    """Return the window of a picture that `Upload.for_page` made, as Window.sentence; "" for every other."""
+    with Image.open(io.BytesIO(content)) as image:
+        comment = image.info.get("comment", b"").decode("ascii", "replace")
+    return comment if re.fullmatch(r"shown from \S+ to \S+( of \d+)?", comment) else ""
 
 
 class Picture(gr.Image):

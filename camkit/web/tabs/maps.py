@@ -26,7 +26,7 @@ from ..server.files import write_file
 from ..server.readiness import classifier, default_model, model_choices, opening_model
 from ..server.runs import VISITORS, Busy, Run, in_words, on_stop, visitor_of
 from ..server.sessions import MEMORIES, memory_of
-from ..server.uploads import Picture
+from ..server.uploads import Picture, window_of
 from . import headline, view
 from .examples import OPENING, Example, aspect, by_number, examples_html
 from .link import Choices, address_of, read_address
@@ -122,7 +122,7 @@ def page_update(snapshot: Explanation, run: Run, wait: str, choices: Choices, to
     return (
         panels_value(check_methods(choices.methods), snapshot.cams, run.number, wait, told),
         prediction_html(snapshot) if first else gr.skip(),
-        explained_html(snapshot) if first else gr.skip(),
+        explained_html(snapshot, window_of(picture)) if first else gr.skip(),
         gr.update(value=None) if first else gr.skip(),  # empty again, ready to be typed into
         *(headline.shown(choices.model, run.visitor) if first else [gr.skip()] * 5),
     )
@@ -157,9 +157,10 @@ def prediction_html(snapshot: Explanation | None) -> str:
     )
 
 
-def explained_html(snapshot: Explanation) -> str:
+def explained_html(snapshot: Explanation, window: str = "") -> str:
     top = snapshot.predictions[0]
     rest = "" if snapshot.class_index == top.class_index else f"; the model's top class is {html.escape(top.name)}"
+    rest += f"; the picture's grey values are {html.escape(window)}" if window else ""
     return (
         f"<h2>Explaining <b>{html.escape(snapshot.class_name)}</b>, probability {percent(snapshot.probability)}"
         f"<small>{rest}</small></h2>"
