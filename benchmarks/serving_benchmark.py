@@ -2,7 +2,8 @@
 
 Every figure is a ratio or a difference within one run against servers of its own, whose only load this script is. The
 engine's side runs in this process while the server rests, in turns with the other side, so that what else the machine
-does falls on both. Pictures are uploaded beforehand: no figure but those of clients holds the upload.
+does falls on both. Pictures are uploaded beforehand: no figure but those of clients holds the upload. Start it where
+requirements.txt alone is installed: Keras imports scikit-learn, which the tests bring, for another second.
 """
 
 from __future__ import annotations
@@ -30,8 +31,6 @@ MODEL = "efficientnet_lite0"
 FAST = [key for key in ALL_FOUR if key != "scorecam"]
 BEFORE_CONFIG_KB = 357  # what a page took before its scripts, lists and pictures were files
 FIRST_VISITORS = 100  # their pages fill what the server remembers of one address
-# As visitors start it: without scikit-learn, which the tests install and Keras imports where it finds it, in a second.
-AS_INSTALLED = os.environ | {"PYTHONPATH": str(ROOT / "tests" / "absent")}
 PARTS = """
 import time
 begin = time.perf_counter()
@@ -244,7 +243,6 @@ def start() -> list[Row]:
     parts = subprocess.run(
         [sys.executable, "-c", PARTS],
         cwd=ROOT,
-        env=AS_INSTALLED,
         capture_output=True,
         text=True,
         timeout=LIMIT,
@@ -269,7 +267,7 @@ def cold_start() -> tuple[float, float]:
         process = subprocess.Popen(
             [sys.executable, "app.py"],
             cwd=ROOT,
-            env=AS_INSTALLED | settings,
+            env=os.environ | settings,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

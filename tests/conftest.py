@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import os
 import socket
-import sys
 import threading
 import warnings
 from contextlib import contextmanager
@@ -42,17 +41,9 @@ GRADIENT = tuple(key for key, method in METHODS.items() if method.uses_gradient)
 SCORECAM = tuple(key for key, method in METHODS.items() if not method.uses_gradient)
 EXAMPLES = ROOT / "examples"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before the first import of TensorFlow
-# What the demo does not need and Keras would import, here and in the processes that tests start.
-ABSENT = str(Path(__file__).with_name("absent"))
-sys.path.insert(0, ABSENT)
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (ABSENT, os.environ.get("PYTHONPATH"))))
 if "PYTEST_XDIST_WORKER" in os.environ:  # a worker for each core: threads of their own would only fight
     for setting in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
         os.environ.setdefault(setting, "1")
-# Nobody here speaks TLS, and reading the authorities' certificates is most of what an HTTP client costs: 30 ms for each
-# that httpx makes. None are found in a folder without any.
-os.environ.pop("SSL_CERT_FILE", None)
-os.environ["SSL_CERT_DIR"] = str(EXAMPLES)
 VGG16_PATH = os.environ.get("CAMKIT_VGG16_WEIGHTS")  # read before the fixture below hides it
 
 
@@ -93,6 +84,7 @@ TINY = ModelSpec(
     target_layers=("early", "late"),
     weights=None,
     zero="mid grey",
+    inputs="-1 to 1",
     source="these tests",
     input_size=(48, 40),
 )

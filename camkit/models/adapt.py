@@ -19,6 +19,8 @@ import numpy as np
 from ..errors import InputError
 from ..maps import softmax
 from ..methods import METHODS
+from .endings import check_ending, find_tail, in_words, with_logits
+from .scaling import wanted_inputs
 
 DEFAULT_SIZE = 224  # of an input whose height or width is None
 # Layers that add nothing to the map of the layer before them: they pool, pad, crop, drop or rename it.
@@ -37,16 +39,6 @@ _PASSING_ON = (
     keras.layers.ActivityRegularization,
 )
 _SCALING = (keras.layers.Rescaling, keras.layers.Normalization)
-# Layers and operations of keras.ops by the name of their class: what may stand between the activation that ends a
-# classifier and its output and changes no number, and activations that stand alone.
-_SHAPING = ("linear", "Flatten", "Reshape", "Dropout", "Identity", "Squeeze")
-_ACTIVATIONS = {
-    "Softmax": "softmax",
-    "LogSoftmax": "log_softmax",
-    "Sigmoid": "sigmoid",
-    **{name: name for name in ("ReLU", "Relu", "LeakyReLU", "PReLU", "ELU", "Tanh", "Softplus", "HardSigmoid")},
-}
-_SOFTMAXES = ("softmax", "log_softmax")  # softmax(log_softmax(x)) is softmax(x)
 
 
 @dataclass(frozen=True)
@@ -55,8 +47,8 @@ class Adapted:
 
     model: (N, height, width, channels) float32 -> (N, classes) logits. target_layers: names of layers whose output
     (N, h', w', C) is all that the rest of the model sees, h' and w' above 1, in network order, the default last.
-    ending: the last activation of the model given, "linear" for none. scales: it has a Rescaling or Normalization layer
-    before its first other weights.
+    ending: the last activation of the model given, "linear" for none. preprocess: the choice of scaling.PREPROCESSING
+    that its own layers decide for, None where they do not.
     """
 
     model: keras.Model
@@ -65,18 +57,7 @@ class Adapted:
     classes: int
     target_layers: tuple[str, ...]
     ending: str
-    scales: bool
-
-
-class OneUnitAsTwo(keras.layers.Layer):
-    """(N, 1) z -> (N, 2) logits whose softmax is (1 - sigmoid(z), sigmoid(z)): (0, z).
-
-    The gradient of the first logit is that of -z, not 0, so that the class which the unit stands against can be
-    explained by its gradient as well.
-    """
-
-    def call(self, inputs):
-        return keras.ops.concatenate([keras.ops.stop_gradient(inputs) - inputs, inputs], axis=-1)
+    preprocess: str | None
 
 
 def adapt(model, two_labels: bool = False) -> Adapted:
@@ -89,15 +70,16 @@ def adapt(model, two_labels: bool = False) -> Adapted:
     height, width, channels = _input_shape(model)
     rebuild = not _is_flat(model)
     flat = _rebuilt(model, (height, width, channels)) if rebuild else model
-    tail = _tail(flat)
-    _check_ending(tail, two_labels)
+    tail = find_tail(flat)
+    check_ending(tail, two_labels)
     if not rebuild and (tail.kind != "linear" or tail.units < 2 or len(flat.outputs[0].shape) != 2):
         flat = _rebuilt(model, (height, width, channels))
-        tail = _tail(flat)
-    flat = _with_logits(flat, tail)
-    layers, scales = _target_layers(flat)
+        tail = find_tail(flat)
+    flat = with_logits(flat, tail)
+    layers, first = _target_layers(flat)
     units = int(flat.outputs[0].shape[-1])
-    return Adapted(flat, (height, width), channels, units, layers, tail.kind, scales)
+    preprocess = "none" if "int" in model.inputs[0].dtype else wanted_inputs(flat, first)
+    return Adapted(flat, (height, width), channels, units, layers, tail.kind, preprocess)
 
 
 # --- what comes in ---------------------------------------------------------------------------------------------------
@@ -127,7 +109,7 @@ def _input_shape(model) -> tuple[int, int, int]:
         )
     if len(shape) != 3 or shape[2] not in (1, 3):
         raise InputError(
-            f"The model takes inputs of shape {_in_words(shape)}: pictures of (height, width, 1 or 3) are allowed."
+            f"The model takes inputs of shape {in_words(shape)}: pictures of (height, width, 1 or 3) are allowed."
         )
     return shape[0] or DEFAULT_SIZE, shape[1] or DEFAULT_SIZE, shape[2]
 
@@ -142,10 +124,6 @@ def _leaves(model):
 
 def _is_nested(operation) -> bool:
     return isinstance(operation, keras.Model) and isinstance(operation, keras.Sequential | keras.Function)
-
-
-def _in_words(shape) -> str:
-    return f"({', '.join('any' if size is None else str(size) for size in shape)})"
 
 
 def _is_flat(model) -> bool:
@@ -222,7 +200,7 @@ def _rebuilt(model, shape: tuple[int, int, int]) -> keras.Model:
         raise
     except (NotImplementedError, TypeError, ValueError, KeyError, AttributeError) as error:
         raise InputError(
-            f"The model cannot be taken apart into layers with a {_in_words(shape)} input ({type(error).__name__}): "
+            f"The model cannot be taken apart into layers with a {in_words(shape)} input ({type(error).__name__}): "
             "build it of Keras's own layers, or of layers that can be saved."
         ) from error
     for original, copy in pairs:
@@ -252,83 +230,6 @@ def copy_operation(operation, name: str):
     return copy
 
 
-# --- how it ends -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Tail:
-    """How a flat model ends: `tensor` is what comes before the last activation, or holds it when `layer` has it inside;
-    `kind` is that activation's name, "linear" for none; `units` the length of the output."""
-
-    tensor: keras.KerasTensor
-    layer: keras.layers.Layer | None
-    kind: str
-    units: int
-
-
-def _tail(flat: keras.Model) -> Tail:
-    output = tensor = flat.outputs[0]
-    sizes = [size for size in output.shape[1:] if size != 1]
-    if None in sizes or len(sizes) > 1 or len(output.shape) < 2:
-        shape = _in_words(output.shape[1:])
-        raise InputError(
-            f"The model gives an output of shape {shape} for a picture: one number for each class is allowed."
-        )
-    units = int(sizes[0]) if sizes else 1
-    makers = {id(each): operation for operation in flat.operations for each in keras.tree.flatten(operation.output)}
-    while True:
-        operation = makers[id(tensor)]
-        type_name = type(operation).__name__
-        inside = getattr(operation, "activation", None)
-        kind = "linear" if inside is None else getattr(inside, "__name__", type(inside).__name__)
-        if isinstance(operation, keras.layers.Activation):
-            type_name = kind
-        if type_name in _SHAPING:
-            tensor = operation.input
-        elif type_name in _ACTIVATIONS or isinstance(operation, keras.layers.Activation):
-            return Tail(operation.input, None, _ACTIVATIONS.get(type_name, type_name), units)
-        else:
-            return Tail(tensor, operation if kind != "linear" else None, kind, units)
-
-
-def _check_ending(tail: Tail, two_labels: bool) -> None:
-    """InputError for an ending that is not softmax, logits, or one sigmoid unit."""
-    allowed = "softmax, logits without an activation, or one sigmoid unit for two classes are allowed"
-    if tail.kind == "sigmoid" and tail.units > 1:
-        raise InputError(
-            f"The model ends in {tail.units} sigmoid units, which answer for several labels at once and not for one "
-            f"class out of {tail.units}: {allowed}."
-        )
-    if tail.kind not in ("linear", "sigmoid", *_SOFTMAXES):
-        raise InputError(f"The model's last activation is {tail.kind}: {allowed}.")
-    if tail.kind in _SOFTMAXES and tail.units == 1:
-        raise InputError(f"The model ends in one unit with a softmax, which is always 1: {allowed}.")
-    if tail.kind == "linear" and tail.units == 1 and not two_labels:
-        raise InputError(
-            "The model ends in one unit without a sigmoid, which may be a regression: give two labels to say that it "
-            "is the logit of the second class."
-        )
-
-
-def _with_logits(flat: keras.Model, tail: Tail) -> keras.Model:
-    """The model, a copy of ours unless it ends in logits already, without its last activation."""
-    if tail.kind != "linear" and tail.layer is not None:
-        tail.layer.activation = keras.activations.linear
-    logits = tail.tensor if tail.kind != "linear" else flat.outputs[0]
-    if len(logits.shape) != 2:
-        logits = keras.layers.Reshape((tail.units,), name=_unique("class_scores", flat))(logits)
-    if tail.units == 1:
-        logits = OneUnitAsTwo(name=_unique("two_classes", flat))(logits)
-    return flat if logits is flat.outputs[0] else keras.Model(flat.inputs[0], logits, name=flat.name)
-
-
-def _unique(name: str, flat: keras.Model) -> str:
-    taken = {operation.name for operation in flat.operations}
-    return next(
-        each for each in (name, *(f"{name}_{number}" for number in range(1, len(taken) + 2))) if each not in taken
-    )
-
-
 # --- layers with a map -----------------------------------------------------------------------------------------------
 
 
@@ -341,25 +242,28 @@ class _Seen:
     learned: bool = False
 
 
-def _target_layers(flat: keras.Model) -> tuple[tuple[str, ...], bool]:
-    """Names of the layers that carry a map, and whether the picture is scaled inside; InputError when none does.
+def _target_layers(flat: keras.Model) -> tuple[tuple[str, ...], list]:
+    """Return the names of the layers that carry a map, and the operations with the first weights on each path from the
+    picture, scaling layers aside; InputError when no layer carries a map.
 
     A target layer is one that every path to the logits goes through, so that the model can be cut into a trunk and a
     head there: the last layer of a residual block, none inside its branches. Layers before the first weights still
     hold the picture, and those that only pool, pad, crop or drop repeat the map before them.
     """
     calls: Counter = Counter()
-    learned, scaling = set(), False
+    learned: set[str] = set()
+    first = []
 
     def operation_of(operation):
         def call(*args, **kwargs):
-            nonlocal scaling
             calls[operation.name] += 1
             before = [each for each in keras.tree.flatten((args, kwargs)) if isinstance(each, _Seen)]
             common = [each for each in before[0].passed if all(each in other.passed for other in before[1:])]
-            scales, follows = isinstance(operation, _SCALING), any(each.learned for each in before)
-            scaling = scaling or (scales and not follows)
-            if follows or (not scales and bool(getattr(operation, "weights", ()))):
+            follows = any(each.learned for each in before)
+            weighted = not isinstance(operation, _SCALING) and bool(getattr(operation, "weights", ()))
+            if weighted and not follows:
+                first.append(operation)
+            if follows or weighted:
                 learned.add(operation.name)
             seen = _Seen((*common, operation), operation.name in learned)
             return [seen for _ in keras.tree.flatten(operation.output)]
@@ -371,7 +275,7 @@ def _target_layers(flat: keras.Model) -> tuple[tuple[str, ...], bool]:
     maps = [each for each in passed if each.name in learned and calls[each.name] == 1 and _has_map(each)]
     layers = [each for each in maps if not isinstance(each, _PASSING_ON)] or maps
     _check_maps(flat, layers)
-    return tuple(layer.name for layer in layers), scaling
+    return tuple(layer.name for layer in layers), first
 
 
 def _has_map(operation) -> bool:

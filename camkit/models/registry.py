@@ -58,7 +58,7 @@ class ModelSpec:
     preprocess: (h, w, channels) float32 RGB or grey in [0, 255] -> the model's inputs, a new array.
     target_layers: the layers whose activations can be explained, in network order, the default last.
     weights: where the weights file comes from; None for bundled models and the operator's.
-    zero: what a preprocessed value of zero looks like, in words.
+    zero: what a preprocessed value of zero looks like, in words. inputs: what the model is fed, such as "0 to 255".
     input_size: (height, width). channels: 3, or 1 for grey. labels: gives the class names.
     own: for a model that the operator names; until it is loaded it has no target layers, and ImageNet's labels.
     """
@@ -71,6 +71,7 @@ class ModelSpec:
     weights: WeightsFile | None
     zero: str
     source: str
+    inputs: str = ""
     input_size: tuple[int, int] = (224, 224)
     channels: int = 3
     labels: Callable[[], Labels] = imagenet
@@ -131,6 +132,7 @@ MODELS: dict[str, ModelSpec] = {
             ),
             weights=VGG16_WEIGHTS,
             zero="the mean colour of ImageNet",
+            inputs="BGR less ImageNet's mean",
             source="Simonyan and Zisserman 2015, arXiv:1409.1556; "
             "weights by the Visual Geometry Group, Oxford, CC BY 4.0",
         ),
@@ -151,6 +153,7 @@ MODELS: dict[str, ModelSpec] = {
             ),
             weights=None,
             zero="mid grey",
+            inputs="-1 to 1",
             source="Tan and Le 2019, arXiv:1905.11946, Lite variant; weights Apache 2.0, see camkit/bundled",
         ),
     )
@@ -173,8 +176,8 @@ def load(name, labels=None, preprocess=None, *, weights: str | os.PathLike | Non
         labels: a list of names, a text file with one a line, a JSON list or object of index to name (or its file), or
             "imagenet"; None takes a repository's labels.txt or labels.json, else gives "class 0" and so on.
         preprocess: "none" (0 to 255), "unit" (0 to 1), "tf" (-1 to 1), "torch", "caffe", or a function of an (h, w,
-            channels) float32 picture in [0, 255]. None is allowed where the model scales by itself (a Rescaling or
-            Normalization layer), and for keras.applications.
+            channels) float32 picture in [0, 255]. None is allowed where the constants of the model's own scaling decide
+            (Rescaling, Normalization, arithmetic), and for keras.applications.
     Each call reads it anew.
 
     Raises InputError for an unknown name and for what cannot be explained, WeightsError when there are no usable
@@ -229,8 +232,8 @@ HELP = {
     "keras.applications such as ResNet50",
     "labels": "its class names: a text file with one a line, a JSON list or object of index to name, or 'imagenet'; "
     "default: the repository's labels.txt or labels.json, else class 0, class 1 and so on",
-    "preprocess": "what its inputs are: none (0 to 255, it scales by itself), unit (0 to 1), tf (-1 to 1), torch or "
-    "caffe; needed unless it has a Rescaling or Normalization layer",
+    "preprocess": "what its inputs are: none (0 to 255), unit (0 to 1), tf (-1 to 1), torch or caffe; needed unless "
+    "its own scaling layers decide",
 }
 
 
@@ -240,26 +243,27 @@ HELP = {
 def _own_classifier(given, labels, preprocess, weights, named: tuple[str, str]) -> Classifier:
     """A classifier out of a keras.Model or of what names one; `named` is its key and its name for people."""
     from ..classifier import Classifier, prepare_device
-    from . import adapt, sources
+    from . import adapt, scaling, sources
 
     prepare_device()
     found = sources.find_source(given, weights) if isinstance(given, str) else sources.Source(given, "your own model")
     labels = found.labels if labels is None else labels
     adapted = adapt.adapt(found.model, two_labels=labels is not None)
     names = read_labels(labels, adapted.classes)
-    scaling = sources.find_preprocess(
-        found.preprocess if preprocess is None else preprocess, adapted.channels, adapted.scales
+    scale = scaling.find_preprocess(
+        found.preprocess if preprocess is None else preprocess, adapted.channels, adapted.preprocess
     )
     sample = np.random.default_rng(0).integers(0, 256, (*adapted.input_size, adapted.channels)).astype(np.float32)
-    adapt.check_answers(found.model, adapted, sources.checked(scaling, sample))
+    adapt.check_answers(found.model, adapted, scaling.checked(scale, sample))
     spec = ModelSpec(
         key=named[0],
         name=named[1],
         build=lambda _: adapted.model,
-        preprocess=scaling,
+        preprocess=scale,
         target_layers=adapted.target_layers,
         weights=None,
-        zero=sources.zero_in_words(scaling, adapted.channels),
+        zero=scaling.zero_in_words(scale, adapted.channels),
+        inputs=scaling.inputs_in_words(scale, adapted.channels),
         source=found.origin,
         input_size=adapted.input_size,
         channels=adapted.channels,

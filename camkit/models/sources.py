@@ -1,7 +1,6 @@
-"""Models that somebody names: a file, a repository of the Hugging Face Hub, a network of keras.applications.
+"""Read a model by its name: a file, a repository of the Hugging Face Hub, a network of keras.applications.
 
-Owns how each is read, with Keras's safe mode on, since a file from elsewhere may hold code; and what a picture must
-look like for it. Refuses in one sentence that names no path.
+Keras's safe mode stays on, since a file from elsewhere may hold code. Refuses in one sentence that names no path.
 """
 
 from __future__ import annotations
@@ -16,13 +15,12 @@ from inspect import ismodule
 from pathlib import Path
 
 import keras
-import numpy as np
 
-from ..errors import InputError, WeightsError, shown
+from ..errors import InputError, WeightsError
+from .scaling import Preprocess
 
 SUFFIXES = (".keras", ".h5", ".hdf5")
 HUB = "hf://"
-Preprocess = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -169,66 +167,3 @@ def _application(name: str, weights: str | os.PathLike | None) -> Source:
         raise WeightsError(f"The weights of {name} {reason}.") from error
     origin = f"keras.applications.{name}, trained on ImageNet"
     return Source(model, origin, lambda image: module.preprocess_input(image.copy()), "imagenet")
-
-
-# --- what a picture must look like -----------------------------------------------------------------------------------
-
-
-def _by_keras(mode: str) -> Preprocess:
-    return lambda image: keras.applications.imagenet_utils.preprocess_input(image.copy(), mode=mode)
-
-
-# Choice -> its words and (h, w, channels) float32 RGB or grey in [0, 255] -> the model's inputs.
-PREPROCESSING: dict[str, tuple[str, Preprocess]] = {
-    "none": ("0 to 255: the model scales by itself", lambda image: image),
-    "unit": ("0 to 1", lambda image: image / 255.0),
-    "tf": ("-1 to 1", lambda image: image / 127.5 - 1.0),
-    "torch": ("0 to 1, less ImageNet's mean over its deviation", _by_keras("torch")),
-    "caffe": ("BGR less ImageNet's mean", _by_keras("caffe")),
-}
-_COLOURS = {
-    "black": (0, 0, 0),
-    "mid grey": (127.5, 127.5, 127.5),
-    "the mean colour of ImageNet": (123.68, 116.78, 103.94),
-}
-
-
-def find_preprocess(choice: str | Preprocess | None, channels: int, scales: bool) -> Preprocess:
-    """The function for a choice; None takes "none" where the model scales by itself. InputError lists the choices."""
-    words = "; ".join(f"'{key}' ({words})" for key, (words, _) in PREPROCESSING.items())
-    if callable(choice):
-        return choice
-    if choice is None and scales:
-        choice = "none"
-    if choice is None:
-        raise InputError(
-            "How pictures are scaled for the model must be said, since a wrong guess gives wrong maps: preprocess is "
-            f"one of {words}."
-        )
-    if choice not in PREPROCESSING:
-        raise InputError(f"Preprocessing '{shown(choice)}' is unknown: use one of {words}.")
-    if channels == 1 and choice in ("torch", "caffe"):
-        raise InputError(
-            f"Preprocessing '{choice}' is for colour, but the model takes grey pictures: use one of {words}."
-        )
-    return PREPROCESSING[choice][1]
-
-
-def checked(preprocess: Preprocess, picture: np.ndarray) -> np.ndarray:
-    """(1, h, w, channels) float32 inputs of an (h, w, channels) picture; InputError when the function changes its shape
-    or gives values that are no numbers."""
-    inputs = np.asarray(preprocess(picture.copy()), np.float32)
-    if inputs.shape != picture.shape or not np.isfinite(inputs).all():
-        raise InputError(
-            f"The preprocessing makes {inputs.shape} of a picture of shape {picture.shape}, or values that are no "
-            "numbers: it must keep the shape."
-        )
-    return inputs[None]
-
-
-def zero_in_words(preprocess: Preprocess, channels: int) -> str:
-    """What a preprocessed value of zero looks like, found by asking the function for known colours."""
-    for words, colour in _COLOURS.items():
-        if np.abs(preprocess(np.full((8, 8, channels), colour[:channels], np.float32))).max() < 0.02:
-            return words
-    return "the model's own zero"

@@ -307,9 +307,10 @@ def conditions(results: Results) -> list[str]:
     """How it was measured, a sentence or two each."""
     settings, baselines = results.settings, (results.settings.insertion_baseline, results.settings.deletion_baseline)
     start, end = (BASELINES[key].name + (f" ({results.zero})" if key == "zero" else "") for key in baselines)
+    inputs = f" (inputs {results.inputs})" if results.inputs else ""
     return [
-        f"{results.pictures} pictures, {results.model_name}, target layer {results.target_layer}, camkit {__version__}"
-        f", {cores()}, {results.minutes:.1f} minutes of measuring, over all runs of this checkpoint.",
+        f"{results.pictures} pictures, {results.model_name}{inputs}, target layer {results.target_layer}, camkit "
+        f"{__version__}, {cores()}, {results.minutes:.1f} minutes of measuring, over all runs of this checkpoint.",
         f"The class explained is the picture's true class where it is known ({results.known} of {results.pictures} "
         "pictures), else that of its first box, else the top class; the same class on both sides of every comparison.",
         f"Curves of {settings.steps} steps; insertion starts from {start}, deletion ends in {end}. Faster Score-CAM "

@@ -130,6 +130,7 @@ class Results:
     model: str
     model_name: str
     zero: str
+    inputs: str
     target_layer: str
     layers: tuple[str, ...]
 
@@ -155,6 +156,7 @@ class Results:
             classifier.name,
             classifier.spec.name,
             classifier.spec.zero,
+            classifier.spec.inputs,
             classifier.check_layer(settings.target_layer),
             earlier_layers(classifier),
         )

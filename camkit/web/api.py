@@ -93,6 +93,7 @@ def model_info(spec: ModelSpec) -> dict:
         "state": state,
         "message": sentence,
         "source": spec.source,
+        "inputs": spec.inputs,
         "target_layers": list(spec.target_layers),
         "default_target_layer": spec.target_layers[-1] if spec.target_layers else "",
     }

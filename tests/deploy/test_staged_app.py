@@ -10,7 +10,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from conftest import ABSENT, ROOT, free_port
+from conftest import ROOT, free_port
 from deploy_space import app_info
 from gradio_client import Client, handle_file
 from packaging.requirements import Requirement
@@ -37,7 +37,6 @@ def test_the_staged_folder_answers_with_its_revision(staged, tmp_path):
         "GRADIO_SERVER_PORT": str(port),
         "GRADIO_TEMP_DIR": str(tmp_path / "uploads"),
         "KERAS_HOME": str(tmp_path / "keras"),
-        "PYTHONPATH": ABSENT,
         "PYTHONUNBUFFERED": "1",
     }
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CAMKIT_", "GRADIO_", "PYTHON"))}

@@ -303,11 +303,6 @@ def test_a_pooling_layer_is_offered_where_there_is_no_other():
     assert adapt(functional(make)).target_layers == ("spread",)
 
 
-@pytest.mark.parametrize("make", [nested_in_a_sequence, normalised, bytes_in], ids=lambda make: make.__name__)
-def test_preprocessing_inside_is_seen(make):
-    assert adapt(make()).scales == (make is not nested_in_a_sequence)
-
-
 @pytest.mark.skipif(
     "ONEDNN_MAX_CPU_ISA" in os.environ,
     reason="TensorFlow asks the CPU whether oneDNN computes in 16 bits, and oneDNN's limit is not that of the CPU",

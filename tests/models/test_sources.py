@@ -13,7 +13,6 @@ import camkit
 from camkit import InputError, WeightsError
 from camkit.maps import softmax
 from camkit.models import registry as models
-from camkit.models import sources
 from camkit.models.registry import register
 
 
@@ -253,56 +252,7 @@ def test_names_of_nothing_say_what_is_allowed():
         camkit.load("vgg16", labels=["a"])
 
 
-# Preprocessing
-
-
-@pytest.mark.parametrize("choice", ["tf", "torch", "caffe"])
-def test_preprocessing_is_that_of_keras(choice):
-    picture = np.random.default_rng(0).uniform(0, 255, (5, 4, 3)).astype(np.float32)
-    before = picture.copy()
-    expected = keras.applications.imagenet_utils.preprocess_input(picture.copy(), mode=choice)
-    np.testing.assert_allclose(sources.find_preprocess(choice, 3, False)(picture), expected, rtol=0, atol=1e-6)
-    np.testing.assert_array_equal(picture, before)
-
-
-@pytest.mark.parametrize(
-    ("choice", "zero"),
-    [
-        ("none", "black"),
-        ("unit", "black"),
-        ("tf", "mid grey"),
-        ("torch", "the mean colour of ImageNet"),
-        ("caffe", "the mean colour of ImageNet"),
-        (lambda image: image / 10 + 3, "the model's own zero"),
-    ],
-)
-def test_zero_is_said_in_words(choice, zero):
-    assert sources.zero_in_words(sources.find_preprocess(choice, 3, False), 3) == zero
-
-
-def test_without_a_word_on_preprocessing_a_model_that_does_not_scale_is_refused():
-    model = keras.Sequential([keras.Input((16, 12, 3)), *small().layers[1:]])
-    everything = r"'none' \(0 to 255: the model scales by itself\); 'unit' \(0 to 1\); 'tf' .*'torch' .*'caffe' .*"
-    with pytest.raises(InputError, match=rf"^How pictures are scaled for the model must be said, .*{everything}$"):
-        camkit.load(model)
-    with pytest.raises(InputError, match=rf"^Preprocessing 'imagenet' is unknown: use one of {everything}$"):
-        camkit.load(model, preprocess="imagenet")
-    assert camkit.load(small()).spec.zero == "black"
-
-
-def test_colour_preprocessing_is_not_for_grey():
-    with pytest.raises(InputError, match=r"^Preprocessing 'caffe' is for colour, but the model takes grey pictures: "):
-        sources.find_preprocess("caffe", 1, False)
-
-
-def test_a_function_of_ones_own_and_what_it_must_keep(noise):
-    model = small()
-    classifier = camkit.load(model, preprocess=lambda image: 255 - image)
-    other = camkit.load(model)
-    np.testing.assert_array_equal(classifier.preprocess(noise), 255 - other.preprocess(noise))
-    for bad in (lambda image: image[None], lambda image: image * np.nan):
-        with pytest.raises(InputError, match=r"^The preprocessing makes .* it must keep the shape\.$"):
-            camkit.load(model, preprocess=bad)
+# Labels
 
 
 def test_labels_of_another_number_are_refused(small_file):

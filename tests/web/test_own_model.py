@@ -93,6 +93,11 @@ def test_info_names_the_operators_models_first(client, server):
     grey, gone = info["models"]["grey"], info["models"]["gone"]
     assert (grey["state"], grey["target_layers"], grey["default_target_layer"]) == ("ready", ["base.only"], "base.only")
     assert (gone["state"], gone["target_layers"], gone["default_target_layer"]) == ("failed", [], "")
+    assert [info["models"][key]["inputs"] for key in ("grey", "gone", "efficientnet_lite0")] == [
+        "0 to 255",
+        "",
+        "-1 to 1",
+    ]
     assert_clean(gone["message"])
     assert str(server[2]) not in json.dumps(info)
 

@@ -108,6 +108,7 @@ def headline(model: str) -> dict:
     told = {
         "model": running.name + (" (bundled)" if running.weights is None and running.own is None else ""),
         "device": device_in_words(),
+        "inputs": running.inputs,
         "sentence": "",
         "spoken": "",
         "progress": None,
