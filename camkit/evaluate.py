@@ -6,18 +6,15 @@ Writes a CSV, a report and a checkpoint into DIR; killed half-way, the same comm
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import re
 import sys
-import time
-from functools import partial
 from pathlib import Path
 
 from .errors import InputError, WeightsError, shown
 from .evidence.settings import COHERENCY, Settings
 from .methods import DEFAULT_METHODS, METHODS
-from .models.registry import HELP, load
+from .models.options import add_model_options, loader
 from .report.claims import BEGIN, END, comparison_table, put_table
 from .report.report import write_reports
 from .report.results import Results
@@ -26,7 +23,7 @@ from .study.classes import FORMS, read_classes
 from .study.cluster import list_pictures, study_on_ray
 from .study.measurements import MEASUREMENTS
 from .study.pictures import gather, plan, random_sample
-from .study.progress import StudyState
+from .study.progress import StatusLine, StudyState
 from .study.study import study_stream
 
 CHECKPOINT = "checkpoint.jsonl"
@@ -67,10 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--ray", metavar="ADDRESS", help="let Ray's workers measure: local, or a cluster's address")
     parser.add_argument("--workers", type=int, metavar="N", help="default: one for each GPU, else for every two CPUs")
-    parser.add_argument("--model", default="efficientnet_lite0", help=HELP["model"])
-    parser.add_argument("--labels", help=HELP["labels"])
-    parser.add_argument("--preprocess", help=HELP["preprocess"])
-    parser.add_argument("--weights", type=Path, help="the model's weights file; default: found, else downloaded")
+    add_model_options(parser)
     parser.add_argument(
         "--window",
         nargs=2,
@@ -119,7 +113,7 @@ def _run(options: argparse.Namespace) -> None:
         options.coherency,
         window=options.window,
     )
-    load_again = partial(load, options.model, options.labels, options.preprocess, weights=options.weights)
+    load_again = loader(options)
     options.out.mkdir(parents=True, exist_ok=True)
     classifier = load_again()
     classes = read_classes(options.classes, sample, classifier.labels) if options.classes else None
@@ -133,9 +127,9 @@ def _run(options: argparse.Namespace) -> None:
         )
     else:
         states = study_stream(classifier, pictures, settings, measurements=measurements, checkpoint=checkpoint)
-    show = _Display()
+    status = StatusLine()
     for state in states:
-        show(state)
+        status.show(_progress(state), state.complete)
     results = Results.of(classifier, settings, state)
     for path in write_reports(options.out, results):
         print(path)
@@ -143,23 +137,13 @@ def _run(options: argparse.Namespace) -> None:
         put_table(options.readme, comparison_table(results))
 
 
-class _Display:
-    """How far the study is, on stderr: one line rewritten in place on a terminal; in a log, one line a minute."""
-
-    def __init__(self) -> None:
-        self._printed = -math.inf
-
-    def __call__(self, state: StudyState) -> None:
-        rate = "" if state.per_minute is None else f", {state.per_minute:.3g} a minute"
-        minutes = (state.seconds_left or 0.0) / 60
-        words = f"{minutes:.1f} min" if minutes < 120 else f"{minutes / 60:.0f} h"
-        left = "" if state.seconds_left is None else f", about {words} left"
-        line = f"{state.done} of {state.total} pictures{rate}{left} {state.picture} {state.label}".rstrip()
-        if sys.stderr.isatty():
-            print(f"\r{line[:118]:<118}", end="\n" if state.complete else "", file=sys.stderr, flush=True)
-        elif state.complete or time.monotonic() - self._printed >= 60:
-            self._printed = time.monotonic()
-            print(line, file=sys.stderr, flush=True)
+def _progress(state: StudyState) -> str:
+    """How far the study is, in one line."""
+    rate = "" if state.per_minute is None else f", {state.per_minute:.3g} a minute"
+    minutes = (state.seconds_left or 0.0) / 60
+    words = f"{minutes:.1f} min" if minutes < 120 else f"{minutes / 60:.0f} h"
+    left = "" if state.seconds_left is None else f", about {words} left"
+    return f"{state.done} of {state.total} pictures{rate}{left} {state.picture} {state.label}".rstrip()
 
 
 if __name__ == "__main__":

@@ -35,10 +35,10 @@ ONLY = {
     "pandas": ("camkit/report/",),
     "jinja2": ("camkit/report/",),
 }
-# From the top down; a wing may import those below it and the core. evaluate.py, the command line, is the one file of
-# camkit/*.py that uses a wing; __init__ offers the registries of evidence by name.
+# From the top down; a wing may import those below it and the core. evaluate.py and __main__.py, the command lines, are
+# the files of camkit/*.py that use a wing; __init__ offers the registries of evidence by name.
 WINGS = ("camkit/web/", "camkit/report/", "camkit/study/", "camkit/evidence/")
-ABOVE = ("camkit/evaluate.py", "camkit/__init__.py")
+ABOVE = ("camkit/evaluate.py", "camkit/__main__.py", "camkit/__init__.py")
 
 
 def imported(name):
@@ -108,9 +108,9 @@ def test_no_wing_points_up(name):
     wing = next((number for number, each in enumerate(WINGS) if name.startswith(each)), len(WINGS))
     above: tuple[str, ...] = ("app.py", *WINGS[:wing], *ABOVE)
     if name == "app.py":
-        above = ("camkit/evaluate.py",)
+        above = ("camkit/evaluate.py", "camkit/__main__.py")
     elif wing == 0:
-        above = ("app.py", "camkit/evaluate.py")
+        above = ("app.py", "camkit/evaluate.py", "camkit/__main__.py")
     elif name in ABOVE:
         above = ("app.py", "camkit/web/")
     assert {below for below in inside(name) if below.startswith(above)} == set()
@@ -134,7 +134,11 @@ def test_no_file_is_too_long(name):
 
 @pytest.mark.parametrize(
     ("module", "slow"),
-    [("camkit", ("tensorflow", "keras", "gradio", "scipy", "plotly")), ("app", ("tensorflow", "keras"))],
+    [
+        ("camkit", ("tensorflow", "keras", "gradio", "scipy", "plotly")),
+        ("camkit.__main__", ("tensorflow", "keras", "gradio", "scipy", "plotly")),
+        ("app", ("tensorflow", "keras")),
+    ],
 )
 def test_an_import_loads_nothing_slow(module, slow):
     """Nor opens the stub files of Gradio's components, which Gradio by itself writes whenever it is imported."""

@@ -26,6 +26,25 @@ def maps_npz(explanation: Explanation) -> bytes:
     return buffer.getvalue()
 
 
+def explanation_files(
+    explanation: Explanation,
+    alpha: float = ALPHA,
+    colormap: str = "viridis",
+    opacity: str = "even",
+    versions: Mapping[str, str] | None = None,
+    drawn: Mapping[str, bytes] | None = None,
+) -> dict[str, bytes]:
+    """Return the files of an explanation by name: `explanation.json` with settings, class, probabilities, costs and
+    library `versions`, `maps.npz`, and an `overlay_<method>.png` for each map. Arguments as for `write_bundle`."""
+    settings = explanation.to_json() | {"alpha": alpha, "colormap": colormap, "opacity": opacity}
+    settings |= {"versions": dict(versions or {})}
+    files = {"explanation.json": json.dumps(settings, indent=1).encode(), "maps.npz": maps_npz(explanation)}
+    for key, cam in explanation.cams.items():
+        known = (drawn or {}).get(key)
+        files[f"overlay_{key}.png"] = known or encode(overlay(explanation.image, cam.map, alpha, colormap, opacity))
+    return files
+
+
 def write_bundle(
     path: str | Path | BinaryIO,
     explanation: Explanation,
@@ -40,16 +59,8 @@ def write_bundle(
     class, probabilities, costs and library `versions` (JSON), and any `extra` files by name, such as `figure_files`.
     `alpha`, `colormap` and `opacity` are those of `overlay`; `drawn`: overlays by method that are PNG files already.
     `load_bundle` reads it back."""
-    settings = explanation.to_json() | {"alpha": alpha, "colormap": colormap, "opacity": opacity}
-    settings |= {"versions": dict(versions or {})}
-    files = {
-        "explanation.json": json.dumps(settings, indent=1).encode(),
-        "maps.npz": maps_npz(explanation),
-        "picture.png": encode(explanation.image),
-    }
-    for key, cam in explanation.cams.items():
-        known = (drawn or {}).get(key)
-        files[f"overlay_{key}.png"] = known or encode(overlay(explanation.image, cam.map, alpha, colormap, opacity))
+    files = explanation_files(explanation, alpha, colormap, opacity, versions, drawn)
+    files["picture.png"] = encode(explanation.image)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:  # PNG and NPZ are compressed already
         for name, data in {**files, **(extra or {})}.items():
             archive.writestr(name, data)

@@ -113,7 +113,10 @@ def find_pictures(folder: str | os.PathLike) -> dict[str, Path]:
     is no folder or holds none."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"'{folder.name}' is no folder: give a folder of pictures.")
+        raise InputError(
+            f"'{shown(folder.name)}' is neither a picture nor a folder: give PNG, JPEG, WebP, GIF or TIFF files, or "
+            "folders of them."
+        )
     found = {
         path.relative_to(folder).as_posix(): path
         for pattern in ("*", "*/*")

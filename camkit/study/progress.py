@@ -1,7 +1,9 @@
-"""How far a study is: its finished jobs, whoever did them, and the state that is shown of them."""
+"""How far a study is: its finished jobs, the state that is shown of them, and the line of a terminal that shows it."""
 
 from __future__ import annotations
 
+import math
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -79,3 +81,23 @@ class Progress:
             dict(self.skipped),
             None if rate is None else 60 * rate,
         )
+
+
+class StatusLine:
+    """How far long work is, on stderr: one line rewritten in place on a terminal; in a log, one line a minute."""
+
+    def __init__(self) -> None:
+        self._printed = -math.inf
+
+    def show(self, text: str, last: bool = False) -> None:
+        """Show the text; `last` keeps it, also where it comes within a minute."""
+        if sys.stderr.isatty():
+            print(f"\r{text[:118]:<118}", end="\n" if last else "", file=sys.stderr, flush=True)
+        elif last or time.monotonic() - self._printed >= 60:
+            self._printed = time.monotonic()
+            print(text, file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        """Take the line off a terminal, before something else is printed."""
+        if sys.stderr.isatty():
+            print(f"\r{'':118}\r", end="", file=sys.stderr, flush=True)

@@ -36,9 +36,9 @@ def test_sources_are_folders_pictures_and_patterns_and_a_name_that_comes_twice_g
 @pytest.mark.parametrize(
     ("sources", "message"),
     [
-        (["none"], "'none' is no folder"),
+        (["none"], "'none' is neither a picture nor a folder"),
         (["one/*.gif"], "matches no picture"),
-        (["one/boxes.json"], "is no folder"),
+        (["one/boxes.json"], "is neither a picture nor a folder"),
         (["one", "one/a.png"], "Two pictures are called one/a.png"),
     ],
 )

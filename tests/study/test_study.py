@@ -410,7 +410,7 @@ def test_find_pictures_is_sorted_one_level_deep_and_takes_pictures_only(tmp_path
 def test_a_folder_without_pictures_is_refused(tmp_path):
     with pytest.raises(ValueError, match="holds no picture"):
         find_pictures(tmp_path)
-    with pytest.raises(ValueError, match="is no folder"):
+    with pytest.raises(ValueError, match="is neither a picture nor a folder"):
         find_pictures(tmp_path / "none")
 
 
@@ -856,7 +856,7 @@ def test_the_command_end_to_end(folder, tmp_path, lite0, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["none"], "'none' is no folder"),
+        (["none"], "'none' is neither a picture nor a folder"),
         (["{folder}", "--steps", "0"], "steps is 0"),
         (["{folder}", "--window", "9", "1"], "The window is"),
         (["{folder}", "--max-n", "5000"], "max_n is 5000"),
