@@ -1,3 +1,3 @@
 """The version, below everything that prints it."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

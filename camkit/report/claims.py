@@ -1,7 +1,7 @@
-"""What is claimed of the methods, and what was measured of it: the README's comparison and the published figures.
+"""What is claimed of the methods, and what was measured of it: the documents' comparison and the published figures.
 
 The claims are those of the tutorial that this project grew out of, printed as they stand there, right or wrong; under
-each that can be measured stand the lines that measure it. Owns the README's markers.
+each that can be measured stand the lines that measure it. Owns the markers of that table.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ def _conditions(results: Results) -> str:
 
 
 def comparison_table(results: Results) -> str:
-    """The comparison as Markdown, as it stands in the README between BEGIN and END."""
+    """The comparison as Markdown, as it stands in .github/docs/comparison.md between BEGIN and END."""
     return comparison(results).markdown()
 
 

@@ -22,8 +22,11 @@ suggested_hardware: cpu-upgrade
 """
 REQUIREMENTS = "gradio==6.31.0\ntensorflow==2.21.0\npillow\n"
 FILES = {
+    ".github/CONTRIBUTING.md": "how to change it",
     ".github/docs/hosting.md": "how to host it",
     ".github/pictures/page.jpg": "a picture",
+    "CHANGELOG.md": "what changed",
+    "LICENSE": "MIT",
     "README.md": README,
     "app.py": "print('the app')\n",
     "camkit/__init__.py": "",

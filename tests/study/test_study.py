@@ -639,10 +639,10 @@ def test_only_clear_differences_are_marked_in_the_comparison(tiny):
     assert [each.rpartition("**")[2] for each in cells] == [" > b", "", "", ""]
 
 
-def test_the_readme_holds_the_comparison_as_the_command_writes_it(everything):
+def test_the_documents_hold_the_comparison_as_the_command_writes_it(everything):
     """The numbers are those of a long run; header, rows, columns and claims must be the command's."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert text.count(BEGIN) == text.count(END) == 1, "README.md lacks the markers of the comparison table"
+    text = (ROOT / ".github/docs/comparison.md").read_text(encoding="utf-8")
+    assert text.count(BEGIN) == text.count(END) == 1, "comparison.md lacks the markers of the table"
     shown = text.split(BEGIN)[1].split(END)[0]
     assert structure(shown) == structure(comparison_table(everything))
     assert not re.search(r"\*\*–", shown), "a figure was not measured"

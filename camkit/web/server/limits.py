@@ -1,6 +1,6 @@
 """What one visitor, one address and all of them together may take; an operator sets it by environment variables.
 
-The README's section on hosting lists them. They are read at each use, so that no import fixes them.
+`.github/docs/hosting.md` lists them. They are read at each use, so that no import fixes them.
 """
 
 from __future__ import annotations
