@@ -19,7 +19,7 @@ from .labels import ClassLabel, Labels, find_class, top_predictions
 from .maps import COLORMAPS, heatmap, overlay
 from .methods import DEFAULT_METHODS, METHODS, Method
 from .models.registry import MODELS, load
-from .picture import open_picture, to_rgb
+from .picture import EXAMPLES, open_picture, to_rgb
 from .version import __version__
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "COLORMAPS",
     "CONTROLS",
     "DEFAULT_METHODS",
+    "EXAMPLES",
     "METHODS",
     "METRICS",
     "MODELS",

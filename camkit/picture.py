@@ -21,6 +21,10 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from .errors import InputError, shown
 
+# The example pictures: in the package where it is installed, at the top of the repository in a checkout.
+_INSTALLED = Path(__file__).resolve().with_name("examples")
+EXAMPLES = _INSTALLED if _INSTALLED.is_dir() else _INSTALLED.parents[1] / "examples"
+
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF")
 MAX_BYTES = 20 * 1000 * 1000
 MAX_PIXELS = 25 * 1000 * 1000

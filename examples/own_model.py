@@ -18,6 +18,8 @@ from keras import layers
 from PIL import Image
 
 HERE = Path(__file__).resolve().parent
+# camkit's folder: above this file where camkit is installed, beside it in the repository.
+CAMKIT = next(each for each in (HERE.parent, HERE.parent / "camkit") if (each / "bundled").is_dir())
 PICTURES = {
     "cat": "chelsea.jpg",
     "cup of coffee": "coffee.jpg",
@@ -45,7 +47,7 @@ def main() -> None:
     pictures = np.concatenate([crops(HERE / name, random) for name in PICTURES.values()])
     classes = np.repeat(np.arange(len(PICTURES)), CROPS)
 
-    bundled = keras.models.load_model(HERE.parent / "camkit" / "bundled" / "efficientnet_lite0.keras", compile=False)
+    bundled = keras.models.load_model(CAMKIT / "bundled" / "efficientnet_lite0.keras", compile=False)
     base = keras.Model(bundled.inputs, bundled.get_layer("top_activation").output, name="base")
     base.trainable = False
     scale = keras.Sequential([keras.Input((224, 224, 3)), layers.Rescaling(1 / 128, offset=-127 / 128), base])

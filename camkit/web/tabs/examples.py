@@ -11,9 +11,8 @@ import numpy as np
 from PIL import Image
 
 from ...maps import encode
+from ...picture import EXAMPLES as FOLDER
 from ..server.assets import asset
-
-PICTURES = Path(__file__).resolve().parents[3] / "examples"
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Example:
 
     @property
     def path(self) -> Path:
-        return PICTURES / f"{self.key}.jpg"
+        return FOLDER / f"{self.key}.jpg"
 
     @cached_property
     def content(self) -> bytes:
