@@ -229,6 +229,10 @@ function begin(value) {
 async function show(value) {
   if (!value || value.run < latestRun) return; // a run that a newer one has replaced
   if (value.run !== latestRun && value.address) begin(value);
+  if (value.image && element.closest("#maps") && (value.run !== latestRun || !value.run)) {
+    window.camPicture = value.image; // for a box that has not been drawn yet
+    window.dispatchEvent(new CustomEvent("cam-picture"));
+  }
   latestRun = value.run;
   if (value.aspect) grid.style.setProperty("--aspect", value.aspect);
   const wanted = value.panels.map((data) => data.key), count = wanted.length;

@@ -15,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial, wraps
 from typing import TypeVar
@@ -272,7 +272,8 @@ def refusal(error: Exception, markup: bool) -> gr.Error:
 
 def in_words(function=None, *, markup: bool = True):
     """Makes a handler whose every error is one sentence: HTML for the page, where it is shown in a box that takes HTML,
-    and with `markup` False plain text for programs."""
+    and with `markup` False plain text for programs. A stream that ends without having yielded leaves every output as it
+    is; Gradio by itself would empty them all."""
     if function is None:
         return partial(in_words, markup=markup)
     if inspect.isgeneratorfunction(function):
@@ -280,7 +281,9 @@ def in_words(function=None, *, markup: bool = True):
         @wraps(function)
         def stream(*args, **kwargs):
             try:
-                yield from function(*args, **kwargs)
+                with closing(function(*args, **kwargs)) as updates:
+                    yield next(updates, gr.skip())
+                    yield from updates
             except Exception as error:
                 raise refusal(error, markup) from error
 

@@ -18,6 +18,7 @@ import numpy as np
 
 # Neither is in Gradio's documentation; tests/web/test_gradio_names.py notices when one moves.
 from gradio.exceptions import InvalidPathError
+from gradio.utils import get_upload_folder
 from gradio_client.utils import is_http_url_like
 from PIL import ExifTags, Image
 from starlette.concurrency import run_in_threadpool
@@ -167,16 +168,25 @@ def refuse_address(url_or_file_path) -> None:
         raise Refusal("Send the file itself: this server fetches none from an address.")
 
 
+def sent_picture(path: object) -> Upload:
+    """Return the picture that the page has uploaded to this path; InputError when it is not among the uploads."""
+    return Upload(_uploaded(str(path or ""), get_upload_folder()))
+
+
 def uploaded(component, payload) -> Path:
     """The path of a payload's file; InputError when it is not among the component's uploads."""
+    return _uploaded(payload.path or "", component.GRADIO_CACHE)
+
+
+def _uploaded(sent: str, folder: str) -> Path:
     try:
-        path = Path(payload.path or "").resolve()
-        inside = path.is_relative_to(Path(component.GRADIO_CACHE).resolve()) and path.is_file()
+        path = Path(sent).resolve()
+        inside = path.is_relative_to(Path(folder).resolve()) and path.is_file()
         if inside:
             os.utime(path)  # in use: it is not among the oldest now
     except (OSError, ValueError):  # a name too long, or with a zero byte in it
         inside = False
-    if not payload.path or not inside:
+    if not sent or not inside:
         raise InputError(NOT_UPLOADED)
     return path
 

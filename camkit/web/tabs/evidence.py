@@ -86,9 +86,9 @@ def measuring(memory: Memory, request: gr.Request):
 
 @in_words
 def on_explanation(request: gr.Request):
-    """After an explanation: measures by itself when that is quick and nothing newer has begun."""
+    """Measure the maps after an explanation, unless that takes long, is done or something newer has begun."""
     memory = memory_of(request)
-    if not memory.known.cams or VISITORS.busy(visitor_of(request)):
+    if not memory.known.cams or memory.measurements or VISITORS.busy(visitor_of(request)):
         return
     expected = expected_seconds(memory.known)
     if expected > LONGEST_WITHOUT_A_CLICK:
@@ -208,7 +208,8 @@ def build(screen: FirstScreen) -> None:
     outputs = [far, stop, table, curves, cost]
     quiet = {"api_visibility": "private", "show_progress": "hidden"}
     for explanation in screen.explanations:
-        explanation.success(on_explanation, None, outputs, **quiet)
+        # One that comes while another is measured waits for its end: as long as a block takes.
+        explanation.success(on_explanation, None, outputs, trigger_mode="always_last", **quiet)
     go.click(on_measure, None, outputs, **quiet)
     sweep_go.click(on_sweep, None, [sweep_plot, sweep_far, sweep_stop], **quiet)
     sanity_go.click(on_sanity, None, [sanity_plot, likeness, sanity_far, sanity_stop], **quiet)

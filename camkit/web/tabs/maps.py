@@ -20,13 +20,12 @@ from ...labels import Labels, imagenet
 from ...maps import jpeg_url
 from ...methods import DEFAULT_METHODS, METHODS, check_methods
 from ...models.registry import MODELS
-from ...picture import open_picture
+from ...picture import MAX_BYTES, open_picture
 from ...units import percent
-from ..server.files import write_file
 from ..server.readiness import classifier, default_model, model_choices, opening_model
 from ..server.runs import VISITORS, Busy, Run, in_words, on_stop, visitor_of
 from ..server.sessions import MEMORIES, memory_of
-from ..server.uploads import Picture, window_of
+from ..server.uploads import sent_picture, window_of
 from . import headline, view
 from .examples import OPENING, Example, aspect, by_number, examples_html
 from .link import Choices, address_of, read_address
@@ -38,6 +37,7 @@ from .widgets import (
     FirstScreen,
     browser_code,
     class_dropdown,
+    fetched,
     maps_component,
     panel,
 )
@@ -128,11 +128,6 @@ def page_update(snapshot: Explanation, run: Run, wait: str, choices: Choices, to
     )
 
 
-def picture_update(name: str, content: bytes, panels: dict | None = None) -> tuple:
-    """The outputs of `page_update` as they are, but for the panels where they are given, and a file's picture."""
-    return (panels or gr.skip(), *[gr.skip()] * 8, write_file(name, content))
-
-
 def panels_value(keys, cams: Mapping, run: int = 0, wait: str = "", told: Mapping | None = None) -> dict:
     """What panels.js shows; `told`: what it needs to know besides the panels."""
     return {"run": run, **(told or {}), "panels": [panel(key, cams.get(key), wait) for key in keys]}
@@ -168,18 +163,10 @@ def explained_html(snapshot: Explanation, window: str = "") -> str:
 
 
 @in_words
-def on_picture(image, request: gr.Request, *choices):
-    """A picture was uploaded, taken, dropped or pasted. Where it cannot be used, the one that the page goes on
-    explaining takes its place again."""
-    if image is None:
-        return
-    try:
-        picture = image.for_page()
-    except InputError:
-        yield picture_update("picture.jpg", memory_of(request).picture)
-        raise
-    for update in explain_on_page(picture, None, Choices(*choices), request, example=""):
-        yield (*update, gr.skip())
+def on_picture(event: gr.EventData, request: gr.Request, *choices):
+    """Explain a picture that was chosen, taken, dropped or pasted; one that cannot be used changes nothing."""
+    picture = sent_picture(getattr(event, "file", None)).for_page()
+    yield from explain_on_page(picture, None, Choices(*choices), request, example="")
 
 
 @in_words
@@ -209,7 +196,7 @@ def on_prediction(request: gr.Request, event: gr.EventData, *choices):
 
 @in_words
 def on_example(event: gr.EventData, request: gr.Request, *choices):
-    """An example was chosen: its picture goes into the input and is explained."""
+    """Explain the example that was chosen."""
     example = by_number(event.index)
     yield from show_example(example, example.class_index, Choices(*choices), request, imagenet())
 
@@ -245,13 +232,10 @@ def settings_of(choices: Choices) -> list:
 def show_example(
     example: Example, class_index: int | None, choices: Choices, request: gr.Request, labels: Labels
 ) -> Iterator[tuple]:
-    """The outputs of `page_update`, and the picture. `labels`: those that the class is one of."""
-    told = {"aspect": aspect(example)}
-    content = example.content
-    # A copy: Gradio takes examples/ itself only while the server runs in the folder above it.
-    yield picture_update(example.path.name, content, panels_value(choices.methods, {}, told=told))
-    for update in explain_on_page(content, class_index, choices, request, labels, example.key):
-        yield (*update, gr.skip())
+    """Explain an example; `labels`: those that the class is one of."""
+    told = {"image": jpeg_url(example.content), "aspect": aspect(example)}
+    yield (panels_value(choices.methods, {}, told=told), *[gr.skip()] * 8)  # the picture, before a model is loaded
+    yield from explain_on_page(example.content, class_index, choices, request, labels, example.key)
 
 
 # --- models and layers ---------------------------------------------------------------------------------------------
@@ -294,7 +278,11 @@ def build(page: gr.Blocks) -> FirstScreen:
     """The first screen and everything that it does by itself. Where each part lies at which width is in style.css."""
     line = headline.build(default_model())
     with gr.Column(elem_id="first"):
-        image = Picture(label="Picture", sources=["upload", "webcam", "clipboard"], height=180, elem_id="picture")
+        picture = gr.HTML(
+            html_template=browser_code("picture.html"),
+            js_on_load=fetched("picture.js", MOST=MAX_BYTES),
+            elem_id="picture",
+        )
         buttons = {"js_on_load": browser_code("choices.js")}
         examples = gr.HTML(examples_html(), elem_id="examples", **buttons)
         prediction = gr.HTML(prediction_html(None), elem_id="prediction", **buttons)
@@ -309,13 +297,13 @@ def build(page: gr.Blocks) -> FirstScreen:
     private = {"api_visibility": "private", "trigger_mode": "multiple", "show_progress": "hidden"}
     quiet = {"api_visibility": "private", "show_progress": "hidden"}
     explanations = [
-        image.input(on_picture, [image, *settings], [*outputs, image], **private),
-        examples.select(on_example, settings, [*outputs, image], **private),
+        picture.upload(on_picture, settings, outputs, **private),
+        examples.select(on_example, settings, outputs, **private),
         prediction.select(on_prediction, settings, outputs, **private),
         class_box.input(on_class, [class_box, *settings], outputs, **private),
         max_n.release(on_settings, settings, outputs, **private),
         *[changed.input(on_settings, settings, outputs, **private) for changed in (methods, layer, full)],
-        page.load(on_open, settings, [*outputs, image, *settings], **private),
+        page.load(on_open, settings, [*outputs, *settings], **private),
     ]
     panels.stop(on_stop, None, None, queue=False, **quiet)
     gr.on([page.load, model.change], None, model, class_box, js=CLASSES_OF, **quiet)

@@ -1,0 +1,97 @@
+// The box of the picture that is explained, and every way to bring an own one: the button, a drop or a paste anywhere on
+// the page, the camera. "upload" is the event of a picture that the server has received: {file}, its path there. MOST: bytes of a picture. What the box shows
+// comes with the maps (panels.js, "cam-picture"), so that it is always the picture that they are of.
+const part = (selector) => element.querySelector(selector);
+const image = part(".frame img"), chooser = part("input"), shot = part("dialog"), video = part("video");
+
+function show(url) {
+  [image.hidden, part(".hint").hidden, part(".corner").hidden] = [!url, Boolean(url), !url];
+  if (url) image.src = url;
+}
+
+function say(words) {
+  part(".said").textContent = words;
+}
+
+async function send(file) {
+  if (file.size > MOST) return say(`The picture has ${Math.round(file.size / 1e6)} MB: at most ${MOST / 1e6} MB are allowed.`);
+  say("Sending the picture ...");
+  const form = new FormData();
+  form.append("files", file, file.name || "picture.png");
+  try {
+    const answer = await fetch(`${window.gradio_config?.root ?? ""}/gradio_api/upload`, { method: "POST", body: form });
+    const found = await answer.json();
+    say(answer.ok ? "" : found.detail);
+    if (answer.ok) trigger("upload", { file: found[0] });
+  } catch {
+    say("The picture could not be sent: check the connection and try again.");
+  }
+}
+
+part(".own").addEventListener("click", () => chooser.click());
+chooser.addEventListener("change", () => {
+  if (chooser.files.length) send(chooser.files[0]);
+  chooser.value = ""; // so that the same file can be chosen again
+});
+part(".remove").addEventListener("click", () => { show(""); part(".own").focus(); });
+part(".enlarge").addEventListener("click", () => (document.fullscreenElement ? document.exitFullscreen() : part(".frame").requestFullscreen()));
+
+// --- drop and paste, anywhere ---
+
+const carriesFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
+const elsewhere = (event) => event.composedPath().some((each) => each.id === "zip"); // it takes files of its own
+const listen = (name, take) => window.addEventListener(name, (event) => {
+  if (!carriesFiles(event)) return;
+  event.preventDefault(); // or the browser opens the file in a tab
+  take(event);
+}, true);
+const veil = (seen) => { part(".drop").hidden = !seen; };
+listen("dragover", (event) => veil(!elsewhere(event)));
+listen("dragleave", (event) => { if (!event.relatedTarget) veil(false); });
+listen("drop", (event) => {
+  veil(false);
+  if (elsewhere(event)) return;
+  event.stopPropagation();
+  if (event.dataTransfer.files.length) send(event.dataTransfer.files[0]);
+});
+window.addEventListener("paste", (event) => {
+  const file = [...(event.clipboardData?.files ?? [])].find((each) => each.type.startsWith("image/"));
+  if (!file) return;
+  event.preventDefault();
+  send(file);
+});
+part(".paste").addEventListener("click", async () => {
+  try {
+    for (const item of await navigator.clipboard.read()) {
+      const type = item.types.find((each) => each.startsWith("image/"));
+      if (type) return send(new File([await item.getType(type)], "picture", { type }));
+    }
+    say("There is no picture in the clipboard: copy one first.");
+  } catch {
+    say("The browser does not let this page read the clipboard: press Ctrl+V instead.");
+  }
+});
+
+// --- the camera ---
+
+part(".camera").hidden = !navigator.mediaDevices; // browsers offer none without https
+part(".camera").addEventListener("click", async () => {
+  try {
+    video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    shot.showModal();
+  } catch {
+    say("The camera cannot be used: the browser found none, or was not allowed to open it.");
+  }
+});
+shot.addEventListener("close", () => video.srcObject.getTracks().forEach((track) => track.stop()));
+part(".cancel").addEventListener("click", () => shot.close());
+part(".take").addEventListener("click", () => {
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
+  canvas.getContext("2d").drawImage(video, 0, 0);
+  canvas.toBlob((blob) => send(new File([blob], "camera.jpg", { type: "image/jpeg" })), "image/jpeg", 0.95);
+  shot.close();
+});
+
+window.addEventListener("cam-picture", () => { say(""); show(window.camPicture); });
+show(window.camPicture);

@@ -1,0 +1,53 @@
+"""Every event of the page that streams answers for its outputs, also when there is nothing to do: Gradio empties all
+outputs of a stream that ends without an answer."""
+
+import uuid
+
+import plain_http
+import pytest
+from conftest import EXAMPLES
+
+from camkit.web.server.runs import in_words
+
+SETTINGS = [["gradcam"], "efficientnet_lite0", "block3b_add", 10, True]
+
+
+@pytest.fixture(scope="module")
+def streams(server_url):
+    return [event for event in plain_http.events(server_url) if event["types"]["generator"]]
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["a visitor without a picture", "a visitor with maps"])
+def test_a_stream_with_nothing_to_do_empties_nothing(server_url, streams, short_curves, known):
+    assert {"on_picture", "on_class", "on_explanation", "on_zip"} <= {event["api_name"] for event in streams}
+    for event in streams:
+        session = uuid.uuid4().hex
+        if known:
+            path = plain_http.upload(server_url, (EXAMPLES / "flower.jpg").read_bytes())
+            plain_http.join(
+                server_url, plain_http.event_id(server_url, "on_picture"), SETTINGS, session, {"file": path}
+            )
+            assert plain_http.outcome(server_url, session)["success"]
+        plain_http.join(server_url, event["id"], [None] * len(event["inputs"]), session)
+        answer = plain_http.outcome(server_url, session)
+        if answer["success"]:
+            assert None not in answer["output"]["data"], event["api_name"]
+        else:
+            plain_http.refusal(answer)
+
+
+def test_a_stream_that_ends_before_its_first_answer_leaves_the_outputs_as_they_are():
+    @in_words
+    def nothing_to_do(wanted):
+        if wanted:
+            yield wanted
+
+    assert list(nothing_to_do(None)) == [{"__type__": "update"}]
+    assert list(nothing_to_do("a map")) == ["a map"]
+
+
+@pytest.mark.parametrize("path", [str(EXAMPLES / "flower.jpg"), "/etc/passwd", "", None, 5, ["a"], "\0"])
+def test_no_picture_but_an_uploaded_one_is_read(server_url, path):
+    event = plain_http.event_id(server_url, "on_picture")
+    answer = plain_http.run(server_url, event, SETTINGS, {"file": path})
+    assert plain_http.refusal(answer).startswith("The picture must be uploaded first")
