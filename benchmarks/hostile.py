@@ -132,10 +132,10 @@ def own_server(tidied: float = 5.0, **settings: str):
             process.wait()
 
 
-def call(server: Server, number: int, data: list, address: str = OTHER) -> dict:
+def call(server: Server, number: int, data: list, address: str = OTHER, event_data=None) -> dict:
     """One event from start to end: its last message, or what refused it at once."""
     session = uuid.uuid4().hex
-    joined = join(server.url, number, data, session, address=address)
+    joined = join(server.url, number, data, session, event_data, address)
     if joined.status_code != 200:
         return {"success": False, "output": {"error": joined.json()["detail"]}, "status": joined.status_code}
     return outcome(server.url, session, address)
@@ -219,10 +219,10 @@ def left_pages(server: Server, count: int, stretches: int = 3) -> dict:
     noise.save(held, "JPEG", quality=90)
     path = upload(server.url, held.getvalue(), address=HOSTILE)
     number = server.event("on_picture")
-    data = [{"path": path, "meta": META}, ["gradcam"], "efficientnet_lite0", "top_activation", 10, True]
+    data = [["gradcam"], "efficientnet_lite0", "top_activation", 10, True]
 
     def leave(pages: int) -> int:
-        return sum(call(server, number, data, HOSTILE)["success"] for _ in range(pages))
+        return sum(call(server, number, data, HOSTILE, {"file": path})["success"] for _ in range(pages))
 
     answered, held_after = leave(15), []  # what the first ones take is not given back, but taken once
     for _ in range(stretches):

@@ -199,7 +199,7 @@ def choose_example(person: Person, known: Known, index: int) -> tuple:
 def bring_picture(person: Person, known: Known, choice: tuple) -> tuple:
     """A picture of one's own, then another class of it."""
     name, class_index = choice
-    first = shown(person.answer("on_picture", [reference(known.paths[name]), *settings()]))
+    first = shown(person.answer("on_picture", settings(), {"file": known.paths[name]}))
     return *first, *shown(person.answer("on_class", [class_index, *settings()]))
 
 

@@ -50,13 +50,13 @@ def test_a_page_works_on_when_gradio_has_forgotten_it(server_url):
     path = plain_http.upload(server_url, (EXAMPLES / "coffee.jpg").read_bytes())
     settings = [["gradcam"], "efficientnet_lite0", "block3b_add", 10, True]
 
-    def event(session: str, name: str, *values) -> dict:
+    def event(session: str, name: str, *values, event_data=None) -> dict:
         number = plain_http.event_id(server_url, name)
-        plain_http.join(server_url, number, list(values), session).raise_for_status()
+        plain_http.join(server_url, number, list(values), session, event_data).raise_for_status()
         return plain_http.outcome(server_url, session)
 
     layer = ["efficientnet_lite0", "top_activation", 1280]
-    assert event("early", "on_picture", {"path": path, "meta": plain_http.META}, *settings)["success"]
+    assert event("early", "on_picture", *settings, event_data={"file": path})["success"]
     assert event("early", "on_layer", "efficientnet_lite0", "block3b_add", 50)["success"]  # the slider ends at 40 now
     for number in range(LAUNCH["state_session_capacity"] + 1):
         assert event(f"later {number}", "on_layer", *layer)["success"]

@@ -98,7 +98,7 @@ def test_a_phone_shows_maps_two_a_row_on_its_first_screen(visit):
     first, second, third, _ = maps(page)
     assert first["top"] < 640
     assert first["top"] == second["top"] < third["top"] and first["right"] < second["left"]
-    picture, buttons = box(page, "#picture .image-frame"), box(page, "#picture .source-selection")
+    picture, buttons = box(page, "#picture .frame"), box(page, "#picture .own")
     assert picture["bottom"] - picture["top"] <= 110 and picture["right"] <= buttons["left"] + 1
     strip = page.locator(".cam-examples")
     assert strip.evaluate("strip => strip.scrollWidth > strip.clientWidth")
@@ -145,7 +145,6 @@ def test_a_link_reproduces_the_page(visit):
 def test_a_link_does_not_carry_a_visitors_own_picture_and_says_so(visit):
     page = visit(query="?methods=gradcam")
     explaining(page, OPENING)
-    page.get_by_role("button", name="Remove Image").click()
     page.locator("#picture input[type=file]").set_input_files(EXAMPLES / "flower.jpg")
     explaining(page, "daisy")
     page.wait_for_function("!location.search.includes('example') && !location.search.includes('class')")

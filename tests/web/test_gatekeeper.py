@@ -567,18 +567,17 @@ def test_a_page_that_was_forgotten_says_so_and_works_on(server_url):
     session, number = "forgotten", plain_http.event_id(server_url, "on_settings")
     settings = [["gradcam"], "efficientnet_lite0", "top_activation", 10, True]
     path = plain_http.upload(server_url, (EXAMPLES / "coffee.jpg").read_bytes())
-    picture = {"path": path, "meta": plain_http.META}
 
     def event(name: str, *values) -> dict:
         number = plain_http.event_id(server_url, name)
-        plain_http.join(server_url, number, [*values, *settings], session).raise_for_status()
+        plain_http.join(server_url, number, [*values, *settings], session, {"file": path}).raise_for_status()
         return plain_http.outcome(server_url, session)
 
-    assert event("on_picture", picture)["success"]
+    assert event("on_picture")["success"]
     assert event("on_settings")["success"]
     with sessions.MEMORIES._guard:
         del sessions.MEMORIES._kept[session]
     assert plain_http.refusal(event("on_settings")) == sessions.FORGOTTEN
     assert plain_http.refusal(event("on_class", 7)) == sessions.FORGOTTEN
-    assert event("on_picture", picture)["success"]
+    assert event("on_picture")["success"]
     assert number

@@ -107,10 +107,9 @@ def test_a_class_box_that_is_left_changes_nothing(visit, short_measurement, leav
     [
         (FLOWER.read_bytes()[:2000], "damaged.jpg", "The picture cannot be read"),
         (b"no picture at all", "notes.txt", "The picture cannot be read"),
-        (bytes(21_000_001), "large.png", "The picture has 21 MB: at most 20 MB are allowed."),
     ],
 )
-def test_what_is_no_picture_gets_a_sentence_and_the_page_goes_on(visit, request, content, name, sentence):
+def test_what_is_no_picture_gets_a_sentence_and_the_page_goes_on(visit, content, name, sentence):
     page = visit(query="?methods=gradcam")
     explaining(page, OPENING)
     drop(page.locator("#maps canvas").first, content, name, "")
@@ -120,3 +119,14 @@ def test_what_is_no_picture_gets_a_sentence_and_the_page_goes_on(visit, request,
     explaining(page, OPENING)
     drop(page.locator("#maps canvas").first)
     explaining(page, "daisy")
+
+
+def test_a_file_that_is_too_large_is_not_sent(visit, tmp_path):
+    page = visit(query="?methods=gradcam")
+    explaining(page, OPENING)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    (tmp_path / "large.png").write_bytes(bytes(21_000_001))
+    page.locator("#picture input[type=file]").set_input_files(tmp_path / "large.png")
+    page.get_by_text("The picture has 21 MB: at most 20 MB are allowed.").wait_for()
+    assert [url for url in asked if "upload" in url] == []

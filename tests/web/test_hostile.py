@@ -57,8 +57,9 @@ def test_long_work_has_places_that_are_free_again_when_nobody_listens(server, pi
         for event in begun:
             assert event.wait(hostile.LIMIT)
         refused = hostile.call(server, number, data, address)
-        page = [picture, ALL_FOUR, "efficientnet_lite0", "top_activation", 10, True]
-        quick = hostile.call(server, server.event("on_picture"), page, address)
+        page = [ALL_FOUR, "efficientnet_lite0", "top_activation", 10, True]
+        sent = {"file": picture["path"]}
+        quick = hostile.call(server, server.event("on_picture"), page, address, sent)
         beside = hostile.call(server, server.event("explain"), [picture, *SHORT_SCORECAM], OTHER)
         left.set()
         for listener in listeners:

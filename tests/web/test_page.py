@@ -89,31 +89,6 @@ def test_examples_answer_the_keyboard(visit):
     explaining(page, "daisy")
 
 
-def test_an_upload_is_explained_by_itself(visit):
-    page = visit(query="?methods=gradcam,gradcam_plus_plus")
-    explaining(page, OPENING)
-    page.get_by_role("button", name="Remove Image").click()
-    page.locator("#picture input[type=file]").set_input_files(EXAMPLES / "flower.jpg")
-    explaining(page, "daisy")
-    panel(page, "gradcam_plus_plus", COMPLETE).wait_for()
-
-
-def test_a_damaged_file_gets_one_sentence_and_the_page_goes_on(visit, tmp_path):
-    page = visit(query="?methods=gradcam")
-    explaining(page, OPENING)
-    damaged = tmp_path / "damaged.png"
-    damaged.write_bytes((EXAMPLES / "flower.jpg").read_bytes()[:2000])
-    page.get_by_role("button", name="Remove Image").click()
-    page.locator("#picture input[type=file]").set_input_files(damaged)
-    page.get_by_text("The picture cannot be read").wait_for()
-    assert "/" not in page.locator(".toast-body, [data-testid=toast-body]").first.inner_text()
-    # What the page goes on explaining is in the box again, not a picture that no browser can draw.
-    page.wait_for_function("document.querySelector('#picture img')?.src.endsWith('/picture.jpg')")
-    page.wait_for_function("document.querySelector('#picture img').naturalWidth > 0")
-    page.locator("#examples button", has_text="Cup or contents?").click()
-    explaining(page, "espresso")
-
-
 def test_stop_keeps_the_partial_map_and_says_so(visit, held_work):
     page = visit()
     panel(page, "scorecam", PARTIAL).wait_for()

@@ -38,8 +38,8 @@ REST = {
     "explain": ["gradcam", "", "auto", "", 10, 0.5, "viridis", "even"],
     "compare": [["gradcam"], "", "auto", "", 10, False, "even"],
     "evaluate": [["gradcam"], "", "auto"],
-    "on_picture": [["gradcam"], "efficientnet_lite0", "top_activation", 10, True],
 }
+SETTINGS = [["gradcam"], "efficientnet_lite0", "top_activation", 10, True]
 PICTURE_EVENTS = tuple(REST)
 
 
@@ -122,6 +122,15 @@ def test_no_file_outside_the_uploads_is_opened(server_url, folder, uploaded, eve
         message = send(server_url, payload, event)
         assert plain_http.refusal(message) == NOT_UPLOADED, name
         assert SECRET not in json.dumps(message)
+
+
+def test_the_page_explains_no_file_but_an_uploaded_one(server_url, folder, uploaded):
+    event = plain_http.event_id(server_url, "on_picture")
+    paths = [payload.get("path", payload.get("url")) for payload in outside(folder, uploaded).values()]
+    for path in [*paths, "", 5, [uploaded], {"path": uploaded}]:
+        message = plain_http.run(server_url, event, SETTINGS, {"file": path})
+        assert plain_http.refusal(message) == NOT_UPLOADED, path
+    assert plain_http.run(server_url, event, SETTINGS, {"file": uploaded})["success"]
 
 
 @pytest.mark.parametrize("event", PICTURE_EVENTS)
@@ -224,7 +233,7 @@ def test_no_event_of_the_page_gives_a_file_away(server_url, folder, event_data):
 @pytest.mark.parametrize("index", [10**30, -1, "x", "0; rm", None, {"path": "x"}, float("1e300")])
 def test_an_example_that_does_not_exist(server_url, index):
     number = plain_http.event_id(server_url, "on_example")
-    message = plain_http.run(server_url, number, REST["on_picture"], {"index": index})
+    message = plain_http.run(server_url, number, SETTINGS, {"index": index})
     if not message["success"]:
         plain_http.refusal(message)
 
@@ -248,8 +257,8 @@ def test_what_a_page_shows_comes_from_the_server_alone(server_url):
 def visitor(server_url, uploaded) -> str:
     """The session of a visitor whose page shows a map."""
     session = uuid.uuid4().hex
-    payload = [{"path": uploaded, "meta": META}, *REST["on_picture"]]
-    plain_http.join(server_url, plain_http.event_id(server_url, "on_picture"), payload, session).raise_for_status()
+    number = plain_http.event_id(server_url, "on_picture")
+    plain_http.join(server_url, number, SETTINGS, session, {"file": uploaded}).raise_for_status()
     assert plain_http.outcome(server_url, session)["success"]
     return session
 

@@ -176,10 +176,10 @@ OF_CLIENTS = (closes_its_stream, cancels)
 OF_PAGES = (*OF_CLIENTS, leaves_the_page, presses_stop, explains_something_else)
 
 
-def send(url: str, event: str, values: list, session: str) -> httpx.Response:
+def send(url: str, event: str, values: list, session: str, event_data=None) -> httpx.Response:
     """Puts an event into the queue."""
     found = next(each for each in plain_http.events(url) if each["api_name"] == event)
-    return plain_http.join(url, found["id"], values, session)
+    return plain_http.join(url, found["id"], values, session, event_data)
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +209,8 @@ def case(job: Job, ending: Callable):
 def test_it_ends_after_the_block_it_is_at(server_url, monkeypatch, caplog, picture, pictures, job, ending):
     session = uuid.uuid4().hex
     if job.page:
-        send(server_url, "on_picture", [picture, *settings("gradcam")], session).raise_for_status()
+        sent = {"file": picture["path"]}
+        send(server_url, "on_picture", settings("gradcam"), session, sent).raise_for_status()
         assert plain_http.outcome(server_url, session)["success"]
     known, held = Known(monkeypatch, session), Held(monkeypatch, job.kind)
     streams = f"{server_url}/gradio_api"
