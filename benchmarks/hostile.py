@@ -266,7 +266,7 @@ def broken_pictures(server: Server, count: int) -> dict:
     random = np.random.default_rng(7)
     picture = Image.open(PICTURE).resize((64, 64))
     originals = []
-    for kind in ("PNG", "JPEG", "WEBP", "GIF", "TIFF"):
+    for kind in ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "AVIF"):
         held = io.BytesIO()
         picture.save(held, kind)
         originals.append(held.getvalue())

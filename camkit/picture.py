@@ -8,6 +8,7 @@ Refuses everything else with one sentence.
 import io
 import math
 import os
+import re
 import struct
 import warnings
 import zlib
@@ -25,15 +26,31 @@ from .errors import InputError, shown
 _INSTALLED = Path(__file__).resolve().with_name("examples")
 EXAMPLES = _INSTALLED if _INSTALLED.is_dir() else _INSTALLED.parents[1] / "examples"
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF")
+FORMATS = {  # Pillow's name of what is read -> the endings of its files
+    "PNG": (".png", ".apng"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp",),
+    "AVIF": (".avif", ".avifs"),
+}
+SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+KINDS = "PNG, JPEG, WebP, GIF, TIFF, BMP or AVIF"  # the same for people
+# What people send that Pillow does not know either: how such a file begins.
+_FOREIGN = {
+    "HEIC": rb"....ftyp(hei|hev|mif1|msf1)",
+    "DICOM": rb".{128}DICM",
+    "PDF": rb"%PDF-",
+    "SVG": rb"\s*(<\?xml.{,1000})?<svg",
+}
 MAX_BYTES = 20 * 1000 * 1000
 MAX_PIXELS = 25 * 1000 * 1000
 MAX_SIDE = 10_000
 MIN_SIDE = 8
+_HEADER = 1_000_000  # bytes at most that are searched for what a file is: some of Pillow's readers take long
 _ROWS = 256  # converted at once: in float64 a whole picture would have eight times its bytes
-_UNREADABLE = (
-    "The picture cannot be read: it is damaged or cut short, or it is not a picture. Use PNG, JPEG, WebP, GIF or TIFF."
-)
+_UNREADABLE = f"The picture cannot be read: it is damaged or cut short, or it is not a picture. Use {KINDS}."
 _TOO_LARGE = (
     f"The picture has far too many pixels: at most {MAX_PIXELS // 1_000_000} megapixels and {MAX_SIDE:,} pixels a side "
     "are allowed."
@@ -120,7 +137,7 @@ def open_picture(
     min-is-white TIFF is shown as such at every depth. Colours of 16 bits keep their upper 8.
 
     Returns (H, W, 3) uint8 RGB. Raises InputError with one sentence when it is larger than 20 MB, 25 megapixels or
-    10,000 pixels a side, smaller than 8 pixels a side, of another format than PNG, JPEG, WebP, GIF or TIFF, or damaged.
+    10,000 pixels a side, smaller than 8 pixels a side, of another format than FORMATS, or damaged.
     """
     return read_picture(source, longest, window).image
 
@@ -132,7 +149,7 @@ def read_picture(
     window = check_window(window)
     data = source if isinstance(source, bytes) else read_file(source)
     if not data:
-        raise InputError("The picture file is empty: choose a PNG, JPEG, WebP, GIF or TIFF file.")
+        raise InputError(f"The picture file is empty: choose a {KINDS} file.")
     check_bytes(len(data))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of large pictures and odd metadata; the checks here decide
@@ -226,11 +243,11 @@ def _open(data: bytes) -> _Source:
         # Grey and alpha of 16 bits, of which Pillow would drop the lower 8: as many bytes a pixel as RGBA has.
         header = data[12:24] + b"\x08\x06" + data[26:29]
         data = data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
-        return _Source(Image.open(io.BytesIO(data), formats=FORMATS), grey_alpha=True)
+        return _Source(Image.open(io.BytesIO(data), formats=tuple(FORMATS)), grey_alpha=True)
     try:
-        return _Source(Image.open(io.BytesIO(data), formats=FORMATS))
+        return _Source(Image.open(io.BytesIO(data), formats=tuple(FORMATS)))
     except Image.UnidentifiedImageError:
-        image = Image.open(io.BytesIO(_black_is_zero(data)), formats=FORMATS)
+        image = Image.open(io.BytesIO(_black_is_zero(data)), formats=tuple(FORMATS))
         if image.mode[0] not in "IF":
             raise
         return _Source(image, white_is_zero=True)
@@ -244,7 +261,15 @@ def _black_is_zero(data: bytes) -> bytes:
 
 
 def _unreadable(data: bytes) -> str:
-    """Return why Pillow does not open a file, in one sentence."""
+    """Return why a file cannot be opened, in one sentence: what else it is, as far as that shows."""
+    kind = next((name for name, begin in _FOREIGN.items() if re.match(begin, data, re.DOTALL)), "")
+    try:
+        with Image.open(io.BytesIO(data[:_HEADER])) as image:  # by every reader that Pillow has; no pixel is decoded
+            kind = f"{image.format} ({image.format_description})"
+    except _DECODER_ERRORS:
+        pass  # then it is what the file's beginning says, if that says anything
+    if kind:
+        return f"The picture's format is {kind}, which is not read: use {KINDS}."
     try:
         tags = ImageFileDirectory_v2(data[:16] if 43 in data[2:4] else data[:8])
         file = io.BytesIO(data)
@@ -352,7 +377,7 @@ def _grey_values(source: _Source, image: Image.Image) -> tuple[np.ndarray | None
 def _window(image: Image.Image, values: np.ndarray, window: tuple[float, float] | None) -> Window:
     """Return the window that was asked for, else the file's, else the one from the smallest to the largest value."""
     if not np.isfinite(values).all():
-        raise InputError("The picture holds values that are not finite (NaN or infinity): replace them by numbers.")
+        raise InputError("The picture holds values that are no finite numbers: replace them, by 0 for example.")
     low, high = window or _own_window(image) or (float(values.min()), float(values.max()))
     bits = 16 if image.mode.startswith("I;16") else values.dtype.itemsize * 8
     return Window(low, high, 2 ** (_tag(image, _BITS) or bits) - 1 if values.dtype.kind == "u" else None)

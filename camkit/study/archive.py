@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
-from ..picture import MAX_BYTES
+from ..picture import KINDS, MAX_BYTES
 from .pictures import is_picture_name
 
 LONGEST_NAME = 255  # characters, folders included
@@ -52,7 +52,7 @@ def _chosen(entries: list[zipfile.ZipInfo], limits: ZipLimits) -> list[zipfile.Z
     chosen = sorted((entry for entry in entries if is_picture_name(entry.filename)), key=lambda entry: entry.filename)
     names = [entry.filename for entry in chosen]
     if not names:
-        raise InputError("The zip holds no picture: put PNG, JPEG, WebP, GIF or TIFF files into it.")
+        raise InputError(f"The zip holds no picture: put {KINDS} files into it.")
     if len(names) > limits.pictures:
         raise InputError(f"The zip holds {len(names)} pictures: at most {limits.pictures} are allowed.")
     if len(set(names)) < len(names):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError, shown
 from ..evidence.settings import Settings
+from ..picture import KINDS
 from .checkpoint import Checkpoint
 from .pictures import Picture, is_picture_name
 from .progress import Job, Progress, StudyState
@@ -50,7 +51,7 @@ def list_pictures(uri: str) -> dict[str, str]:
     names = {path.removeprefix(root).lstrip("/"): f"{scheme}://{path}" for path in files}
     pictures = {name: path for name, path in names.items() if is_picture_name(name)}
     if not pictures:
-        raise InputError(f"The source {shown(uri)} holds no picture: PNG, JPEG, WebP, GIF or TIFF files are taken.")
+        raise InputError(f"The source {shown(uri)} holds no picture: {KINDS} files are taken.")
     return pictures
 
 

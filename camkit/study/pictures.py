@@ -14,9 +14,8 @@ import numpy as np
 
 from ..errors import InputError, shown
 from ..evidence.settings import Box
+from ..picture import KINDS, SUFFIXES
 
-# The file name endings of camkit.picture.FORMATS.
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff"})
 SAMPLED = 3  # pictures on which the sweep runs up to the full Score-CAM
 SHOWN = 24  # pictures of a report: some 25 kB each, so that it stays under 2 MB
 
@@ -104,7 +103,7 @@ def _in_source(given: str, remote: Callable[[str], dict[str, str]] | None) -> Ma
         found = sorted(source.parent.glob(source.name))
         if pictures := {path.name: path for path in found if path.is_file() and is_picture_name(path.name)}:
             return pictures
-        raise InputError(f"'{source.name}' matches no picture: PNG, JPEG, WebP, GIF or TIFF files are taken.")
+        raise InputError(f"'{source.name}' matches no picture: {KINDS} files are taken.")
     return find_pictures(source)
 
 
@@ -125,9 +124,7 @@ def find_pictures(folder: str | os.PathLike) -> dict[str, Path]:
     }
     pictures = {name: found[name] for name in sorted(found) if is_picture_name(name)}
     if not pictures:
-        raise InputError(
-            f"The folder '{folder.name}' holds no picture: put PNG, JPEG, WebP, GIF or TIFF files into it."
-        )
+        raise InputError(f"The folder '{folder.name}' holds no picture: put {KINDS} files into it.")
     return pictures
 
 

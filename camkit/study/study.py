@@ -21,7 +21,7 @@ from ..errors import InputError
 from ..evidence.metrics import METRICS
 from ..evidence.settings import Box, Settings
 from ..explain import explain_stream
-from ..picture import open_picture, read_file
+from ..picture import KINDS, open_picture, read_file
 from ..version import __version__
 from .checkpoint import Checkpoint
 from .measurements import MEASUREMENTS, Case, StudyMeasurement, Work
@@ -65,7 +65,7 @@ def check_study(
     if unknown := asked - set(MEASUREMENTS):
         raise InputError(f"Unknown measurements {sorted(unknown)}: use some of {', '.join(MEASUREMENTS)}.")
     if not pictures:
-        raise InputError("There is no picture to evaluate: give PNG, JPEG, WebP, GIF or TIFF files.")
+        raise InputError(f"There is no picture to evaluate: give {KINDS} files.")
     blank = np.zeros((*classifier.input_size, 3), np.uint8)
     # Checks what depends on the classifier; nothing is computed, since nothing is taken from it.
     explain_stream(classifier, blank, settings.methods, None, settings.target_layer, settings.max_n)

@@ -21,7 +21,7 @@ from ..labels import Labels
 from ..maps import ALPHA, COLORMAPS, OPACITIES, check_look, encode, overlay
 from ..methods import DEFAULT_METHODS, METHODS, check_methods
 from ..models.registry import MODELS, ModelSpec
-from ..picture import OpenedPicture
+from ..picture import KINDS, OpenedPicture
 from ..report.results import metrics_csv
 from ..version import __version__
 from .server.files import versions, write_file, write_zip
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _REVISION = Path(__file__).resolve().parents[2] / "REVISION"  # written by the deployment
 REVISION = _REVISION.read_text().strip() if _REVISION.exists() else "development"
 PARAMETERS = {
-    "image": "A picture file: PNG, JPEG, WebP, GIF or TIFF, at most 20 MB, 25 megapixels and 10,000 pixels a side. "
+    "image": f"A picture file: {KINDS}, at most 20 MB, 25 megapixels and 10,000 pixels a side. "
     "One that is longer than 1280 pixels is reduced to that first. 'window' in the answer: which grey values are "
     "shown of more than 8 bits.",
     "model": "The classifier; 'auto' takes the first one of /info that is ready: the operator's, then VGG16 when its "
@@ -176,7 +176,7 @@ def api_evaluate(image, methods, class_name, model, request: gr.Request) -> dict
 def opened(image: Upload | None) -> OpenedPicture:
     """The picture of a request, decoded; InputError when there is none or it cannot be used."""
     if image is None:
-        raise InputError("There is no picture: send a PNG, JPEG, WebP, GIF or TIFF file as 'image'.")
+        raise InputError(f"There is no picture: send a {KINDS} file as 'image'.")
     return image.open()
 
 

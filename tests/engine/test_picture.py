@@ -37,9 +37,10 @@ MODES = (
     "F",
 )
 COLOURED = ("RGB", "RGBX", "CMYK", "YCbCr", "HSV", "LAB", "P")
+MODE_OF = {"MSP": "1", "XBM": "1", "BLP": "P", "SPIDER": "F"}  # of the formats that take no RGB
 UNREADABLE = (
     r"^The picture cannot be read: it is damaged or cut short, or it is not a picture\. "
-    r"Use PNG, JPEG, WebP, GIF or TIFF\.$"
+    r"Use PNG, JPEG, WebP, GIF, TIFF, BMP or AVIF\.$"
 )
 
 
@@ -230,8 +231,8 @@ def test_colours_of_16_bits_keep_their_upper_8():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (tiff(np.where(RAMP == 80, np.nan, RAMP).astype(np.float32)), "holds values that are not finite"),
-        (tiff(np.where(RAMP == 80, np.inf, RAMP).astype(np.float32)), "holds values that are not finite"),
+        (tiff(np.where(RAMP == 80, np.nan, RAMP).astype(np.float32)), "holds values that are no finite numbers"),
+        (tiff(np.where(RAMP == 80, np.inf, RAMP).astype(np.float32)), "holds values that are no finite numbers"),
         (png(np.dstack([RAMP] * 3), 2), "has 16 bits a colour but uses only the lowest 12"),
         (tiff(np.dstack([RAMP] * 3)), "has 16 bits a colour but uses only the lowest 12"),
         (
@@ -366,14 +367,41 @@ def test_a_file_too_large_is_refused_before_it_is_read(tmp_path, monkeypatch):
         b"\x89PNG\r\n\x1a\n",
         file(red_and_blue("RGB"))[:60],
         file(red_and_blue("RGB"), "JPEG")[:200],
-        file(Image.new("RGB", (8, 8)), "BMP"),
+        file(red_and_blue("RGB"), "BMP")[:60],
+        file(red_and_blue("RGB"), "AVIF")[:200],
         b"GIF89a" + b"\xff" * 50,
     ],
-    ids=["text", "a PNG's first bytes", "cut PNG", "cut JPEG", "BMP", "broken GIF"],
+    ids=["text", "a PNG's first bytes", "cut PNG", "cut JPEG", "cut BMP", "cut AVIF", "broken GIF"],
 )
 def test_unreadable(data):
     with pytest.raises(ValueError, match=UNREADABLE):
         open_picture(data)
+
+
+Image.init()
+OTHERS = sorted(set(Image.SAVE) & set(Image.OPEN) - set(picture.FORMATS) - {"DIB", "BUFR", "GRIB", "HDF5", "WMF"})
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        *((file(red_and_blue(MODE_OF.get(kind, "RGB"), 2), kind), kind) for kind in OTHERS),
+        (file(red_and_blue("RGB", 100), "TGA"), "TGA"),  # one larger than what is searched
+        (b"\0\0\0\x18ftypheic" + bytes(40), "HEIC"),
+        (bytes(128) + b"DICM" + bytes(40), "DICOM"),
+        (b"%PDF-1.7\n", "PDF"),
+        (b"<?xml version='1.0'?>\n<svg xmlns='http://www.w3.org/2000/svg'>", "SVG"),
+    ],
+)
+def test_another_kind_is_refused_by_its_name(data, name):
+    message = rf"^The picture's format is {name}( \([^()]+(\(.*\))?\))?, which is not read: use PNG, .* or AVIF\.$"
+    with pytest.raises(ValueError, match=message):
+        open_picture(data)
+
+
+def test_the_endings_are_pillows():
+    known = Image.registered_extensions()
+    assert {suffix for suffix, kind in known.items() if kind in picture.FORMATS} == picture.SUFFIXES
 
 
 @pytest.mark.parametrize("kind", picture.FORMATS)
@@ -392,7 +420,7 @@ def test_a_file_with_broken_bytes_is_a_picture_or_a_sentence(kind):
 
 
 def test_an_empty_file_and_a_missing_one(tmp_path):
-    with pytest.raises(ValueError, match=r"^The picture file is empty: choose a PNG, JPEG, WebP, GIF or TIFF file\.$"):
+    with pytest.raises(ValueError, match=r"^The picture file is empty: choose a PNG, .* or AVIF file\.$"):
         open_picture(b"")
     with pytest.raises(
         ValueError, match=r"^The picture file cannot be opened: it does not exist or may not be read\.$"

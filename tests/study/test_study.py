@@ -27,7 +27,7 @@ from camkit.evidence.curves import measure_stream
 from camkit.evidence.metrics import CONTROLS, METRICS
 from camkit.evidence.settings import NOISE, Box, Settings
 from camkit.evidence.sweep import sweep
-from camkit.picture import to_rgb
+from camkit.picture import SUFFIXES, to_rgb
 from camkit.report import results
 from camkit.report.claims import BEGIN, END, PUBLISHED, comparison, comparison_table, published_table, put_table
 from camkit.report.intervals import interval, share
@@ -401,10 +401,11 @@ def test_progress_counts_pictures_and_says_what_is_left(tiny):
 
 
 def test_find_pictures_is_sorted_one_level_deep_and_takes_pictures_only(tmp_path):
-    for name in ("b.JPG", "a/z.png", "a/deep/no.png", ".hidden.png", "notes.txt", "a/__MACOSX/x.png", "c.tif"):
+    read = [f"d{suffix}" for suffix in sorted(SUFFIXES)]
+    for name in (*read, "b.JPG", "a/z.png", "a/deep/no.png", ".hidden.png", "notes.txt", "a/__MACOSX/x.png", "c.tif"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
-    assert list(find_pictures(tmp_path)) == ["a/z.png", "b.JPG", "c.tif"]
+    assert list(find_pictures(tmp_path)) == ["a/z.png", "b.JPG", "c.tif", *read]
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path):
@@ -811,7 +812,7 @@ def test_the_command_shows_16_bits_in_the_window_that_it_is_given(tiny, tmp_path
     deep = np.random.default_rng(0).integers(0, 4096, (60, 50)).astype(np.uint16)
     (tmp_path / "pictures").mkdir()
     Image.fromarray(deep).save(tmp_path / "pictures" / "deep.png")
-    monkeypatch.setattr(evaluate, "load", lambda *_, **__: tiny)
+    monkeypatch.setattr(evaluate, "loader", lambda options: lambda: tiny)
     for window in ((), ("--window", "0", "1000")):
         out = tmp_path / f"out{len(window)}"
         arguments = [str(tmp_path / "pictures"), "--out", str(out), "--steps", "2", "--methods", "gradcam", *window]

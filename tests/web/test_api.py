@@ -303,7 +303,11 @@ def test_plain_http_in_three_requests(server_url, lite0, chelsea):
         ("/explain", {"colormap": "rainbow"}, r"Colour map 'rainbow' is unknown: use one of viridis, .*\."),
         ("/explain", {"opacity": "none"}, r"Opacity 'none' is unknown: use one of even, map\."),
         ("/compare", {"opacity": "none"}, r"Opacity 'none' is unknown: use one of even, map\."),
-        ("/explain", {"image": None}, r"There is no picture: send a PNG, JPEG, WebP, GIF or TIFF file as 'image'\."),
+        (
+            "/explain",
+            {"image": None},
+            r"There is no picture: send a PNG, .* or AVIF file as 'image'\.",
+        ),
         ("/classify", {"image": None}, r"There is no picture: .*\."),
         ("/classify", {"top_k": 0}, r"top_k is 0: it must be a whole number from 1 to 1000\."),
         ("/classify", {"top_k": 1001}, r"top_k is 1001: it must be a whole number from 1 to 1000\."),

@@ -28,10 +28,16 @@ from camkit.web.server.uploads import Upload
 
 SECRET = "the secret of this server"
 NOT_UPLOADED = "The picture must be uploaded first: its file is not among the uploads."
-UNREADABLE = (
-    "The picture cannot be read: it is damaged or cut short, or it is not a picture. Use PNG, JPEG, WebP, GIF or TIFF."
-)
+KINDS = "PNG, JPEG, WebP, GIF, TIFF, BMP or AVIF"
+UNREADABLE = f"The picture cannot be read: it is damaged or cut short, or it is not a picture. Use {KINDS}."
 FAR_TOO_LARGE = "The picture has far too many pixels: at most 25 megapixels and 10,000 pixels a side are allowed."
+
+
+def other(kind: str) -> str:
+    """The refusal of a picture of another kind."""
+    return f"The picture's format is {kind}, which is not read: use {KINDS}."
+
+
 # What follows a picture in each event that takes one.
 REST = {
     "classify": ["auto", 1],
@@ -173,8 +179,8 @@ def test_the_server_fetches_no_address(server_url, address):
         ("data:image/svg+xml,<svg/>", "The picture's data URL is not base64: send 'data:image/png;base64,...'."),
         ("data:image/png;base64,%%%", "The picture's base64 text is damaged."),
         ("data:image/png;base64,éé", "The picture's base64 text is damaged."),
-        ("data:image/png;base64,", "The picture file is empty: choose a PNG, JPEG, WebP, GIF or TIFF file."),
-        (data_url(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image/svg+xml"), UNREADABLE),
+        ("data:image/png;base64,", f"The picture file is empty: choose a {KINDS} file."),
+        (data_url(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image/svg+xml"), other("SVG")),
     ],
 )
 def test_data_urls_that_are_refused(server_url, url, message):
@@ -324,7 +330,7 @@ def upload_of(component):
 @pytest.fixture
 def opened(upload_of):
     """What such a file's picture is: (H, W, 3) uint8 RGB."""
-    return lambda content: upload_of(content).open()
+    return lambda content: upload_of(content).open().image
 
 
 def test_a_file_over_20_megabytes_is_refused_at_the_upload(server_url):
@@ -412,7 +418,7 @@ def rotated() -> bytes:
     return encoded(image, exif=exif)
 
 
-GREY16 = Image.fromarray(np.full((8, 10), 32768, np.uint16))
+GREY16 = Image.fromarray(np.array([[1000] * 10, *[[2000] * 10] * 6, [3000] * 10], np.uint16))  # 2000 is the middle
 RED = Image.new("RGB", (10, 8), "red")
 
 
@@ -424,6 +430,8 @@ RED = Image.new("RGB", (10, 8), "red")
         (encoded(RED, "WEBP", lossless=True), (255, 0, 0)),
         (encoded(RED, "GIF"), (255, 0, 0)),
         (encoded(RED, "TIFF", compression="tiff_lzw"), (255, 0, 0)),
+        (encoded(RED, "BMP"), (255, 0, 0)),
+        (encoded(RED, "AVIF", quality=100), (255, 0, 0)),
         (encoded(GREY16), (128, 128, 128)),
         (encoded(GREY16, "TIFF"), (128, 128, 128)),
         (rgb_16_bits(), (255, 128, 0)),
@@ -432,7 +440,7 @@ RED = Image.new("RGB", (10, 8), "red")
         (encoded(Image.new("LA", (10, 8), (0, 128))), (127, 127, 127)),
         (encoded(Image.new("RGBA", (10, 8), (255, 0, 0, 0))), (255, 255, 255)),
         (encoded(Image.new("1", (10, 8), 1)), (255, 255, 255)),
-        (encoded(Image.new("F", (10, 8), 0.5), "TIFF"), (128, 128, 128)),
+        (encoded(GREY16.convert("F"), "TIFF"), (128, 128, 128)),
         (animated("GIF"), (255, 0, 0)),
         (animated("WEBP"), (255, 0, 0)),
         (rotated(), (255, 255, 255)),
@@ -443,6 +451,8 @@ RED = Image.new("RGB", (10, 8), "red")
         "webp",
         "gif",
         "tiff",
+        "bmp",
+        "avif",
         "grey 16 png",
         "grey 16 tiff",
         "rgb 16 png",
@@ -469,23 +479,20 @@ def test_exif_turns_the_picture(opened):
 
 
 @pytest.mark.parametrize(
-    "content",
-    [
-        encoded(RED, "BMP"),
-        encoded(RED.resize((16, 16)), "ICO"),
-        encoded(RED, "PDF"),
-        encoded(RED, "PPM"),
-        encoded(RED, "TGA"),
-        b"<svg xmlns='http://www.w3.org/2000/svg'><image href='file:///etc/passwd'/></svg>",
-        b"just text",
-        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
-    ],
-    ids=["bmp", "ico", "pdf", "ppm", "tga", "svg", "text", "eps"],
+    ("content", "message"),
+    {
+        "ico": (encoded(RED.resize((16, 16)), "ICO"), other("ICO (Windows Icon)")),
+        "pdf": (encoded(RED, "PDF"), other("PDF")),
+        "ppm": (encoded(RED, "PPM"), other("PPM (Pbmplus image)")),
+        "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'><image href='file:///etc/passwd'/></svg>", other("SVG")),
+        "text": (b"just text", UNREADABLE),
+        "eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", other("EPS (Encapsulated Postscript)")),
+    }.values(),
 )
-def test_other_formats_are_refused_whatever_they_are_called(server_url, content):
+def test_other_formats_are_refused_whatever_they_are_called(server_url, content, message):
     for name in ("picture.png", "drawing.svg"):
         path = plain_http.upload(server_url, content, name)
-        assert plain_http.refusal(send(server_url, {"path": path, "meta": META, "orig_name": name})) == UNREADABLE
+        assert plain_http.refusal(send(server_url, {"path": path, "meta": META, "orig_name": name})) == message
 
 
 def seeds() -> list[bytes]:
@@ -501,6 +508,8 @@ def seeds() -> list[bytes]:
         ("TIFF", {}),
         ("TIFF", {"compression": "tiff_lzw"}),
         ("TIFF", {"compression": "jpeg"}),
+        ("BMP", {}),
+        ("AVIF", {}),
     ]
     modes = [(mode, "PNG") for mode in ("1", "L", "LA", "P", "RGBA")] + [("CMYK", "TIFF"), ("F", "TIFF")]
     return [
