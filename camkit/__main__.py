@@ -19,8 +19,8 @@ from .explanation import Explanation
 from .export.bundle import explanation_files
 from .export.figure import figure_files
 from .methods import DEFAULT_METHODS, METHODS
-from .models.options import add_model_options, loader
-from .picture import open_picture
+from .models.options import add_model_options, add_window_option, loader
+from .picture import check_window, read_picture
 from .units import percent, seconds_in_words
 from .version import __version__
 
@@ -60,6 +60,7 @@ def _explain_parser() -> argparse.ArgumentParser:
     parser.add_argument("--layer", help="the target layer; default: the model's last")
     parser.add_argument("--max-n", type=int, metavar="N", help="channels of Faster Score-CAM; default: 10")
     add_model_options(parser)
+    add_window_option(parser)
     parser.add_argument("--out", type=Path, default=Path("explanations"), metavar="DIR", help="default: %(default)s")
     return parser
 
@@ -68,6 +69,7 @@ def _explain(options: argparse.Namespace) -> int:
     from .study.pictures import gather
     from .study.progress import StatusLine
 
+    window = check_window(options.window)
     pictures, _ = gather(options.pictures)
     status = StatusLine()
     status.show("Loading the model")
@@ -77,13 +79,15 @@ def _explain(options: argparse.Namespace) -> int:
     skipped = 0
     for number, (name, path) in enumerate(pictures.items(), 1):
         try:
-            image = open_picture(path)
+            opened = read_picture(path, window=window)
         except InputError as error:
             status.clear()
             print(f"{name} is left out: {error}", file=sys.stderr)
             skipped += 1
             continue
-        snapshots = explain_stream(classifier, image, options.method or DEFAULT_METHODS, index, options.layer, **chosen)
+        snapshots = explain_stream(
+            classifier, opened.image, options.method or DEFAULT_METHODS, index, options.layer, **chosen
+        )
         for explanation in snapshots:
             status.show(f"{number} of {len(pictures)}: {name}, {_progress(explanation)}")
         folder = options.out / name
@@ -93,6 +97,7 @@ def _explain(options: argparse.Namespace) -> int:
             (folder / file).write_bytes(content)
         status.clear()
         answer = f"{explanation.class_name}, {percent(explanation.probability)}"
+        answer += f", {opened.window.sentence}" if opened.window else ""
         print(f"{name}: {answer}, {seconds_in_words(explanation.seconds)}, {folder}", flush=True)
     return 1 if skipped else 0
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from .errors import InputError, WeightsError, shown
 from .evidence.settings import COHERENCY, Settings
 from .methods import DEFAULT_METHODS, METHODS
-from .models.options import add_model_options, loader
+from .models.options import add_model_options, add_window_option, loader
 from .report.claims import BEGIN, END, comparison_table, put_table
 from .report.report import write_reports
 from .report.results import Results
@@ -65,14 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--ray", metavar="ADDRESS", help="let Ray's workers measure: local, or a cluster's address")
     parser.add_argument("--workers", type=int, metavar="N", help="default: one for each GPU, else for every two CPUs")
     add_model_options(parser)
-    parser.add_argument(
-        "--window",
-        nargs=2,
-        type=float,
-        metavar=("LOW", "HIGH"),
-        help="the values that grey pictures of more than 8 bits show as black and white; default: the file's own "
-        "window, else its smallest and largest value",
-    )
+    add_window_option(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where report, CSV and checkpoint go")
     parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=DEFAULT_METHODS)
     parser.add_argument("--target-layer", help="default: the model's last")

@@ -60,6 +60,17 @@ def test_the_top_class_and_the_default_methods_are_taken(lite0, tmp_path, capsys
     assert facts["cams"]["faster_scorecam"]["channels"] == 2
 
 
+def test_the_window_of_more_than_8_bits_is_taken_and_said(lite0, tmp_path, capsys):
+    grey = np.asarray(Image.open(EXAMPLES / "chelsea.jpg").convert("L"), np.uint16) * 16
+    Image.fromarray(grey).save(tmp_path / "deep.png")
+    taken = ["explain", str(tmp_path / "deep.png"), "--method", "gradcam", "--out", str(tmp_path / "out")]
+    assert main([*taken, "--window", "0", "2000"]) == 0
+    assert ", shown from 0 to 2000 of 65535, " in capsys.readouterr().out
+    facts = json.loads((tmp_path / "out" / "deep.png" / "explanation.json").read_text())
+    seen = lite0.predict(camkit.to_rgb(Image.fromarray(grey), window=(0, 2000)))
+    assert facts["probability"] == pytest.approx(float(seen.max()), rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -68,6 +79,7 @@ def test_the_top_class_and_the_default_methods_are_taken(lite0, tmp_path, capsys
         (["{chelsea}", "--labels", "names.txt"], "EfficientNet-Lite0 has labels"),
         (["{chelsea}", "--class", "dragonfly cat"], "'dragonfly cat' is none of the 1000 ImageNet classes."),
         (["{chelsea}", "--layer", "nowhere"], "nowhere"),
+        (["{chelsea}", "--window", "5", "5"], "The window is"),
         (["{chelsea}", "--max-n", "0"], "max_n is 0: it must be a whole number from 1 to 1280"),
         (["{chelsea}", "--out", "{chelsea}"], "chelsea.jpg"),
     ],

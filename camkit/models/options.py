@@ -1,4 +1,5 @@
-"""The options of a command line that name one classifier, and how it is loaded by them."""
+"""The options that the command lines share: those that name one classifier, how it is loaded by them, and how grey
+pictures of many bits are shown."""
 
 from __future__ import annotations
 
@@ -20,6 +21,18 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", help=HELP["labels"])
     parser.add_argument("--preprocess", help=HELP["preprocess"])
     parser.add_argument("--weights", type=Path, help="the model's weights file; default: found, else downloaded")
+
+
+def add_window_option(parser: argparse.ArgumentParser) -> None:
+    """Add --window, that of `open_picture`."""
+    parser.add_argument(
+        "--window",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="the values that grey pictures of more than 8 bits show as black and white; default: the file's own "
+        "window, else its smallest and largest value",
+    )
 
 
 def loader(options: argparse.Namespace) -> Callable[[], Classifier]:
