@@ -1,8 +1,9 @@
 """Class names: in the order of a classifier's outputs, and how to find one from what a person types.
 
 Every classifier has a `Labels` of its own; ImageNet's are `imagenet()`, out of `imagenet.json` beside this file (class
-order and WordNet lemmas of ILSVRC 2012; four names that ILSVRC uses twice carry a word in brackets so that every name
-is unique). Refuses to guess: what does not name exactly one class raises InputError with the nearest names. No network.
+order and WordNet lemmas of ILSVRC 2012, and everyday words that WordNet lacks, such as "sneaker"; four names that
+ILSVRC uses twice carry a word in brackets so that every name is unique). Refuses to guess: what does not name exactly
+one class raises InputError with the nearest names. No network.
 """
 
 import difflib

@@ -31,7 +31,9 @@ def test_scripts_are_fetched_once_and_kept(server_url):
 def test_a_models_classes_are_asked_for_again_and_sent_when_they_changed(server_url):
     path = f"{server_url}/cam/classes/efficientnet_lite0"
     first = httpx.get(path)
-    assert first.json() == [[f"{entry.name} · {entry.index}", entry.index] for entry in imagenet()]
+    assert first.json() == [
+        {"index": entry.index, "name": entry.name, "also": list(entry.also)} for entry in imagenet()
+    ]
     assert first.headers["cache-control"] == "no-cache"
     again = httpx.get(path, headers={"If-None-Match": first.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")

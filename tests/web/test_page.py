@@ -69,16 +69,47 @@ def test_a_click_on_a_prediction_explains_that_class(visit):
     assert label.startswith("Grad-CAM: what speaks for cup")
 
 
-def test_a_class_is_found_by_typing(visit):
+@pytest.mark.parametrize(
+    "typed, name, first",
+    [
+        ("lion", "lion", ["lion", "lionfish", "sea lion"]),  # exact, a beginning, a word of the name
+        ("cup", "cup", ["cup"]),
+        ("Puma", "cougar", ["cougar\npuma"]),
+        ("sneaker", "running shoe", ["running shoe\nsneaker"]),
+        ("kitty", "tabby", ["tabby\nkitty", "tiger cat\nkitty"]),
+        ("shoe", "shoe shop", ["shoe shop", "running shoe"]),
+        ("281", "tabby", ["tabby"]),
+    ],
+)
+def test_a_class_is_found_by_typing(visit, typed, name, first):
     page = visit(query="?methods=gradcam")
     explaining(page, OPENING)
-    box = page.locator("#class-box input")
+    box = page.get_by_role("combobox", name="Another class")
     box.click()
-    box.press_sequentially("tabby")
-    page.get_by_role("option", name="tabby").wait_for()
+    box.press_sequentially(typed)
+    page.wait_for_function("document.querySelector('#class-box li[aria-selected=true]')")
+    assert page.locator("#class-box li").all_inner_texts()[: len(first)] == first
     page.keyboard.press("Enter")
-    explaining(page, "tabby")
+    explaining(page, name)
     assert box.input_value() == ""
+
+
+def test_what_names_no_class_is_said_and_explains_nothing(visit):
+    page = visit(query="?methods=gradcam")
+    explaining(page, OPENING)
+    box = page.get_by_role("combobox", name="Another class")
+    box.press_sequentially("xylophane")
+    page.get_by_text("None of the 1000 classes is called so: try a more general word.").wait_for()
+    page.keyboard.press("Enter")
+    assert box.input_value() == "xylophane"
+    page.keyboard.press("Escape")
+    assert box.input_value() == ""
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.get_by_role("option", name="goldfish").wait_for()
+    assert page.locator("#class-box li").first.get_attribute("aria-selected") == "true"
+    page.get_by_role("option", name="goldfish").click()
+    explaining(page, "goldfish")
 
 
 def test_examples_answer_the_keyboard(visit):
@@ -171,9 +202,9 @@ def test_why_a_and_not_b(visit):
     page.locator("#examples button", has_text="Cat or coffee?").click()
     panel(page, "faster_scorecam", COMPLETE).wait_for()
     page.get_by_role("tab", name="Why A and not B?").click()
-    page.locator("#other input").click()
     page.locator("#other input").press_sequentially("espresso")
     page.get_by_role("option", name="espresso").first.click()
+    assert page.locator("#other input").input_value() == "espresso"
     page.locator("#contrast-go").click()
     for key in ("a", "b", "difference"):
         page.locator(f"#contrast figure[data-key={key}]{COMPLETE}").wait_for()

@@ -1,6 +1,21 @@
 // The box of the picture that is explained, and every way to bring an own one: the button, a drop or a paste anywhere on
 // the page, the camera. "upload" is the event of a picture that the server has received: {file}, its path there. MOST: bytes of a picture. What the box shows
 // comes with the maps (panels.js, "cam-picture"), so that it is always the picture that they are of.
+element.querySelector(".cam-picture").innerHTML = `
+  <div class="frame"><img alt="The picture that is explained" draggable="false" hidden><p class="hint">Drop a picture anywhere, paste one, or choose one below.</p>
+    <div class="corner">
+      <button type="button" class="enlarge" aria-label="Enlarge the picture" title="Enlarge"><svg viewBox="0 0 24 24" aria-hidden="true"><path d="M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5"/></svg></button>
+      <button type="button" class="remove" aria-label="Remove the picture" title="Remove"><svg viewBox="0 0 24 24" aria-hidden="true"><path d="M6 6l12 12M18 6L6 18"/></svg></button>
+    </div></div>
+  <div class="bar">
+    <button type="button" class="own main">Use your own picture</button>
+    <button type="button" class="camera" aria-label="Take a picture with the camera" title="Camera"><svg viewBox="0 0 24 24" aria-hidden="true"><path d="M4 8h4l2-3h4l2 3h4v11H4z"/><circle cx="12" cy="13" r="3.5"/></svg></button>
+    <button type="button" class="paste" aria-label="Paste a picture from the clipboard" title="Paste"><svg viewBox="0 0 24 24" aria-hidden="true"><path d="M8 5H5v16h14V5h-3M8 3h8v4H8z"/></svg></button>
+  </div>
+  <input type="file" accept="image/*" hidden>
+  <p class="said" role="status"></p>
+  <dialog class="shot"><video autoplay muted playsinline></video><div class="bar"><button type="button" class="take main">Take the picture</button><button type="button" class="cancel">Cancel</button></div></dialog>
+  <div class="drop" hidden><p>Drop the picture to explain it</p></div>`;
 const part = (selector) => element.querySelector(selector);
 const image = part(".frame img"), chooser = part("input"), shot = part("dialog"), video = part("video");
 

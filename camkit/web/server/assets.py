@@ -43,7 +43,9 @@ def answer(path: str, headers: Headers, labels_of: Callable[[str], Labels]) -> R
             labels = labels_of(unquote(path.removeprefix(CLASSES)))
         except InputError as error:
             return JSONResponse({"detail": str(error)}, 404)
-        content = json.dumps([[f"{entry.name} · {entry.index}", entry.index] for entry in labels]).encode()
+        content = json.dumps(
+            [{"index": entry.index, "name": entry.name, "also": entry.also} for entry in labels]
+        ).encode()
         known = {"ETag": f'"{hashlib.sha256(content).hexdigest()[:16]}"', "Cache-Control": "no-cache"}
         if headers.get("if-none-match") == known["ETag"]:
             return Response(status_code=304, headers=known)

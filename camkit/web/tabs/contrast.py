@@ -15,7 +15,7 @@ from ...units import percent
 from ..server.readiness import classifier
 from ..server.runs import VISITORS, in_words
 from ..server.sessions import memory_of
-from .widgets import CLASSES_OF, METHOD_CHOICES, FirstScreen, class_dropdown, maps_component
+from .widgets import METHOD_CHOICES, FirstScreen, class_box, maps_component
 
 
 @in_words
@@ -23,7 +23,7 @@ def on_contrast(other, method, request: gr.Request):
     """Maps of two classes by one method, on one scale, and their difference."""
     memory = memory_of(request)
     shown = memory.explanation
-    if other is None or other == []:
+    if other is None:
         raise InputError("Choose a second class first: type a name into the box.")
     clf = classifier(shown.model)
     if clf.labels.class_at(other).index == shown.class_index:
@@ -64,16 +64,14 @@ def on_contrast(other, method, request: gr.Request):
 
 
 def build(screen: FirstScreen) -> None:
-    with gr.Tab("Why A and not B?") as tab:
+    with gr.Tab("Why A and not B?"):
         gr.Markdown(
             "A is the class explained above. Choose B: both maps on one scale, and what speaks for the one against "
             "the other."
         )
         with gr.Row():
-            other = class_dropdown("B: the other class", scale=2, elem_id="other")
+            other = class_box("B: the other class", "other", keeps=True, scale=2)
             method = gr.Dropdown(METHOD_CHOICES, value=METHOD_CHOICES[0][1], label="Method", scale=1)
             go = gr.Button("Compare", variant="primary", size="md", scale=0, min_width=120, elem_id="contrast-go")
         panels = maps_component(None, "contrast", "--cam-height: 340px")
-    quiet = {"api_visibility": "private", "show_progress": "hidden"}
-    gr.on([tab.select, screen.model.change], None, screen.model, other, js=CLASSES_OF, **quiet)
     go.click(on_contrast, [other, method], panels, api_visibility="private")

@@ -30,13 +30,13 @@ from . import headline, view
 from .examples import OPENING, Example, aspect, by_number, examples_html
 from .link import Choices, address_of, read_address
 from .widgets import (
-    CLASSES_OF,
     METHOD_CHOICES,
+    TELL_MODEL,
     Choice,
     Count,
     FirstScreen,
     browser_code,
-    class_dropdown,
+    class_box,
     fetched,
     maps_component,
     panel,
@@ -114,7 +114,7 @@ def room_for(methods: tuple[str, ...], run: Run) -> tuple[tuple[str, ...], str]:
 
 
 def page_update(snapshot: Explanation, run: Run, wait: str, choices: Choices, told: dict, picture: bytes) -> tuple:
-    """Panels, prediction, explained line, class box and the line at the top. `wait`: why maps that have not
+    """Panels, prediction, explained line and the line at the top. `wait`: why maps that have not
     begun will not come, if they will not."""
     MEMORIES.keep(run, picture, snapshot)
     first = not snapshot.cams
@@ -123,7 +123,6 @@ def page_update(snapshot: Explanation, run: Run, wait: str, choices: Choices, to
         panels_value(check_methods(choices.methods), snapshot.cams, run.number, wait, told),
         prediction_html(snapshot) if first else gr.skip(),
         explained_html(snapshot, window_of(picture)) if first else gr.skip(),
-        gr.update(value=None) if first else gr.skip(),  # empty again, ready to be typed into
         *(headline.shown(choices.model, run.visitor) if first else [gr.skip()] * 5),
     )
 
@@ -179,10 +178,8 @@ def on_settings(request: gr.Request, *choices):
 
 @in_words
 def on_class(class_index, request: gr.Request, *choices):
-    """Another class, on the picture that the page has."""
-    if class_index is not None:
-        picture = memory_of(request).picture
-        yield from explain_on_page(picture, class_index, Choices(*choices), request)
+    """Explain another class of the picture that the page has."""
+    yield from explain_on_page(memory_of(request).picture, class_index, Choices(*choices), request)
 
 
 @in_words
@@ -234,7 +231,7 @@ def show_example(
 ) -> Iterator[tuple]:
     """Explain an example; `labels`: those that the class is one of."""
     told = {"image": jpeg_url(example.content), "aspect": aspect(example)}
-    yield (panels_value(choices.methods, {}, told=told), *[gr.skip()] * 8)  # the picture, before a model is loaded
+    yield (panels_value(choices.methods, {}, told=told), *[gr.skip()] * 7)  # the picture, before a model is loaded
     yield from explain_on_page(example.content, class_index, choices, request, labels, example.key)
 
 
@@ -279,7 +276,7 @@ def build(page: gr.Blocks) -> FirstScreen:
     line = headline.build(default_model())
     with gr.Column(elem_id="first"):
         picture = gr.HTML(
-            html_template=browser_code("picture.html"),
+            html_template='<div class="cam-picture"></div>',
             js_on_load=fetched("picture.js", MOST=MAX_BYTES),
             elem_id="picture",
         )
@@ -287,26 +284,26 @@ def build(page: gr.Blocks) -> FirstScreen:
         examples = gr.HTML(examples_html(), elem_id="examples", **buttons)
         prediction = gr.HTML(prediction_html(None), elem_id="prediction", **buttons)
         explained = gr.HTML("<h2>&nbsp;</h2>", elem_id="explained")
-        class_box = class_dropdown("Another class", elem_id="class-box")
+        other = class_box("Another class", "class-box")
         opening = panels_value(DEFAULT_METHODS, {}, told={"aspect": aspect(OPENING)})
         panels = maps_component(opening, "maps")
         view.build()
         settings = build_settings()
     methods, model, layer, max_n, full = settings
-    outputs = [panels, prediction, explained, class_box, *line.parts]
+    outputs = [panels, prediction, explained, *line.parts]
     private = {"api_visibility": "private", "trigger_mode": "multiple", "show_progress": "hidden"}
     quiet = {"api_visibility": "private", "show_progress": "hidden"}
     explanations = [
         picture.upload(on_picture, settings, outputs, **private),
         examples.select(on_example, settings, outputs, **private),
         prediction.select(on_prediction, settings, outputs, **private),
-        class_box.input(on_class, [class_box, *settings], outputs, **private),
+        other.select(on_class, [other, *settings], outputs, **private),
         max_n.release(on_settings, settings, outputs, **private),
         *[changed.input(on_settings, settings, outputs, **private) for changed in (methods, layer, full)],
         page.load(on_open, settings, [*outputs, *settings], **private),
     ]
     panels.stop(on_stop, None, None, queue=False, **quiet)
-    gr.on([page.load, model.change], None, model, class_box, js=CLASSES_OF, **quiet)
+    gr.on([page.load, model.change], None, model, None, js=TELL_MODEL, **quiet)
     layer.change(on_layer, [model, layer, max_n], max_n, **quiet)
     model_outputs = [model, layer, *line.parts]
     for changed in (

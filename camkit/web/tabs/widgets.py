@@ -139,13 +139,22 @@ class Count(AsSent, gr.Slider):
     skip_api = True  # as of `Choice`
 
 
-# Fills a class dropdown with the classes of a model.
-CLASSES_OF = f"""async (model) => {{
-  const answer = await fetch({ROOT} + "{CLASSES}" + encodeURIComponent(model));
-  return {{__type__: "update", choices: answer.ok ? await answer.json() : [], value: null}};
-}}"""
+# Tells every class box of the model whose classes it finds.
+TELL_MODEL = "(model) => { window.camModel = model; window.dispatchEvent(new CustomEvent('cam-model')); }"
 
 
-def class_dropdown(label: str, **options) -> gr.Dropdown:
-    """Its choices are fetched by CLASSES_OF."""
-    return Choice([], label=label, value=None, filterable=True, **options)
+def class_box(title: str, elem_id: str, keeps: bool = False, **options) -> gr.HTML:
+    """Return a box in which a class is found by typing. Its value is the class's index, which the event "select" tells.
+
+    `keeps`: the box goes on showing the class that was chosen, until the model changes.
+    """
+    return gr.HTML(
+        None,
+        html_template='<div class="cam-classes"></div>',
+        js_on_load=fetched("classes.js", CLASSES=CLASSES),
+        elem_id=elem_id,
+        field=f"{elem_id}-field",
+        title=title,
+        keeps=keeps,
+        **options,
+    )
