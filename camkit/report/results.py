@@ -5,17 +5,13 @@ Takes the plain values that MEASUREMENTS return, as one pandas frame a measureme
 
 from __future__ import annotations
 
-import math
 import os
-import sys
-from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from itertools import combinations, islice
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from ..evidence.metrics import CONTROLS, METRICS, Measurement
@@ -87,30 +83,24 @@ def metrics_csv(measurements: Mapping[str, Measurement], cams: Mapping[str, Cam]
 # --- a study's results ---------------------------------------------------------------------------------------------
 
 
-class _Columns:
-    """A frame in the making, row by row: numbers as float64, NaN for None, texts as they are, each once in memory."""
-
-    def __init__(self) -> None:
-        self._columns: dict[str, array | list] = {}
-
-    def add(self, row: Mapping[str, Any]) -> None:
-        for name, value in row.items():
-            if name not in self._columns:
-                self._columns[name] = [] if isinstance(value, str) else array("d")
-            self._columns[name].append(
-                sys.intern(value) if isinstance(value, str) else math.nan if value is None else value
-            )
-
-    def frame(self) -> pd.DataFrame:
-        return pd.DataFrame(
-            {
-                name: pd.Series(column, dtype=object) if isinstance(column, list) else np.asarray(column)
-                for name, column in self._columns.items()
-            }
-        )
+ANSWERS = ["picture", "true_class", "true_rank", "spent"]
+AT_ONCE = 500  # pictures whose rows are Python objects at a time: all of a large study's would take gigabytes
 
 
-ANSWER = ("picture", "true_class", "true_rank")
+def _frames(values: Iterable[dict]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows of one measurement's results, and a row of ANSWERS a picture: texts, and numbers as float64."""
+    values, rows, answers = iter(values), [], []
+    while some := list(islice(values, AT_ONCE)):
+        rows.append(_typed([{"picture": value["picture"], **row} for value in some for row in value["rows"]]))
+        answers.append(_typed([{name: value.get(name) for name in ANSWERS} for value in some]))
+    none = pd.DataFrame(columns=ANSWERS)
+    return pd.concat(rows, ignore_index=True) if rows else none, pd.concat(answers, ignore_index=True) if rows else none
+
+
+def _typed(rows: list[dict]) -> pd.DataFrame:
+    """Return a frame whose columns are texts or float64, NaN for None."""
+    frame = pd.DataFrame(rows)
+    return frame.astype({name: float for name in frame if not isinstance(frame[name].dtype, pd.StringDtype)})
 
 
 @dataclass(frozen=True)
@@ -136,21 +126,12 @@ class Results:
 
     @classmethod
     def of(cls, classifier: Classifier, settings: Settings, state: StudyState) -> Results:
-        frames, answers, seconds = {}, _Columns(), 0.0
-        for name, values in state.values.items():
-            rows = _Columns()
-            for value in values:
-                seconds += value["spent"]
-                for row in value["rows"]:
-                    rows.add({"picture": value["picture"], **row})
-                if name == "metrics":
-                    answers.add({key: value.get(key) for key in ANSWER})
-            frames[name] = rows.frame()
+        read = {name: _frames(values) for name, values in state.values.items()}
         return cls(
             state.values,
-            frames,
-            answers.frame(),
-            seconds / 60,
+            {name: rows for name, (rows, _) in read.items()},
+            read["metrics"][1],
+            sum(float(pictures["spent"].sum()) for _, pictures in read.values()) / 60,
             state.skipped,
             settings,
             classifier.name,

@@ -170,7 +170,7 @@ def _study(study: Study, pictures: Sequence[Picture], saved: Checkpoint) -> Iter
                 else:
                     jobs.append(step)
                     if step.value is not None:
-                        saved.add(step.key, step.value)
+                        saved.add_all([(step.key, step.value)])
         except UnreadableError as error:
             skipped = str(error)
         progress.finish(picture.name, jobs, skipped)

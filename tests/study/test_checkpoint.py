@@ -1,4 +1,4 @@
-"""What a study keeps: compact lines that read back as they were, other runs' checkpoints, shards that are merged, and
+"""What a study keeps: lines that read back as they were, other runs' checkpoints, shards that are merged, and
 what a large study's reports cost."""
 
 import csv
@@ -28,13 +28,13 @@ def path(tmp_path):
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_a_result_reads_back_with_seven_digits_from_disk_and_from_memory(path, kept):
+def test_a_result_reads_back_from_disk_and_from_memory(path, kept):
     saved = Checkpoint(path if kept else None)
-    saved.add("1", VALUE)
-    saved.add_all([("2", {"picture": "b", "rows": []}), ("3", {"picture": "c", "rows": [{"a": 1}, {"b": 2}]})])
+    saved.add_all(
+        [("1", VALUE), ("2", {"picture": "b", "rows": []}), ("3", {"picture": "c", "rows": [{"a": 1}, {"b": 2}]})]
+    )
     first, second, third = saved.values(["1", "2", "3"])
-    assert first == VALUE | {"rows": [VALUE["rows"][0] | {"moved": 0.1234568}, VALUE["rows"][1]]}
-    assert second["rows"] == [] and third["rows"] == [{"a": 1}, {"b": 2}]
+    assert first == VALUE and second["rows"] == [] and third["rows"] == [{"a": 1}, {"b": 2}]
     assert "1" in saved and "4" not in saved and len(saved) == 3
     values = Values(saved, ["1", "3"])
     assert len(values) == 2 and values[1] == third and values[:1] == [first] and list(values) == [first, third]
@@ -44,10 +44,10 @@ def test_a_result_reads_back_with_seven_digits_from_disk_and_from_memory(path, k
 
 def test_other_checkpoints_are_copied_and_left_as_they_are(path, tmp_path):
     other = tmp_path / "other"
-    Checkpoint(other).add("1", VALUE)
+    Checkpoint(other).add_all([("1", VALUE)])
     other.write_bytes(other.read_bytes() + b'{"job": "2", "val')  # still being written
     before = other.read_bytes()
-    Checkpoint(path).add("3", VALUE)
+    Checkpoint(path).add_all([("3", VALUE)])
     for _ in range(2):
         assert list(Checkpoint(path, [other])) == ["3", "1"]
     assert other.read_bytes() == before and path.read_bytes().count(b"\n") == 2
@@ -81,11 +81,11 @@ def test_a_later_run_with_more_measurements_makes_the_maps_again_and_no_metrics(
             np.testing.assert_allclose(*([row[name] for row in each["rows"]] for each in (one, other)), atol=1e-5)
 
 
-def test_pictures_that_no_report_shows_are_kept_in_4_kb_with_every_measurement(tiny, path):
+def test_pictures_that_no_report_shows_are_kept_in_10_kb_with_every_measurement(tiny, path):
     planned = plan({f"{number:03}.png": picture(number % 3) for number in range(60)})
     unseen = [each for each in planned if not each.shown][:3]
     finished(tiny, unseen, SMALL, measurements=tuple(MEASUREMENTS), checkpoint=path)
-    assert path.stat().st_size / len(unseen) < 4000
+    assert path.stat().st_size / len(unseen) < 10_000
 
 
 def test_what_is_finished_is_found_without_decoding(tiny, path, monkeypatch):
@@ -107,7 +107,7 @@ def test_a_large_study_is_reported_from_its_stream(tiny, path, tmp_path):
     with rows.open(newline="", encoding="utf-8") as file:
         last = [*csv.DictReader(file)][-1]
     assert (last["picture"], last["key"]) == ("n00000499/ILSVRC2012_val_00000499.JPEG", "uniform")
-    assert peak < 4 * path.stat().st_size and page.stat().st_size < 200_000
+    assert peak < 3 * path.stat().st_size and page.stat().st_size < 200_000
 
 
 # --- accuracy ------------------------------------------------------------------------------------------------------

@@ -317,11 +317,12 @@ def test_a_damaged_line_is_done_again_and_said(tiny, tmp_path, caplog):
     path = tmp_path / "c"
     whole = comparable(finished(tiny, PICTURES, FAST, checkpoint=path))
     first, *rest = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(first[:20] + b"\0\n" + b"".join(rest) + b"[1]\n")
+    packed = rest[0].replace(b'"rows":[]', b'"rows":{"key":["x"]}')  # as older versions wrote them
+    path.write_bytes(first[:20] + b"\0\n" + packed + b"".join(rest[1:]) + b"[1]\n")
     assert comparable(finished(tiny, PICTURES, FAST, checkpoint=path)) == whole
-    assert [record.message for record in caplog.records] == [
-        f"Line {number} of c is damaged; its job is done again." for number in (1, 3 * ALWAYS + 1)
-    ]
+    said = "3 lines of c are damaged or of an older form; their jobs are done again."
+    assert [record.message for record in caplog.records] == [said]
+    assert b"[1]\n" in path.read_bytes()  # only a line without an end is cut off
 
 
 @pytest.mark.parametrize("other", ["steps", "window", "picture", "box", "version", "weights"])
