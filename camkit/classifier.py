@@ -74,6 +74,13 @@ class Classifier:
         self._compiled: dict[tuple[Callable, str | None], Callable] = {}  # used in the worker's thread only
         self._worker = Worker(f"passes of {spec.key}")
 
+    def __repr__(self) -> str:
+        height, width = self.input_size
+        takes = f"pictures of {width} x {height} pixels{', grey' if self.spec.channels == 1 else ''}"
+        return (
+            f"<Classifier {self.spec.name}: {takes}, {len(self.labels)} classes, target layer {self.target_layers[-1]}>"
+        )
+
     def preprocess(self, image) -> np.ndarray:
         """Any Pillow image or (H, W, 3) uint8 RGB array -> (1, h, w, c) float32 inputs; the input stays as it is.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 
 import numpy as np
 
@@ -51,9 +52,9 @@ class Cam:
         return values | {"all_zero": self.all_zero, "raw_shape": list(self.raw.shape)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation:
-    """What is known after a step.
+    """What is known after a step. A notebook shows it as its figure.
 
     image: (H, W, 3) uint8 RGB as given. probability: of the class explained. predictions: the ten top classes, best
     first. cams: by method key the maps so far. seconds: wall time since the start.
@@ -80,6 +81,19 @@ class Explanation:
     def seconds_left(self) -> float | None:
         """Until the last map under way is complete; None while none is."""
         return max((cam.seconds_left for cam in self.cams.values() if not cam.complete), default=None)
+
+    def __repr__(self) -> str:
+        maps = [
+            key if cam.complete else f"{key} ({cam.channels} of {cam.channels_total} channels)"
+            for key, cam in self.cams.items()
+        ]
+        said = f"{self.class_name} ({self.class_index}), probability {self.probability:.3g}"
+        return f"<Explanation of {said}, by {self.model} at {self.target_layer}: {', '.join(maps) or 'no map yet'}>"
+
+    def _repr_png_(self) -> bytes:
+        """Return the picture, the maps, the class and its probability as the PNG file that a notebook shows."""
+        # By name, since drawing is above this file, which it imports; and late, since few explanations are drawn.
+        return import_module("camkit.export.figure").figure_png(self)
 
     def to_json(self) -> dict:
         """Everything but the picture and the maps, as JSON can hold it."""

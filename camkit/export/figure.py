@@ -17,6 +17,7 @@ from ..methods import METHODS
 from ..units import cost_in_words, percent
 
 WIDTH = 2400  # pixels at least: 8 inches at DPI
+SCREEN = 1600  # pixels, the width in a notebook
 PANEL = 600  # pixels at least, the width of one picture
 DPI = 300
 GAP = 40
@@ -75,6 +76,14 @@ def figure_files(explanation: Explanation, **look) -> dict[str, bytes]:
         figure.save(buffer, name.rsplit(".")[-1].upper(), dpi=(DPI, DPI), resolution=DPI, **options)
         files[name] = buffer.getvalue()
     return files
+
+
+def figure_png(explanation: Explanation) -> bytes:
+    """Return the figure as a PNG file for a screen, at most SCREEN pixels wide."""
+    figure, buffer = draw_figure(explanation), io.BytesIO()
+    figure.thumbnail((SCREEN, SCREEN))
+    figure.save(buffer, "PNG", compress_level=3)
+    return buffer.getvalue()
 
 
 def _about_the_picture(explanation: Explanation, model_name: str) -> tuple[str, ...]:

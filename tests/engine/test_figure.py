@@ -9,7 +9,7 @@ from PIL import Image
 
 import camkit
 from camkit import units
-from camkit.export.figure import DPI, PANEL, WIDTH, draw_figure, figure_files
+from camkit.export.figure import DPI, PANEL, SCREEN, WIDTH, draw_figure, figure_files
 from camkit.maps import fit
 
 
@@ -68,6 +68,23 @@ def test_files_carry_their_resolution(explanation):
     assert list(files) == ["figure.png", "figure.pdf"] and files["figure.pdf"].startswith(b"%PDF")
     with Image.open(io.BytesIO(files["figure.png"])) as image:
         assert image.width >= WIDTH and image.info["dpi"] == pytest.approx((DPI, DPI), abs=0.1)
+
+
+def test_a_notebook_shows_the_figure_and_a_terminal_one_line(explanation, tiny):
+    with Image.open(io.BytesIO(explanation._repr_png_())) as image:
+        assert image.format == "PNG" and image.width == SCREEN
+        figure = draw_figure(explanation).resize(image.size, Image.Resampling.LANCZOS)
+        assert np.abs(np.asarray(image).astype(int) - np.asarray(figure)).mean() < 2
+    probability = f"{explanation.probability:.3g}"
+    total = explanation.cams["scorecam"].channels_total
+    partial = replace(explanation.cams["scorecam"], complete=False, channels=3)
+    for cams, maps in (
+        ({}, "no map yet"),
+        ({"gradcam": explanation.cams["gradcam"], "scorecam": partial}, f"gradcam, scorecam (3 of {total} channels)"),
+    ):
+        shown = repr(replace(explanation, cams=cams))
+        assert shown == f"<Explanation of space shuttle (812), probability {probability}, by tiny at late: {maps}>"
+    assert repr(tiny) == "<Classifier Tiny: pictures of 40 x 48 pixels, 1000 classes, target layer late>"
 
 
 def test_the_opacity_of_an_overlay_can_follow_the_map(noise):
