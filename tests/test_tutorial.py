@@ -131,9 +131,24 @@ def test_elsewhere_it_says_what_to_do(notebook, tmp_path):
     assert "open this notebook inside its repository" in ran.stderr.splitlines()[-1]
 
 
-def first_cell(notebook, folder: Path) -> subprocess.CompletedProcess:
+def test_elsewhere_it_installs_from_a_repository_that_is_named(notebook, tmp_path):
+    """The installation itself is that of the wheel, which test_package.py looks into."""
+    found = f"""
+import subprocess, sys
+def run(command, check):
+    print(*command[1:], "checked" if check else "")
+    sys.path.insert(0, {str(ROOT)!r})
+subprocess.run = run
+"""
+    ran = first_cell(notebook, tmp_path, found, ('REPOSITORY = ""', 'REPOSITORY = "https://example.com/owner/name"'))
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines()[0] == "-m pip install -q git+https://example.com/owner/name checked"
+    assert ran.stdout.splitlines()[1].startswith("camkit ")
+
+
+def first_cell(notebook, folder: Path, before="", change=("", "")) -> subprocess.CompletedProcess:
     # -I: neither the folder nor PYTHONPATH is on the path, as in a kernel that was started somewhere else.
-    source = next(iter(code_of(notebook).values()))
+    source = before + next(iter(code_of(notebook).values())).replace(*change)
     return subprocess.run([sys.executable, "-I", "-c", source], cwd=folder, capture_output=True, text=True, timeout=120)
 
 
