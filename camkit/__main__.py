@@ -75,7 +75,6 @@ def _explain(options: argparse.Namespace) -> int:
     status.show("Loading the model")
     classifier = loader(options)()
     index = None if options.class_name is None else classifier.labels.find_class(options.class_name).index
-    chosen = {} if options.max_n is None else {"max_n": options.max_n}
     skipped = 0
     for number, (name, path) in enumerate(pictures.items(), 1):
         try:
@@ -85,9 +84,8 @@ def _explain(options: argparse.Namespace) -> int:
             print(f"{name} is left out: {error}", file=sys.stderr)
             skipped += 1
             continue
-        snapshots = explain_stream(
-            classifier, opened.image, options.method or DEFAULT_METHODS, index, options.layer, **chosen
-        )
+        methods = options.method or DEFAULT_METHODS
+        snapshots = explain_stream(classifier, opened.image, methods, index, options.layer, options.max_n)
         for explanation in snapshots:
             status.show(f"{number} of {len(pictures)}: {name}, {_progress(explanation)}")
         folder = options.out / name

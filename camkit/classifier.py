@@ -22,6 +22,7 @@ import tensorflow as tf
 from PIL import Image
 
 from .errors import InputError, shown
+from .explanation import DEFAULT_MAX_N, Question
 from .maps import corner_aligned, softmax
 from .picture import to_rgb
 from .worker import BLOCK, ONE_PICTURE, Worker
@@ -143,6 +144,22 @@ class Classifier:
     def channels(self, target_layer: str) -> int:
         """The number of channels of a target layer."""
         return int(self.model.get_layer(target_layer).output.shape[-1])
+
+    def question(self, class_index=None, target_layer: str | None = None, max_n=None) -> Question:
+        """Return what is asked of a picture, with defaults for what is None, except for the top class, which a pass
+        must find; InputError for what this model cannot answer."""
+        layer = self.check_layer(target_layer)
+        channels = self.channels(layer)
+        if max_n is None:
+            max_n = min(DEFAULT_MAX_N, channels)
+        if isinstance(max_n, bool) or not isinstance(max_n, (int, np.integer)) or not 1 <= max_n <= channels:
+            raise InputError(
+                f"max_n is {shown(max_n)}: it must be a whole number from 1 to {channels}, the channels of {layer}."
+            )
+        if class_index is not None:
+            wanted = int(class_index) if isinstance(class_index, np.integer) else class_index
+            class_index = self.labels.class_at(wanted).index
+        return Question(class_index, layer, int(max_n))
 
     @cached_property
     def block_size(self) -> int:

@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where report, CSV and checkpoint go")
     parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=DEFAULT_METHODS)
     parser.add_argument("--target-layer", help="default: the model's last")
-    parser.add_argument("--max-n", type=int, default=Settings.max_n, help="channels of Faster Score-CAM")
+    parser.add_argument("--max-n", type=int, metavar="N", help="channels of Faster Score-CAM; default: 10")
     parser.add_argument("--steps", type=int, default=Settings.steps, help="points of the insertion and deletion curves")
     parser.add_argument(
         "--coherency",

@@ -15,16 +15,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .errors import InputError, shown
-from .explanation import Cam, Explanation
+from .explanation import Cam, Explanation, Question
 from .maps import expand, softmax
 from .methods import DEFAULT_METHODS, METHODS, check_methods
 from .picture import to_rgb
 
 if TYPE_CHECKING:
     from .classifier import Classifier
-
-DEFAULT_MAX_N = 10
 
 
 def explain(
@@ -33,9 +30,16 @@ def explain(
     methods: Iterable[str] = DEFAULT_METHODS,
     class_index: int | None = None,
     target_layer: str | None = None,
-    max_n: int = DEFAULT_MAX_N,
+    max_n: int | None = None,
 ) -> Explanation:
-    """Explains one picture and returns when every map is final; arguments and errors as for `explain_stream`."""
+    """Explain one picture and return when every map is final. Arguments and errors are those of `explain_stream`.
+
+    >>> import camkit
+    >>> classifier, image = camkit.load("efficientnet_lite0"), camkit.open_picture("examples/chelsea.jpg")
+    >>> explanation = camkit.explain(classifier, image, ["gradcam"])
+    >>> explanation.class_name, explanation.cams["gradcam"].map.shape
+    ('Egyptian cat', (224, 224))
+    """
     for snapshot in explain_stream(classifier, image, methods, class_index, target_layer, max_n):
         pass
     return snapshot
@@ -47,84 +51,57 @@ def explain_stream(
     methods: Iterable[str] = DEFAULT_METHODS,
     class_index: int | None = None,
     target_layer: str | None = None,
-    max_n: int = DEFAULT_MAX_N,
+    max_n: int | None = None,
     cancel: threading.Event | None = None,
 ) -> Iterator[Explanation]:
-    """Explanations that get better: the prediction first, then one more after each method and each block of Score-CAM's
-    channels, the same one again where no map has changed. Closing the iterator stops the work; what was yielded stays
-    valid. Setting `cancel` from any thread ends the stream after the pass or block under way, whose channels are in the
-    last snapshot's partial map.
+    """Yield explanations that get better: the prediction first, then one more after each method and each block of
+    Score-CAM's channels, the same one again where no map has changed.
 
-    `image` is a Pillow image or an (H, W, 3) uint8 RGB array and is never modified; `class_index` None explains the top
-    class; `target_layer` None the model's default; `max_n` is Faster Score-CAM's number of channels, where the default
-    takes all of a layer that has fewer. Arguments are checked before anything is computed: InputError with one sentence
-    that says what is wrong and what is allowed.
+    Closing the iterator stops the work. Setting `cancel`, from any thread, ends the stream after the pass or block
+    under way, whose channels are in the last snapshot's partial map. What was yielded stays valid.
+
+    image: a Pillow image or an (H, W, 3) uint8 RGB array, which is never modified. methods: keys of METHODS.
+    class_index: None explains the top class. target_layer: None takes the model's default. max_n: the number of
+    channels that Faster Score-CAM takes, from 1 to the layer's; None takes 10, or all of a layer that has fewer.
+
+    Raises InputError, at the call, with one sentence that says what is wrong and what is allowed.
+
+    >>> import camkit
+    >>> classifier, image = camkit.load("efficientnet_lite0"), camkit.open_picture("examples/chelsea.jpg")
+    >>> for snapshot in camkit.explain_stream(classifier, image, ["gradcam", "faster_scorecam"], max_n=2):
+    ...     print([(key, cam.channels, cam.complete) for key, cam in snapshot.cams.items()])
+    []
+    [('gradcam', 1280, True)]
+    [('gradcam', 1280, True), ('faster_scorecam', 2, True)]
     """
-    layer = classifier.check_layer(target_layer)
-    channels = classifier.channels(layer)
-    if max_n == DEFAULT_MAX_N:
-        max_n = min(max_n, channels)
-    if isinstance(max_n, bool) or not isinstance(max_n, (int, np.integer)) or not 1 <= max_n <= channels:
-        raise InputError(
-            f"max_n is {shown(max_n)}: it must be a whole number from 1 to {channels}, the channels of {layer}."
-        )
-    if class_index is not None:
-        wanted = int(class_index) if isinstance(class_index, np.integer) else class_index
-        class_index = classifier.labels.class_at(wanted).index
-    return _stream(
-        classifier, to_rgb(image), check_methods(methods), class_index, layer, int(max_n), cancel or threading.Event()
-    )
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """Two maps on one scale and their difference: `first` and `second` (height, width) float32 in [0, 1], divided by
-    the larger one's maximum; `difference` = first - second, in [-1, 1]."""
-
-    first: np.ndarray
-    second: np.ndarray
-    difference: np.ndarray
-
-
-def contrast(first: Cam, second: Cam) -> Contrast:
-    """Why the one class and not the other: compares the raw maps of one method for two classes of one picture."""
-    size = first.map.shape
-    maps = [expand(cam.raw, size) for cam in (first, second)]
-    scale = max(float(maps[0].max()), float(maps[1].max())) or 1.0
-    one, other = (np.clip(each / scale, 0, 1) for each in maps)
-    return Contrast(one, other, one - other)
+    question = classifier.question(class_index, target_layer, max_n)
+    return _stream(classifier, to_rgb(image), check_methods(methods), question, cancel or threading.Event())
 
 
 def _stream(
-    classifier: Classifier,
-    image: np.ndarray,
-    keys,
-    class_index: int | None,
-    layer: str,
-    max_n: int,
-    cancel: threading.Event,
+    classifier: Classifier, image: np.ndarray, keys: tuple[str, ...], question: Question, cancel: threading.Event
 ) -> Iterator[Explanation]:
     from .classifier import Meter
     from .scorecam import scorecam_cams
     from .stock import finish, gradient_cam
 
     begin, shared = time.perf_counter(), Meter()
-    inputs = classifier.preprocess(image)
+    inputs, layer = classifier.preprocess(image), question.target_layer
     gradient_methods = [METHODS[key] for key in keys if METHODS[key].uses_gradient]
+    scorecams = [METHODS[key] for key in keys if not METHODS[key].uses_gradient]
     if gradient_methods:
-        activations, logits, gradients = classifier.forward_with_gradient(inputs, layer, class_index, shared)
+        activations, logits, gradients = classifier.forward_with_gradient(inputs, layer, question.class_index, shared)
     else:
         activations, logits = classifier.forward(inputs, layer, shared)
     probabilities = softmax(logits.numpy())[0]
     predictions = classifier.labels.top_predictions(probabilities)
-    index = predictions[0].class_index if class_index is None else class_index
+    index = predictions[0].class_index if question.class_index is None else question.class_index
+    question = replace(question, class_index=index)
     snapshot = Explanation(
         image=image,
         model=classifier.name,
-        target_layer=layer,
         methods=keys,
-        max_n=max_n,
-        class_index=index,
+        **vars(question),
         class_name=classifier.labels.class_at(index).name,
         probability=float(probabilities[index]),
         predictions=predictions,
@@ -147,12 +124,30 @@ def _stream(
         cam = Cam(method.key, raw, mapped, seconds, shared.forward_passes, shared.backward_passes, count, count, True)
         snapshot = with_cams({method.key: cam})
         yield snapshot
-    scorecams = [METHODS[key] for key in keys if not METHODS[key].uses_gradient]
     if scorecams and not cancel.is_set():
         # They pay for the one forward pass that a Score-CAM by itself needs, not for a gradient's way back.
         shared.backward_passes = 0
         drawn: dict | None = None
-        for cams in scorecam_cams(classifier, scorecams, inputs, activations, index, layer, max_n, shared, cancel):
+        for cams in scorecam_cams(classifier, scorecams, inputs, activations, question, shared, cancel):
             if cams is not drawn:
                 drawn, snapshot = cams, with_cams(cams)
             yield snapshot
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Two maps on one scale and their difference: `first` and `second` (height, width) float32 in [0, 1], divided by
+    the larger one's maximum; `difference` = first - second, in [-1, 1]."""
+
+    first: np.ndarray
+    second: np.ndarray
+    difference: np.ndarray
+
+
+def contrast(first: Cam, second: Cam) -> Contrast:
+    """Why the one class and not the other: compares the raw maps of one method for two classes of one picture."""
+    size = first.map.shape
+    maps = [expand(cam.raw, size) for cam in (first, second)]
+    scale = max(float(maps[0].max()), float(maps[1].max())) or 1.0
+    one, other = (np.clip(each / scale, 0, 1) for each in maps)
+    return Contrast(one, other, one - other)

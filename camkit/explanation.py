@@ -1,4 +1,5 @@
-"""What an explanation is, and how it reads as JSON: `Prediction`, `Cam`, `Explanation`. Computes nothing."""
+"""What is asked of a picture, what an explanation is, and how it reads as JSON: `Question`, `Prediction`, `Cam`,
+`Explanation`. Computes nothing."""
 
 from __future__ import annotations
 
@@ -6,6 +7,18 @@ from dataclasses import dataclass
 from importlib import import_module
 
 import numpy as np
+
+DEFAULT_MAX_N = 10  # channels of Faster Score-CAM; a layer that has fewer gives all
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a picture: the class to explain (None for the top one, until a pass has found it), the layer
+    whose activations are mapped, and the number of channels that Faster Score-CAM takes."""
+
+    class_index: int
+    target_layer: str
+    max_n: int
 
 
 @dataclass(frozen=True)
@@ -71,6 +84,11 @@ class Explanation:
     predictions: tuple[Prediction, ...]
     cams: dict[str, Cam]
     seconds: float
+
+    @property
+    def question(self) -> Question:
+        """What was asked, with the class that was explained."""
+        return Question(self.class_index, self.target_layer, self.max_n)
 
     @property
     def complete(self) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from .classifier import Classifier, Meter
-from .explanation import Cam
+from .explanation import Cam, Question
 from .methods import METHODS, Method
 from .stock import channel_terms, finish, gradient_cam
 
@@ -60,8 +60,7 @@ def scorecam_blocks(
     method: Method,
     inputs: np.ndarray,
     activations,
-    class_index: int,
-    target_layer: str,
+    question: Question,
     stops: list[int],
     meter: Meter,
     cancel: threading.Event | None = None,
@@ -88,12 +87,12 @@ def scorecam_blocks(
     ended = cancel is not None and cancel.is_set()
     while done < live and not ended:
         end = min(done + classifier.block_size, next(stop for stop in stops if stop > done))
-        logits.append(classifier.masked_logits(inputs, maps[done:end], target_layer, meter))
+        logits.append(classifier.masked_logits(inputs, maps[done:end], question.target_layer, meter))
         done, now = end, time.perf_counter()
         ended = cancel is not None and cancel.is_set()
         if ended or done in stops or now - begin - refreshed >= REFRESH_SECONDS:
             chosen = activations[..., progress.done : done]
-            total = total + channel_terms(method, chosen, tf.concat(logits, axis=0), class_index)
+            total = total + channel_terms(method, chosen, tf.concat(logits, axis=0), question.class_index)
             logits.clear()
             spent = refreshed = time.perf_counter() - begin
             meter.add(begin + spent - now, 0, 0)
@@ -107,17 +106,15 @@ def scorecam_cams(
     methods: list[Method],
     inputs: np.ndarray,
     activations,
-    class_index: int,
-    target_layer: str,
-    max_n: int,
+    question: Question,
     meter: Meter,
     cancel: threading.Event | None = None,
 ) -> Iterator[dict[str, Cam]]:
     """After each block of one run the maps of all Score-CAM methods that the block served, by method key; the same dict
     again where no map has changed."""
-    wanted = {method.key: method.takes(activations.shape[-1], max_n) for method in methods}
+    wanted = {method.key: method.takes(activations.shape[-1], question.max_n) for method in methods}
     blocks = scorecam_blocks(
-        classifier, methods[-1], inputs, activations, class_index, target_layer, sorted(wanted.values()), meter, cancel
+        classifier, methods[-1], inputs, activations, question, sorted(wanted.values()), meter, cancel
     )
     last, cams = None, {}
     for progress in blocks:
@@ -148,20 +145,19 @@ def map_of_inputs(
     classifier: Classifier,
     inputs: np.ndarray,
     method: str,
-    class_index: int,
-    target_layer: str,
-    max_n: int,
+    question: Question,
     cancel: threading.Event | None = None,
 ) -> Iterator[np.ndarray]:
     """Maps that get better, block by block, of preprocessed inputs (1, height, width, c) that no picture gave, such as
     a masked one: (height, width) float32 in [0, 1], the last one final unless `cancel` was set."""
     entry = METHODS[method]
     if entry.uses_gradient:
-        activations, logits, gradients = classifier.forward_with_gradient(inputs, target_layer, class_index)
-        yield finish(gradient_cam(entry, activations, logits, gradients, class_index), classifier.input_size)
+        activations, logits, gradients = classifier.forward_with_gradient(
+            inputs, question.target_layer, question.class_index
+        )
+        raw = gradient_cam(entry, activations, logits, gradients, question.class_index)
+        yield finish(raw, classifier.input_size)
         return
-    activations, _ = classifier.forward(inputs, target_layer)
-    for cams in scorecam_cams(
-        classifier, [entry], inputs, activations, class_index, target_layer, max_n, Meter(), cancel
-    ):
+    activations, _ = classifier.forward(inputs, question.target_layer)
+    for cams in scorecam_cams(classifier, [entry], inputs, activations, question, Meter(), cancel):
         yield cams[method].map

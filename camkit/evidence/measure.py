@@ -32,17 +32,17 @@ def measure(
 
     inputs = classifier.preprocess(explanation.image)[0]
     maps = {key: cam.map for key, cam in explanation.cams.items() if cam.complete}
-    layer, max_n, index = explanation.target_layer, explanation.max_n, explanation.class_index
-    count = classifier.channels(layer)
+    question = explanation.question
+    count = classifier.channels(question.target_layer)
     cam_fns = {}
     for key, cam_map in maps.items():
-        fast = METHODS[key].is_fast(count, max_n)
+        fast = METHODS[key].is_fast(count, question.max_n)
         if settings.coherency == "all" or (settings.coherency == "fast" and fast):
-            for seen in map_of_inputs(classifier, masked(inputs, cam_map)[None], key, index, layer, max_n):
+            for seen in map_of_inputs(classifier, masked(inputs, cam_map)[None], key, question):
                 yield key, None
             cam_fns[key] = lambda _, unchanged=seen: unchanged
     yield from measure_stream(
-        classifier.score_fn(index),
+        classifier.score_fn(explanation.class_index),
         inputs,
         maps,
         cam_fns,

@@ -18,6 +18,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from ..errors import InputError
+from ..explanation import Question
 from ..methods import METHODS
 from .metrics import CONTROLS, correlation
 
@@ -112,9 +113,7 @@ def sanity_stream(
     classifier: Classifier,
     image: np.ndarray,
     maps: Mapping[str, np.ndarray],
-    class_index: int,
-    target_layer: str | None = None,
-    max_n: int = 10,
+    question: Question,
     seed: int = 0,
     only_last: Collection[str] = (),
     cancel: threading.Event | None = None,
@@ -122,10 +121,10 @@ def sanity_stream(
     """A Sanity after each map and each block of a Score-CAM; closing the iterator stops the work between two blocks,
     and setting `cancel` ends it after the block under way, whose map is dropped.
 
-    `maps`: by method key its map of `image` (H, W, 3) for this class, layer and max_n with the trained network; the
+    `maps`: by method key its map of `image` (H, W, 3) for this question with the trained network; the
     methods in `only_last` are compared at the last stage alone. Two controls stand beside them: a map that ignores the
     network stays as it is, and a random one, drawn at each stage, is compared with each of `maps` (the mean). The class
-    explained stays `class_index`. Raises InputError for a model that cannot be copied.
+    explained stays the question's. Raises InputError for a model that cannot be copied.
     """
     from .randomise import copy_of
 
@@ -139,11 +138,10 @@ def sanity_stream(
     try:
         copy.restore()
         inputs = classifier.preprocess(image)
-        answers = [each.score_fn(class_index)(inputs)[0] for each in (classifier, copy.classifier)]
+        answers = [each.score_fn(question.class_index)(inputs)[0] for each in (classifier, copy.classifier)]
         if abs(answers[0] - answers[1]) > _SAME_ANSWER:
             raise InputError("A copy of the model does not give its answers: a layer keeps more than its weights.")
-        layer = classifier.check_layer(target_layer)
-        yield from _cascade(copy, inputs, dict(maps), class_index, layer, max_n, seed, frozenset(only_last), cancel)
+        yield from _cascade(copy, inputs, dict(maps), question, seed, frozenset(only_last), cancel)
     finally:
         copy.in_use.release()
 
@@ -152,26 +150,24 @@ def _cascade(
     copy: RandomisedCopy,
     inputs: np.ndarray,
     maps: dict[str, np.ndarray],
-    class_index: int,
-    layer: str,
-    max_n: int,
+    question: Question,
     seed: int,
     only_last: frozenset[str],
     cancel: threading.Event,
 ) -> Iterator[Sanity]:
     from ..scorecam import map_of_inputs
 
-    channels = copy.classifier.channels(layer)
+    channels = copy.classifier.channels(question.target_layer)
     jobs = [(stage, key) for stage in copy.stages for key in maps if stage.done == stage.total or key not in only_last]
     # A gradient is two passes; a Score-CAM one for each channel besides the picture's own.
-    costs = [2 if METHODS[key].uses_gradient else 1 + METHODS[key].takes(channels, max_n) for _, key in jobs]
+    costs = [2 if METHODS[key].uses_gradient else 1 + METHODS[key].takes(channels, question.max_n) for _, key in jobs]
     points: list[Likeness] = []
     begin, done = time.perf_counter(), 0.0
     for number, stage in enumerate(copy.stages, 1):
         copy.randomise(stage, seed)
         about = (number, stage.layer, stage.done, stage.total)
         for key, cost in ((key, cost) for (at, key), cost in zip(jobs, costs, strict=True) if at is stage):
-            for found in map_of_inputs(copy.classifier, inputs, key, class_index, layer, max_n, cancel):
+            for found in map_of_inputs(copy.classifier, inputs, key, question, cancel):
                 yield _state(points, done / sum(costs), begin)
             if cancel.is_set():
                 return

@@ -33,7 +33,7 @@ class Settings:
 
     methods: tuple[str, ...] = DEFAULT_METHODS
     target_layer: str | None = None
-    max_n: int = 10
+    max_n: int | None = None  # as for `camkit.explain`
     steps: int = 28
     coherency: str = "all"
     insertion_baseline: str = "blur"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
+from ..explanation import Question
 from ..methods import METHODS
 from ..picture import to_rgb
 from .metrics import correlation
@@ -61,23 +62,22 @@ def sweep(
     the iterator stops the work; setting `cancel` ends it after the block under way. Raises InputError for a count
     outside 1 to the layer's channels, at the call.
     """
-    layer = classifier.check_layer(target_layer)
-    channels = classifier.channels(layer)
+    question = classifier.question(class_index, target_layer)
+    channels = classifier.channels(question.target_layer)
     stops = sorted(set(counts)) if counts is not None else [count for count in COUNTS if count < channels] + [channels]
     if not stops or not 1 <= stops[0] <= stops[-1] <= channels:
         raise InputError(
-            f"The counts are {stops}: they must be whole numbers from 1 to {channels}, the channels of {layer}."
+            f"The counts are {stops}: they must be whole numbers from 1 to {channels}, the channels of "
+            f"{question.target_layer}."
         )
-    index = None if class_index is None else classifier.labels.class_at(int(class_index)).index
-    return _sweep(classifier, to_rgb(image), index, stops, layer, cancel)
+    return _sweep(classifier, to_rgb(image), question, stops, cancel)
 
 
 def _sweep(
     classifier: Classifier,
     image: np.ndarray,
-    class_index: int | None,
+    question: Question,
     stops: list[int],
-    layer: str,
     cancel: threading.Event | None,
 ) -> Iterator[Sweep]:
     from ..classifier import Meter
@@ -85,13 +85,14 @@ def _sweep(
     from ..stock import finish
 
     meter, inputs = Meter(), classifier.preprocess(image)
-    activations, logits = classifier.forward(inputs, layer, meter)
-    index = int(np.argmax(logits[0])) if class_index is None else class_index
+    activations, logits = classifier.forward(inputs, question.target_layer, meter)
+    if question.class_index is None:
+        question = replace(question, class_index=int(np.argmax(logits[0])))
     points: list[SweepPoint] = []
     left = list(stops)
     method = METHODS["scorecam"]
     last, state = None, None
-    for progress in scorecam_blocks(classifier, method, inputs, activations, index, layer, stops, meter, cancel):
+    for progress in scorecam_blocks(classifier, method, inputs, activations, question, stops, meter, cancel):
         if state is not None and progress is last:
             yield state
             continue

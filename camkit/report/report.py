@@ -16,7 +16,7 @@ from ..errors import InputError, shown
 from ..evidence.metrics import BASELINES, CONTROLS, METRICS, Measurement, beats_controls
 from ..evidence.sanity import CONTROL_NAMES, Likeness
 from ..evidence.settings import COHERENCY, NOISE, TUNING
-from ..explanation import Explanation
+from ..explanation import DEFAULT_MAX_N, Explanation
 from ..picture import Window
 from ..units import seconds_in_words
 from ..version import __version__
@@ -314,7 +314,7 @@ def conditions(results: Results) -> list[str]:
         f"The class explained is the picture's true class where it is known ({results.known} of {results.pictures} "
         "pictures), else that of its first box, else the top class; the same class on both sides of every comparison.",
         f"Curves of {settings.steps} steps; insertion starts from {start}, deletion ends in {end}. Faster Score-CAM "
-        f"takes {settings.max_n} channels. The random control's seed is {settings.seed}.",
+        f"takes {settings.max_n or DEFAULT_MAX_N} channels. The random control's seed is {settings.seed}.",
         f"Coherency, and so ADCC, was measured for {COHERENCY[settings.coherency]}.",
         *([f"Grey pictures of more than 8 bits: {Window(*settings.window).sentence}."] if settings.window else ()),
         *_sampled(results),

@@ -68,7 +68,7 @@ class Case:
         """At a layer. An early one may have fewer channels than max_n: there Faster Score-CAM is the full one."""
         image = self.image if image is None else image
         max_n = self.settings.max_n
-        if layer != self.layer:
+        if layer != self.layer and max_n is not None:
             max_n = min(max_n, self.classifier.channels(layer))
         for snapshot in explain_stream(self.classifier, image, self.settings.methods, class_index, layer, max_n):
             yield "maps"
@@ -212,11 +212,10 @@ def take_sweep(case: Case) -> Work:
 
 def take_sanity(case: Case) -> Work:
     """How like each map stays to itself while the network is randomised; full Score-CAM at the last stage only."""
-    index, layer, max_n = case.measured["class_index"], case.layer, case.settings.max_n
-    count = case.classifier.channels(layer)
-    slow = [key for key in case.maps if not METHODS[key].is_fast(count, max_n)]
-    seed = case.settings.seed
-    for state in sanity_stream(case.classifier, case.image, case.maps, index, layer, max_n, seed, slow):
+    question = case.classifier.question(case.measured["class_index"], case.layer, case.settings.max_n)
+    count = case.classifier.channels(case.layer)
+    slow = [key for key in case.maps if not METHODS[key].is_fast(count, question.max_n)]
+    for state in sanity_stream(case.classifier, case.image, case.maps, question, case.settings.seed, slow):
         yield f"{len(state.points)} maps"
     yield {"picture": case.picture, "rows": [asdict(point) | {"last": point.last} for point in state.points]}
 

@@ -15,7 +15,7 @@ from ..errors import InputError, shown
 from ..evidence.measure import measure, to_json
 from ..evidence.metrics import Measurement
 from ..explain import explain, explain_stream
-from ..explanation import Explanation
+from ..explanation import DEFAULT_MAX_N, Explanation
 from ..export.bundle import maps_npz
 from ..labels import Labels
 from ..maps import ALPHA, COLORMAPS, OPACITIES, check_look, encode, overlay
@@ -123,11 +123,11 @@ def api_explain(image, method, class_name, model, target_layer, max_n, alpha, co
     index = class_index_of(class_name, clf.labels)
     if METHODS[method].uses_gradient:
         given = opened(image)
-        explanation = explain(clf, given.image, [method], index, target_layer, max_n)
+        explanation = explain(clf, given.image, [method], index, target_layer, max_n_of(max_n))
     else:
         with VISITORS.api_run(request) as run:
             given = opened(image)
-            explanation = run.last(explain_stream(clf, given.image, [method], index, target_layer, max_n))
+            explanation = run.last(explain_stream(clf, given.image, [method], index, target_layer, max_n_of(max_n)))
     cam = explanation.cams[method]
     picture = write_file("overlay.png", encode(overlay(explanation.image, cam.map, alpha, colormap, opacity)))
     facts = prediction_json(explanation) | cam.to_json() | {"raw": cam.raw.tolist()} | given.to_json()
@@ -145,7 +145,7 @@ def api_compare(image, methods, class_name, model, target_layer, max_n, faithful
     sent = None
     with VISITORS.api_run(request) as run:
         given = opened(image)
-        for snapshot in run.watch(explain_stream(clf, given.image, methods, index, target_layer, max_n)):
+        for snapshot in run.watch(explain_stream(clf, given.image, methods, index, target_layer, max_n_of(max_n))):
             if not snapshot.complete and snapshot is not sent:
                 yield overlays(snapshot, final, opacity), comparison_json(snapshot) | given.to_json(), None
                 sent = snapshot
@@ -183,6 +183,11 @@ def opened(image: Upload | None) -> OpenedPicture:
 def measure_all(run: Run, clf: Classifier, explanation: Explanation) -> dict[str, Measurement]:
     """Every Measurement by key, methods first."""
     return {key: each for key, each in run.watch(measure(clf, explanation)) if each is not None}
+
+
+def max_n_of(value):
+    """Return `max_n` as the library takes it: the documented default, 10, takes all of a layer that has fewer."""
+    return None if value == DEFAULT_MAX_N else value
 
 
 def class_index_of(text: str, labels: Labels) -> int | None:

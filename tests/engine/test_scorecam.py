@@ -6,6 +6,7 @@ from conftest import stock
 
 from camkit import METHODS, scorecam
 from camkit.classifier import Classifier, Meter
+from camkit.explanation import Question
 from camkit.scorecam import ranked_channels, scorecam_blocks
 
 pytestmark = pytest.mark.numeric
@@ -16,7 +17,7 @@ def run(classifier, image, layer, stops):
     inputs, meter = classifier.preprocess(image), Meter()
     activations = classifier.forward(inputs, layer)[0]
     method = METHODS["scorecam"]
-    return list(scorecam_blocks(classifier, method, inputs, activations, 7, layer, stops, meter)), meter
+    return list(scorecam_blocks(classifier, method, inputs, activations, Question(7, layer, 1), stops, meter)), meter
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def maps():
 def checked(classifier, image, methods=GRADIENT, **options):
     explanation = explain(classifier, image, methods=methods, max_n=2)
     given = {key: cam.map for key, cam in explanation.cams.items()}
-    *states, last = sanity_stream(classifier, image, given, explanation.class_index, max_n=2, **options)
+    *states, last = sanity_stream(classifier, image, given, explanation.question, **options)
     assert last.complete and not any(state.complete for state in states)
     assert [state.share for state in states] == sorted(state.share for state in states)
     return last.points
@@ -198,7 +198,7 @@ def test_a_method_that_ignores_the_network_is_found_out(tiny, noise, monkeypatch
 
     given = {"gradcam": np.abs(tiny.preprocess(noise)[0]).mean(axis=-1)}
     monkeypatch.setattr("camkit.scorecam.map_of_inputs", edges)
-    *_, last = sanity_stream(tiny, noise, given, 3)
+    *_, last = sanity_stream(tiny, noise, given, tiny.question(3))
     own = [point for point in last.points if point.key == "gradcam"]
     assert [round(point.correlation, 9) for point in own] == [1.0] * 3 and own[-1].ssim == pytest.approx(1)
     assert "hardly depends on what the network learned" in likeness_table(last.points).words
@@ -213,10 +213,10 @@ def test_a_slow_method_is_compared_at_the_last_stage_only(tiny, noise):
 
 def test_the_copy_is_free_again_after_a_stop_and_waited_for(tiny, noise):
     given = {"gradcam": explain(tiny, noise, methods="gradcam").cams["gradcam"].map}
-    stream = sanity_stream(tiny, noise, given, 0)
+    stream = sanity_stream(tiny, noise, given, tiny.question(0))
     next(stream), next(stream)
     assert copy_of(tiny).in_use.locked()
-    other = sanity_stream(tiny, noise, given, 0)
+    other = sanity_stream(tiny, noise, given, tiny.question(0))
     assert [next(other).waiting for _ in range(2)] == [False, True]
     stream.close()
     assert not next(other).waiting
@@ -254,7 +254,7 @@ def test_a_model_of_one_s_own_that_scales_by_what_it_was_adapted_to(noise):
     layers = [scaling, keras.layers.Conv2D(4, 3, activation="relu"), keras.layers.GlobalAveragePooling2D()]
     own = camkit.load(keras.Sequential([keras.Input((32, 32, 3)), *layers, keras.layers.Dense(3)]))
     found = explain(own, noise, ["gradcam"])
-    *_, state = sanity_stream(own, noise, {"gradcam": found.cams["gradcam"].map}, found.class_index)
+    *_, state = sanity_stream(own, noise, {"gradcam": found.cams["gradcam"].map}, found.question)
     assert state.complete
 
 

@@ -161,7 +161,7 @@ def test_metrics_equal_those_measured_by_themselves(tiny, everything):
     for each in found[: len(camkit.DEFAULT_METHODS)]:
 
         def map_of(seen, key=each["key"]):
-            *_, last = map_of_inputs(tiny, seen[None], key, explanation.class_index, "late", 3)
+            *_, last = map_of_inputs(tiny, seen[None], key, explanation.question)
             return last
 
         score_fn, cam = tiny.score_fn(explanation.class_index), explanation.cams[each["key"]]

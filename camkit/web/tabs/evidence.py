@@ -136,15 +136,14 @@ def on_sanity(request: gr.Request):
     """How like themselves the fast methods' maps stay while a copy of the network is randomised."""
     explanation = memory_of(request).explanation
     clf = classifier(explanation.model)
-    layer, max_n = explanation.target_layer, explanation.max_n
-    count = clf.channels(layer)
+    count, max_n = clf.channels(explanation.target_layer), explanation.max_n
     maps = {
         key: cam.map for key, cam in explanation.cams.items() if cam.complete and METHODS[key].is_fast(count, max_n)
     }
     if not maps:
         fast = ", ".join(method.name for method in METHODS.values() if method.is_fast(count, max_n))
         raise InputError(f"The sanity check takes the fast methods' maps, and none is there: choose one of {fast}.")
-    stream = sanity_stream(clf, explanation.image, maps, explanation.class_index, layer, max_n)
+    stream = sanity_stream(clf, explanation.image, maps, explanation.question)
     drawn = 0.0
     with VISITORS.page_run(request, same_maps=True) as run:
         yield gr.skip(), gr.skip(), progress_html("Copying the network", 0), STOP
