@@ -19,7 +19,7 @@ import numpy as np
 from ..errors import InputError
 from ..maps import softmax
 from ..methods import METHODS
-from .endings import check_ending, find_tail, in_words, with_logits
+from .endings import check_ending, find_tail, has_16_bits, in_words, probabilities, with_logits
 from .scaling import wanted_inputs
 
 DEFAULT_SIZE = 224  # of an input whose height or width is None
@@ -47,7 +47,7 @@ class Adapted:
 
     model: (N, height, width, channels) float32 -> (N, classes) logits. target_layers: names of layers whose output
     (N, h', w', C) is all that the rest of the model sees, h' and w' above 1, in network order, the default last.
-    ending: the last activation of the model given, "linear" for none. preprocess: the choice of scaling.PREPROCESSING
+    ending: what the model given ends in, the kind of its Tail. preprocess: the choice of scaling.PREPROCESSING
     that its own layers decide for, None where they do not.
     """
 
@@ -220,6 +220,13 @@ def copy_operation(operation, name: str):
     if isinstance(operation, keras.layers.Lambda):  # only out of a model in memory: a file with one is refused
         return keras.layers.Lambda(operation.function, arguments=operation.arguments, name=name)
     config = operation.get_config()
+    for key, value in config.items():
+        if (
+            isinstance(value, dict)
+            and value.get("class_name") in ("function", "__lambda__")
+            and hasattr(operation, key)
+        ):
+            config[key] = getattr(operation, key)  # a function of the user's own, which no configuration holds
     if isinstance(operation, keras.layers.Layer):
         config |= {"name": name}
         if operation.compute_dtype != "float32":
@@ -326,29 +333,10 @@ def check_answers(model, adapted: Adapted, inputs: np.ndarray) -> None:
             "The model answers a picture with values that are no numbers (NaN or infinite): its weights are damaged, "
             "or its training diverged."
         )
-    if adapted.ending == "linear" and (given >= 0).all() and abs(given.sum() - 1) < 1e-4:
-        raise InputError(
-            "The model's outputs are probabilities already, by something else than a softmax at its end that could be "
-            "taken off: let it end in softmax, or in logits."
-        )
-    expected = _probabilities(given, adapted.ending)
-    tolerance = 1e-4 if model.outputs[0].dtype == "float32" and not _has_16_bits(model) else 0.05
+    expected = probabilities(given, adapted.ending)
+    tolerance = 0.05 if has_16_bits(model) else 1e-4
     if np.abs(softmax(logits)[0] - expected).max() > tolerance:
         raise InputError(
             "The model's layers, called one by one, do not give the model's own answer: a layer keeps something "
             "besides its weights and its configuration, or answers at random."
         )
-
-
-def _probabilities(given: np.ndarray, ending: str) -> np.ndarray:
-    """(outputs,) of the model given, which ends in that activation -> (classes,) probabilities."""
-    if len(given) == 1:
-        unit = given[0] if ending == "sigmoid" else 1 / (1 + np.exp(-given[0]))
-        return np.array([1 - unit, unit])
-    if ending == "softmax":
-        return given
-    return np.exp(given) if ending == "log_softmax" else softmax(given[None])[0]
-
-
-def _has_16_bits(model) -> bool:
-    return any("16" in str(layer.compute_dtype) for layer in _leaves(model))
