@@ -15,7 +15,7 @@ import numpy as np
 
 from ..classifier import Classifier
 from ..errors import InputError
-from ..models.adapt import copy_operation, copy_weights
+from ..models.flatten import copy_operation, copy_weights
 
 STAGES = 8  # at most; the first is the output layer alone, the others are spread evenly over the rest
 

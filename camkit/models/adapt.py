@@ -10,7 +10,6 @@ that the model given stays as it was. A layer of a nested model is called "outer
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
@@ -19,7 +18,8 @@ import numpy as np
 from ..errors import InputError
 from ..maps import softmax
 from ..methods import METHODS
-from .endings import check_ending, find_tail, has_16_bits, in_words, probabilities, with_logits
+from .endings import check_ending, find_tail, has_16_bits, probabilities, with_logits
+from .flatten import flattened, is_map, is_nested, shape_in_words
 from .scaling import wanted_inputs
 
 DEFAULT_SIZE = 224  # of an input whose height or width is None
@@ -69,11 +69,11 @@ def adapt(model, two_labels: bool = False) -> Adapted:
     """
     height, width, channels = _input_shape(model)
     rebuild = not _is_flat(model)
-    flat = _rebuilt(model, (height, width, channels)) if rebuild else model
+    flat = flattened(model, (height, width, channels)) if rebuild else model
     tail = find_tail(flat)
     check_ending(tail, two_labels)
     if not rebuild and (tail.kind != "linear" or tail.units < 2 or len(flat.outputs[0].shape) != 2):
-        flat = _rebuilt(model, (height, width, channels))
+        flat = flattened(model, (height, width, channels))
         tail = find_tail(flat)
     flat = with_logits(flat, tail)
     layers, first = _target_layers(flat)
@@ -109,26 +109,22 @@ def _input_shape(model) -> tuple[int, int, int]:
         )
     if len(shape) != 3 or shape[2] not in (1, 3):
         raise InputError(
-            f"The model takes inputs of shape {in_words(shape)}: pictures of (height, width, 1 or 3) are allowed."
+            f"The model takes inputs of shape {shape_in_words(shape)}: pictures of (height, width, 1 or 3) are allowed."
         )
     return shape[0] or DEFAULT_SIZE, shape[1] or DEFAULT_SIZE, shape[2]
 
 
 def _leaves(model):
     for layer in model.layers:
-        if _is_nested(layer):
+        if is_nested(layer):
             yield from _leaves(layer)
         else:
             yield layer
 
 
-def _is_nested(operation) -> bool:
-    return isinstance(operation, keras.Model) and isinstance(operation, keras.Sequential | keras.Function)
-
-
 def _is_flat(model) -> bool:
     """True when the layers of `model` can be used as they are."""
-    if isinstance(model, keras.Sequential) or any(map(_is_nested, model.layers)):
+    if isinstance(model, keras.Sequential) or any(map(is_nested, model.layers)):
         return False
     plain = isinstance(model.input, keras.KerasTensor) and isinstance(model.output, keras.KerasTensor)
     shape = model.inputs[0].shape
@@ -143,98 +139,6 @@ def _is_flat(model) -> bool:
     except ValueError:
         return False
     return True
-
-
-# --- the flat copy ---------------------------------------------------------------------------------------------------
-
-
-def _rebuilt(model, shape: tuple[int, int, int]) -> keras.Model:
-    """A flat functional model of copies of the model's layers, with copies of their weights, all in float32."""
-    copies: dict[int, Callable] = {}  # by the identity of the operation copied: a layer called twice stays one layer
-    taken: set[str] = set()
-    pairs: list[tuple] = []
-
-    def copied(operation, path: str):
-        if id(operation) not in copies:
-            name, number = path + operation.name, 1
-            while name in taken:
-                name, number = f"{path}{operation.name}_{number}", number + 1
-            taken.add(name)
-            copy = copies[id(operation)] = copy_operation(operation, name)
-            pairs.append((operation, copy))
-        return copies[id(operation)]
-
-    def operation_of(path: str):
-        def entered(operation):
-            if _is_nested(operation):
-                return lambda inputs, *_, **__: through(operation, inputs, f"{path}{operation.name}.")
-            copy = copied(operation, path)
-            if isinstance(operation, keras.layers.Layer):
-                return lambda *args, training=None, **kwargs: copy(*args, **kwargs)
-            return lambda *args, **kwargs: as_layer(copy(*args, **kwargs), copy)
-
-        return entered
-
-    def as_layer(output, operation):
-        """A map that an operation such as `x + y` gave, behind a layer of its name that can be a target layer."""
-        if not isinstance(output, keras.KerasTensor) or not _is_map(output):
-            return output
-        name, operation.name = operation.name, f"{operation.name}_operation"
-        return keras.layers.Identity(name=name)(output)
-
-    def through(part, inputs, path: str = ""):
-        if isinstance(part, keras.Sequential):
-            for layer in part.layers:
-                inputs = operation_of(path)(layer)(inputs)
-            return inputs
-        # Not a public name of Keras, and the one way to call a model's operations one by one with others in their
-        # place; tests/engine/test_adapt.py notices when it moves.
-        return part._run_through_graph(inputs, operation_fn=operation_of(path))
-
-    inputs = keras.Input(shape, name="picture")
-    taken.add("picture")
-    try:
-        (output,) = keras.tree.flatten(through(model, inputs))
-        flat = keras.Model(inputs, output, name=f"flat_{model.name}")
-    except InputError:
-        raise
-    except (NotImplementedError, TypeError, ValueError, KeyError, AttributeError) as error:
-        raise InputError(
-            f"The model cannot be taken apart into layers with a {in_words(shape)} input ({type(error).__name__}): "
-            "build it of Keras's own layers, or of layers that can be saved."
-        ) from error
-    for original, copy in pairs:
-        copy_weights(original, copy)
-    return flat
-
-
-def copy_weights(operation, copy) -> None:
-    """A layer's weights to its copy, with what Normalization makes of them and keeps; other operations have none."""
-    if isinstance(operation, keras.layers.Layer) and operation.weights:
-        copy.set_weights(operation.get_weights())
-        if isinstance(copy, keras.layers.Normalization):
-            copy.finalize_state()
-
-
-def copy_operation(operation, name: str):
-    if isinstance(operation, keras.layers.Lambda):  # only out of a model in memory: a file with one is refused
-        return keras.layers.Lambda(operation.function, arguments=operation.arguments, name=name)
-    config = operation.get_config()
-    for key, value in config.items():
-        if (
-            isinstance(value, dict)
-            and value.get("class_name") in ("function", "__lambda__")
-            and hasattr(operation, key)
-        ):
-            config[key] = getattr(operation, key)  # a function of the user's own, which no configuration holds
-    if isinstance(operation, keras.layers.Layer):
-        config |= {"name": name}
-        if operation.compute_dtype != "float32":
-            config |= {"dtype": "float32"}  # gradients of a 16 bit network fade to zero
-        return type(operation).from_config(config)
-    copy = type(operation).from_config(config)
-    copy.name = name
-    return copy
 
 
 # --- layers with a map -----------------------------------------------------------------------------------------------
@@ -277,7 +181,7 @@ def _target_layers(flat: keras.Model) -> tuple[tuple[str, ...], list]:
 
         return call
 
-    end = flat._run_through_graph(_Seen(), operation_fn=operation_of)  # see _rebuilt
+    end = flat._run_through_graph(_Seen(), operation_fn=operation_of)  # see flattened
     passed = [each for each in keras.tree.flatten(end)[0].passed if isinstance(each, keras.layers.Layer)]
     maps = [each for each in passed if each.name in learned and calls[each.name] == 1 and _has_map(each)]
     layers = [each for each in maps if not isinstance(each, _PASSING_ON)] or maps
@@ -287,12 +191,7 @@ def _target_layers(flat: keras.Model) -> tuple[tuple[str, ...], list]:
 
 def _has_map(operation) -> bool:
     tensors = keras.tree.flatten(operation.output)
-    return len(tensors) == 1 and _is_map(tensors[0])
-
-
-def _is_map(tensor) -> bool:
-    shape = tensor.shape
-    return len(shape) == 4 and None not in shape[1:] and min(shape[1:3]) > 1
+    return len(tensors) == 1 and is_map(tensors[0])
 
 
 def _check_maps(flat: keras.Model, layers: list) -> None:

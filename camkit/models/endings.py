@@ -17,6 +17,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..maps import softmax
+from .flatten import shape_in_words
 
 # Layers and operations of keras.ops by the name of their class: what may stand between the activation that ends a
 # classifier and its output and changes no number, and activations that stand alone.
@@ -77,7 +78,7 @@ def find_tail(flat: keras.Model) -> Tail:
     output = flat.outputs[0]
     sizes = [size for size in output.shape[1:] if size != 1]
     if None in sizes or len(sizes) > 1 or len(output.shape) < 2:
-        shape = in_words(output.shape[1:])
+        shape = shape_in_words(output.shape[1:])
         raise InputError(
             f"The model gives an output of shape {shape} for a picture: one number for each class is allowed."
         )
@@ -282,7 +283,3 @@ def has_16_bits(model) -> bool:
         or any("float16" in str(tensor.dtype) for tensor in keras.tree.flatten(each.output))
         for each in operations
     )
-
-
-def in_words(shape) -> str:
-    return f"({', '.join('any' if size is None else str(size) for size in shape)})"
