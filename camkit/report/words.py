@@ -32,7 +32,8 @@ def verdict(measurements: Mapping[str, Measurement], probability: float) -> str:
     figure = f"insertion less deletion {number('{:+.3f}', highest)}"
     rival = max(controls, key=controls.__getitem__) if controls else ""
     if rival and highest <= controls[rival]:
-        first = f"On this picture no map is better than {_CONTROL[rival]}; {_maps(best)} comes closest ({figure})."
+        comes = "comes" if len(best) == 1 else "come"
+        first = f"On this picture no map is better than {_CONTROL[rival]}; {_maps(best)} {comes} closest ({figure})."
     elif len(worth) > 1 and len(best) == len(worth):
         first = f"On this picture the maps are worth the same ({figure})."
     else:

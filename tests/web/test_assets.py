@@ -57,11 +57,10 @@ def test_a_page_works_on_when_gradio_has_forgotten_it(server_url):
         plain_http.join(server_url, number, list(values), session, event_data).raise_for_status()
         return plain_http.outcome(server_url, session)
 
-    layer = ["efficientnet_lite0", "top_activation", 1280]
     assert event("early", "on_picture", *settings, event_data={"file": path})["success"]
-    assert event("early", "on_layer", "efficientnet_lite0", "block3b_add", 50)["success"]  # the slider ends at 40 now
+    assert event("early", "on_settings", *settings)["success"]  # the slider ends at 40 now
     for number in range(LAUNCH["state_session_capacity"] + 1):
-        assert event(f"later {number}", "on_layer", *layer)["success"]
+        assert event(f"later {number}", "on_tick", "efficientnet_lite0")["success"]
     settings[3] = 1280
     assert event("early", "on_settings", *settings)["success"]
     assert event("early", "on_class", 504, *settings)["success"]
@@ -69,6 +68,6 @@ def test_a_page_works_on_when_gradio_has_forgotten_it(server_url):
 
 @pytest.mark.parametrize("value", [None, "many", True, 0, -1, [7]])
 def test_a_number_of_channels_that_is_none_is_refused(server_url, value):
-    number = plain_http.event_id(server_url, "on_layer")
-    answer = plain_http.run(server_url, number, ["efficientnet_lite0", "top_activation", value])
+    number = plain_http.event_id(server_url, "on_open")
+    answer = plain_http.run(server_url, number, [["gradcam"], "efficientnet_lite0", "top_activation", value, True])
     assert "must be a whole number from 1 to 1280" in plain_http.refusal(answer)

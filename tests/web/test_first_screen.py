@@ -125,7 +125,7 @@ def test_a_link_reproduces_the_page(visit):
     panel(page, "faster_scorecam", COMPLETE).locator(".facts", has_text="4 forward passes").wait_for()
     assert page.locator("#maps figure").count() == 2
     page.locator("#settings button").first.click()
-    assert page.locator("#layer input").input_value() == "block6d_add"
+    assert page.locator("#layer").get_by_label("block6d_add").is_checked()
     assert page.get_by_role("checkbox", name="Score-CAM", exact=True).is_checked() is False
     assert page.locator("#max-n input[type=number]").input_value() == "3"
     page.locator("#prediction button", has_text="espresso").first.click()

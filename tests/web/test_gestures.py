@@ -80,7 +80,7 @@ def assert_the_page_is_whole(page) -> None:
     assert page.locator("#prediction button").count() == 5
     assert page.locator("#explained b").inner_text() == OPENING
     assert page.locator(".headline .runs").inner_text().startswith("EfficientNet-Lite0")
-    assert page.locator("#measure").inner_text() == "Measure again"
+    assert page.locator("#measure").inner_text() == "Measure"
     assert page.locator("#measure-stop").is_hidden()
     assert page.locator("#evidence table").is_visible()
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 import zipfile
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from conftest import EXAMPLES, ROOT
 from PIL import Image
 
 import camkit
+from camkit.explain import explain_stream
 
 pytestmark = pytest.mark.browser
 
@@ -209,6 +211,52 @@ def test_why_a_and_not_b(visit):
     for key in ("a", "b", "difference"):
         page.locator(f"#contrast figure[data-key={key}]{COMPLETE}").wait_for()
     assert page.locator("#contrast figure[data-key=b] h3").inner_text().startswith("B: espresso")
+    assert page.locator("#contrast .cam-host.stale").count() == 0
+    page.locator("#examples button", has_text="Petals or centre?").click()
+    page.locator("#contrast .cam-host.stale").wait_for()  # the maps of the old picture are marked as such
+    page.locator("#contrast-go").click()
+    page.locator("#contrast .cam-host:not(.stale) figure[data-key=a] h3", has_text="A: daisy").wait_for()
+
+
+def test_a_new_layer_is_asked_for_once_and_work_shows_at_once(visit, monkeypatch):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def held(*given):
+        begun.set()
+        assert go_on.wait(PATIENCE / 1000)
+        yield from explain_stream(*given)
+
+    page = visit(query="?methods=gradcam")
+    page.locator("#measure-far", has_text="press Measure").wait_for()
+    page.locator("#settings button").first.click()
+    events = []
+    page.on(
+        "request", lambda request: "queue/join" in request.url and events.append(request.post_data_json["fn_index"])
+    )
+    monkeypatch.setattr("camkit.web.tabs.maps.explain_stream", held)
+    page.locator("#layer").get_by_label("block3b_add").click()
+    page.locator("#maps .cam-host.working").wait_for()
+    assert begun.wait(PATIENCE / 1000)
+    go_on.set()
+    page.locator("#maps .cam-host:not(.working)").wait_for()
+    panel(page, "gradcam", COMPLETE).wait_for()
+    page.locator("#measure-far", has_text="press Measure").wait_for()
+    page.wait_for_function("document.querySelector('#max-n input').max === '40'")
+    assert len(events) == len(set(events)) == 2  # the explanation, and whether to measure it
+
+
+def test_an_explanation_that_is_refused_leaves_no_sign_of_work(visit, monkeypatch):
+    page = visit(query="?methods=gradcam")
+    panel(page, "gradcam", COMPLETE).wait_for()
+
+    def refuses(*_):
+        raise camkit.InputError("The picture is of no use today.")
+
+    monkeypatch.setattr("camkit.web.tabs.maps.explain_stream", refuses)
+    page.locator("#prediction button", has_text="cup").click()
+    page.get_by_text("The picture is of no use today.").wait_for()
+    page.locator("#maps .cam-host:not(.working)").wait_for()
+    explaining(page, OPENING)
 
 
 def test_cover_and_see(visit):
@@ -227,6 +275,16 @@ def test_cover_and_see(visit):
     assert OPENING in text and "mid grey" in text and "Grad-CAM++" in text
     canvas.press("Delete")
     page.locator("#cover", has_text="Paint over a part").wait_for()
+    # The picture to paint over is the one that is explained; what was found of another is marked as such.
+    canvas.press("Space")
+    page.locator("#cover .measured:not(.stale)").wait_for()
+    page.locator("#examples button", has_text="Which cat?").click()
+    page.locator("#cover .measured.stale").wait_for()
+    page.wait_for_function(
+        "document.querySelector('#painter .cam-host').shadowRoot.querySelector('canvas').width === 451"
+    )
+    canvas.press("Space")
+    page.locator("#cover .measured:not(.stale)").wait_for()
 
 
 def test_two_visitors_see_their_own_pictures(visit):
@@ -245,15 +303,48 @@ def canvas_size(page) -> list[int]:
     return canvas.evaluate("canvas => [canvas.width, canvas.height]")
 
 
-def test_many_pictures_from_a_zip(visit, short_curves, tmp_path):
+@pytest.fixture
+def zip_of_two(tmp_path):
     with zipfile.ZipFile(tmp_path / "pictures.zip", "w") as archive:
         archive.write(EXAMPLES / "flower.jpg", "flower.jpg")
         archive.writestr("broken.png", b"not a picture")
+    return tmp_path / "pictures.zip"
+
+
+def bring_zip(page, path) -> None:
+    page.get_by_role("tab", name="Many pictures").click()
+    page.locator("#zip input[type=file]").set_input_files(path)
+    page.locator("#zip", has_text="pictures.zip").wait_for()
+
+
+def test_many_pictures_are_stopped_during_the_first(visit, held_work, zip_of_two):
     page = visit(query="?methods=gradcam")
     panel(page, "gradcam", COMPLETE).wait_for()
-    page.get_by_role("tab", name="Many pictures").click()
-    page.locator("#zip input[type=file]").set_input_files(tmp_path / "pictures.zip")
-    page.locator("#zip", has_text="pictures.zip").wait_for()
+    bring_zip(page, zip_of_two)
+    page.locator("#set-go").click()
+    page.locator("#set-note", has_text="flower.jpg").wait_for()
+    page.locator("#set-stop").click()
+    page.locator("#set-note", has_text="Stopped before a picture was measured.").wait_for()
+    page.locator("#set-stop").wait_for(state="hidden")
+    assert page.locator("#set-note progress").count() == 0
+
+
+def test_a_zip_without_a_picture_leaves_no_progress_behind(visit, tmp_path):
+    with zipfile.ZipFile(tmp_path / "pictures.zip", "w") as archive:
+        archive.writestr("broken.png", b"not a picture")
+    page = visit(query="?methods=gradcam")
+    panel(page, "gradcam", COMPLETE).wait_for()
+    bring_zip(page, tmp_path / "pictures.zip")
+    page.locator("#set-go").click()
+    page.get_by_text("No picture could be read.").wait_for()
+    page.locator("#set-stop").wait_for(state="hidden")
+    assert page.locator("#set-note progress").count() == 0
+
+
+def test_many_pictures_from_a_zip(visit, short_curves, zip_of_two):
+    page = visit(query="?methods=gradcam")
+    panel(page, "gradcam", COMPLETE).wait_for()
+    bring_zip(page, zip_of_two)
     page.locator("#set-go").click()
     page.locator("#set-table table").wait_for(timeout=2 * PATIENCE)
     columns = len(camkit.DEFAULT_METHODS) - 1 + len(camkit.CONTROLS)  # all but the full Score-CAM

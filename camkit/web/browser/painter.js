@@ -1,6 +1,6 @@
 // A picture to paint over: the strokes become a mask that the server reads. Runs once per gr.HTML component, with
-// `element`, `props`, `trigger` and `watch` given by Gradio. props.value: {image, mask}; image is a data URL from the
-// server, mask a 224 x 224 PNG data URL, white where covered. By keyboard: arrows move the brush, space paints, Delete clears.
+// `element`, `props`, `trigger` and `watch` given by Gradio. props.value: {mask}, a 224 x 224 PNG data URL, white where
+// covered; the picture is the one that the maps are of (panels.js, "cam-picture"). By keyboard: arrows move the brush, space paints, Delete clears.
 
 const SIZE = 224, host = element.querySelector(".cam-host");
 const root = host.attachShadow({ mode: "open" });
@@ -57,7 +57,7 @@ function stroke(from, to) {
 }
 
 function send() {
-  props.value = { ...props.value, mask: mask.toDataURL("image/png") };
+  props.value = { mask: mask.toDataURL("image/png") };
   trigger("input");
 }
 
@@ -98,16 +98,16 @@ canvas.addEventListener("keydown", (event) => {
 root.querySelector("button").addEventListener("click", () => clear());
 
 let shownImage = null;
-async function show(value) {
-  if (!value?.image || value.image === shownImage) return;
-  shownImage = value.image;
+async function show(url) {
+  if (!url || url === shownImage) return;
+  shownImage = url;
   const image = new Image();
-  image.src = value.image;
+  image.src = url;
   await image.decode();
-  if (shownImage !== value.image) return;
+  if (shownImage !== url) return;
   picture = image;
   [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
   clear(false);
 }
-watch("value", () => show(props.value));
-show(props.value);
+window.addEventListener("cam-picture", () => show(window.camPicture));
+show(window.camPicture);

@@ -1,6 +1,6 @@
 // Draws maps over a picture in the browser, as maps.py does on the server: opacity, colours and mode change without
 // asking the server. Runs once per gr.HTML component, with `element`, `props`, `trigger` and `watch` given by Gradio.
-// props.value: {run, image, aspect, alt, address, example, panels: [{key, title, how, map, facts, note, badge, wait, progress,
+// props.value: {working: run} when a run has begun, null when it failed, and then, as often as there is something new, {run, image, aspect, alt, address, example, panels: [{key, title, how, map, facts, note, badge, wait, progress,
 // partial, diverging}]}; image and map are data URLs (map: 8-bit grey PNG). TABLES: colour map name -> 256 RGB triples
 // as base64. View: a "cam-view" event. Stop is the event "stop". By keyboard: arrows move the probe, Escape hides it.
 
@@ -31,12 +31,22 @@ root.innerHTML = `<style>
   .cross { position: absolute; width: 14px; height: 14px; margin: -9px 0 0 -9px; border: 2px solid #fff; border-radius: 50%;
            box-shadow: 0 0 0 1px #000; pointer-events: none; }
   [hidden] { display: none !important; }
+  /* A run without anything to draw yet: seen when it takes longer than most. */
+  .work { height: 3px; margin-bottom: 3px; border-radius: 2px; overflow: hidden; opacity: 0; }
+  .work::after { content: ""; display: block; height: 100%; width: 30%; border-radius: 2px; background: var(--color-accent); }
+  :host(.working) .work { opacity: 1; transition: opacity .1s .25s; }
+  :host(.working) .work::after { animation: to-and-fro 1.2s ease-in-out infinite alternate; }
+  :host(.working) .grid { opacity: .6; transition: opacity .2s .25s; }
+  :host(.stale) .grid { opacity: .45; }
+  @keyframes to-and-fro { to { transform: translateX(233%); } }
+  @media (prefers-reduced-motion: reduce) { :host(.working) .work::after { animation: none; width: 100%; } }
   progress { display: block; width: 100%; height: 4px; border: 0; border-radius: 2px; overflow: hidden; appearance: none; background: var(--border-color-primary); }
   progress.idle { visibility: hidden; }
   progress::-webkit-progress-bar { background: var(--border-color-primary); }
   progress::-webkit-progress-value { background: var(--color-accent); }
   progress::-moz-progress-bar { background: var(--color-accent); }
-  .wait { position: absolute; inset: 0; display: grid; place-items: center; text-align: center; padding: 4px; font-size: 12.5px; color: var(--body-text-color-subdued); }
+  .wait { position: absolute; inset: 0; display: grid; place-items: center; text-align: center; padding: 4px; font-size: 13px; font-weight: 550; line-height: 18px;
+          color: var(--body-text-color); background: color-mix(in srgb, var(--block-background-fill) 82%, transparent); }
   .only-read { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
   @container (width < 1000px) {
     .grid { grid-template-columns: repeat(var(--medium, 2), minmax(0, 1fr)); }
@@ -51,14 +61,14 @@ root.innerHTML = `<style>
     p.facts { min-height: 34px; }
     .frame { max-height: var(--cam-height, 210px); }
   }
-</style><div class="room"><div class="grid"></div></div><p class="only-read said" role="status"></p><p class="only-read read" aria-live="polite"></p>`;
+</style><div class="room"><div class="work"></div><div class="grid"></div></div><p class="only-read said" role="status"></p><p class="only-read read" aria-live="polite"></p>`;
 const host = element.querySelector(".cam-host"), grid = root.querySelector(".grid");
 const panels = new Map();
 const pictures = new Map(); // data URL -> promise of a decoded image; only the latest of each panel is kept
 const view = { alpha: props.alpha, colormap: props.colormap, mode: "map", ...window.camView }; // camView: the controls, if moved before
 const tables = Object.fromEntries(Object.entries(TABLES).map(([name, text]) =>
   [name, Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0))]));
-let latestRun = -1;
+let latestRun = -1, workingRun = -1;
 
 const decoded = (url) => {
   if (!pictures.has(url)) {
@@ -217,7 +227,7 @@ function tell(value) {
 // A run of the first screen: what was measured is of the maps before, and the page's address shows what one sees: what the
 // server says of the run, and the example, if the picture is one.
 function begin(value) {
-  document.querySelectorAll("#evidence .measured, #likeness .measured").forEach((table) => table.classList.add("stale"));
+  document.querySelectorAll(".measured, #contrast .cam-host.filled").forEach((each) => each.classList.add("stale"));
   if (value.example != null) window.camExample = value.example;
   const query = new URLSearchParams(location.search);
   ["example", "class", "methods", "layer", "max_n", "model", "full"].forEach((name) => query.delete(name));
@@ -227,7 +237,13 @@ function begin(value) {
 }
 
 async function show(value) {
-  if (!value || value.run < latestRun) return; // a run that a newer one has replaced
+  if (value && "working" in value) {
+    if (value.working) workingRun = value.working;
+    host.classList.toggle("working", Boolean(value.working));
+    return;
+  }
+  if (!value || value.run < Math.max(latestRun, value.run && workingRun)) return; // a run that a newer one has replaced
+  host.classList.remove("working", "stale");
   if (value.run !== latestRun && value.address) begin(value);
   if (value.image && element.closest("#maps") && (value.run !== latestRun || !value.run)) {
     window.camPicture = value.image; // for a box that has not been drawn yet
@@ -263,6 +279,7 @@ async function show(value) {
     panel.figure.dataset.drawn = `${value.run}/${data.map ? data.map.length : 0}`;
   });
   await Promise.all(work);
+  host.classList.add("filled");
   const kept = new Set([value.image, ...value.panels.map((data) => data.map)]);
   [...pictures.keys()].forEach((url) => { if (!kept.has(url)) pictures.delete(url); });
 }

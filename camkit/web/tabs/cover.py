@@ -10,7 +10,6 @@ from PIL import Image
 
 from ...errors import InputError
 from ...evidence.metrics import BASELINES, covered, energy_inside
-from ...maps import jpeg_url
 from ...methods import METHODS
 from ...report.tables import Table
 from ...units import percent
@@ -27,7 +26,7 @@ MASK_BYTES = 200_000
 
 @in_words
 def on_cover(painting, request: gr.Request) -> str:
-    """What the class loses when the painted region is taken away, and what the maps said of that region."""
+    """Return what the class loses without the painted region, and what the maps said of that region, as tables."""
     shown = memory_of(request).explanation
     region = region_of(painting)
     share = region.mean()
@@ -57,7 +56,7 @@ def on_cover(painting, request: gr.Request) -> str:
         (("Share of the map in the region", *(f"{value:.0%}" for value in inside.values())),),
         words=f"{most} had put the most there: {inside[most]:.0%} of its map in {share:.0%} of the picture.",
     )
-    return lost.html() + said.html()
+    return f'<div class="measured">{lost.html()}{said.html()}</div>'
 
 
 def region_of(painting) -> np.ndarray:
@@ -77,17 +76,11 @@ def region_of(painting) -> np.ndarray:
         ) from error
 
 
-@in_words
-def on_painter(request: gr.Request) -> tuple:
-    """The picture that the page has, ready to be painted over."""
-    return {"image": jpeg_url(memory_of(request).picture), "mask": None}, f"<p>{HINT}</p>"
-
-
 def build(_: FirstScreen) -> None:
-    with gr.Tab("Cover and see") as tab, gr.Row():
+    with gr.Tab("Cover and see"), gr.Row():
         with gr.Column(min_width=300):
             painter = gr.HTML(
-                {"image": "", "mask": None},
+                {"mask": None},
                 html_template='<div class="cam-host"></div>',
                 js_on_load=fetched("painter.js"),
                 elem_id="painter",
@@ -95,5 +88,4 @@ def build(_: FirstScreen) -> None:
         with gr.Column(min_width=300):
             cover = gr.HTML(f"<p>{HINT}</p>", elem_id="cover")
     quiet = {"api_visibility": "private", "show_progress": "hidden"}
-    tab.select(on_painter, None, [painter, cover], **quiet)
     painter.input(on_cover, painter, cover, trigger_mode="always_last", **quiet)

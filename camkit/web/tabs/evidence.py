@@ -24,7 +24,7 @@ from ...units import seconds_in_words
 from ..server.readiness import classifier
 from ..server.runs import VISITORS, Busy, in_words, on_stop, visitor_of
 from ..server.sessions import MEMORIES, Memory, memory_of
-from .widgets import NO_STOP, STOP, FirstScreen, progress_html, stop_button
+from .widgets import NO_STOP, SKIP, STOP, FirstScreen, if_it_fails, progress_html, stop_button
 
 LONGEST_WITHOUT_A_CLICK = 30.0  # seconds that a measurement may be expected to take to begin by itself
 REDRAW_SECONDS = 0.4  # between two redraws of the progress
@@ -43,6 +43,7 @@ def on_measure(request: gr.Request):
     yield from measuring(memory_of(request), request)
 
 
+@if_it_fails("", NO_STOP, SKIP, SKIP, SKIP)
 def measuring(memory: Memory, request: gr.Request):
     """Measures what the page shows; each column fills when it is known."""
     explanation = memory.explanation
@@ -92,7 +93,7 @@ def on_explanation(request: gr.Request):
         return
     expected = expected_seconds(memory.known)
     if expected > LONGEST_WITHOUT_A_CLICK:
-        words = f"A measurement takes about {seconds_in_words(expected)} here: press Measure."
+        words = f"Measuring these maps takes about {seconds_in_words(expected)} here: press Measure to begin."
         yield progress_html(words), NO_STOP, "", *[gr.skip()] * 2
         return
     try:
@@ -110,6 +111,7 @@ def expected_seconds(explanation: Explanation) -> float:
 
 
 @in_words
+@if_it_fails(SKIP, "", NO_STOP)
 def on_sweep(request: gr.Request):
     """Faster Score-CAM's channels against its likeness to the full Score-CAM, out of one run."""
     explanation = memory_of(request).explanation
@@ -132,6 +134,7 @@ def on_sweep(request: gr.Request):
 
 
 @in_words
+@if_it_fails(SKIP, SKIP, "", NO_STOP)
 def on_sanity(request: gr.Request):
     """How like themselves the fast methods' maps stay while a copy of the network is randomised."""
     explanation = memory_of(request).explanation
@@ -183,7 +186,7 @@ def build(screen: FirstScreen) -> None:
                 "Controls know nothing of the picture."
             )
             stop = stop_button("measure-stop")
-            go = gr.Button("Measure again", size="sm", scale=0, min_width=120, elem_id="measure")
+            go = gr.Button("Measure", size="sm", scale=0, min_width=120, elem_id="measure")
         far = gr.HTML(progress_html("Measured once the maps are complete."), elem_id="measure-far")
         table = gr.HTML("", elem_id="evidence")
         curves = gr.Plot(label="Insertion and deletion", elem_id="curves", visible=False)

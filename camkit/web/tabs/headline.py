@@ -197,7 +197,7 @@ def on_leave(request: gr.Request) -> None:
     WAITING.leave(visitor_of(request))
 
 
-def listen(line: Headline, model: gr.Dropdown, page: gr.Blocks) -> None:
+def listen(line: Headline, model: gr.Radio, page: gr.Blocks) -> None:
     """The listeners of the line by itself; what "Use" does is the first screen's."""
     quiet = {"api_visibility": "private", "show_progress": "hidden"}
     line.get.click(on_get, model, line.parts, **quiet)

@@ -20,10 +20,11 @@ from ..server.files import write_file
 from ..server.readiness import classifier
 from ..server.runs import VISITORS, in_words, on_stop
 from ..server.uploads import Zip
-from .widgets import METHOD_CHOICES, NO_STOP, STOP, FirstScreen, progress_html, stop_button
+from .widgets import METHOD_CHOICES, NO_STOP, SKIP, STOP, FirstScreen, if_it_fails, progress_html, stop_button
 
 
 @in_words
+@if_it_fails("", NO_STOP, SKIP, SKIP)
 def on_zip(path, methods, model, request: gr.Request):
     """Measures every picture of a zip; the figures so far are kept when it is stopped."""
     if path is None:
@@ -44,10 +45,13 @@ def on_zip(path, methods, model, request: gr.Request):
             far = progress_html(f"{state.done} of {state.total} pictures{left}{at}", state.done / state.total)
             yield far, gr.skip(), gr.skip(), gr.skip()
     results = Results.of(clf, settings, state)
+    skipped = " ".join(f"Skipped {shown(name)}: {why}" for name, why in state.skipped.items())
+    if not state.complete and not results.pictures:
+        yield progress_html(f"Stopped before a picture was measured. {skipped}"), NO_STOP, gr.skip(), gr.skip()
+        return
     with tempfile.TemporaryDirectory() as folder:
         files = [write_file(made.name, made.read_bytes()) for made in write_reports(Path(folder), results)]
     note = "" if state.complete else f"Stopped after {state.done} of {state.total} pictures: the figures are theirs. "
-    skipped = " ".join(f"Skipped {shown(name)}: {why}" for name, why in state.skipped.items())
     table = summary_table(results)
     yield (
         progress_html(note + skipped),

@@ -31,6 +31,7 @@ from .examples import OPENING, Example, aspect, by_number, examples_html
 from .link import Choices, address_of, read_address
 from .widgets import (
     METHOD_CHOICES,
+    SKIP,
     TELL_MODEL,
     Choice,
     Count,
@@ -38,6 +39,7 @@ from .widgets import (
     browser_code,
     class_box,
     fetched,
+    if_it_fails,
     maps_component,
     panel,
 )
@@ -50,6 +52,7 @@ SHOWN = 5  # classes of the prediction
 # --- one run -------------------------------------------------------------------------------------------------------
 
 
+@if_it_fails({"working": None}, *[SKIP] * 8)
 def explain_on_page(
     picture: bytes,
     class_index: int | None,
@@ -66,11 +69,13 @@ def explain_on_page(
     """
     image = open_picture(picture)
     with VISITORS.page_run(request, long=False) as run:
+        yield ({"working": run.number}, *[gr.skip()] * 8)
         clf = classifier(choices.model)
         if labels is not None and labels is not clf.labels:
             class_index = None
         layer = choices.layer if choices.layer in clf.target_layers else clf.target_layers[-1]
         max_n = fitting(choices.max_n, clf.channels(layer))
+        limit = gr.update(maximum=clf.channels(layer), **({"value": max_n} if max_n != choices.max_n else {}))
         told = {"image": jpeg_url(picture), "aspect": image.shape[1] / image.shape[0]}
         told |= {} if example is None else {"example": example}
         methods, busy = room_for(check_methods(choices.methods), run)
@@ -85,7 +90,7 @@ def explain_on_page(
             now_complete = sum(cam.complete for cam in snapshot.cams.values())
             if stopped or now_complete != complete or time.monotonic() - drawn >= REDRAW_SECONDS:
                 wait = "not computed: stopped before" if stopped else busy
-                yield page_update(snapshot, run, wait, choices, told, picture)
+                yield page_update(snapshot, run, wait, choices, told, picture, limit)
                 complete, drawn = now_complete, time.monotonic()
             if stopped:
                 return
@@ -113,9 +118,11 @@ def room_for(methods: tuple[str, ...], run: Run) -> tuple[tuple[str, ...], str]:
     return methods, ""
 
 
-def page_update(snapshot: Explanation, run: Run, wait: str, choices: Choices, told: dict, picture: bytes) -> tuple:
-    """Panels, prediction, explained line and the line at the top. `wait`: why maps that have not
-    begun will not come, if they will not."""
+def page_update(
+    snapshot: Explanation, run: Run, wait: str, choices: Choices, told: dict, picture: bytes, limit: dict
+) -> tuple:
+    """Return values for panels, prediction, explained line, the line at the top and the slider of channels. `wait`: why
+    maps that have not begun will not come, if they will not; `limit`: what the slider can be at this layer."""
     MEMORIES.keep(run, picture, snapshot)
     first = not snapshot.cams
     told = told | {"alt": f"what speaks for {snapshot.class_name}", "address": address_of(snapshot, choices)}
@@ -124,6 +131,7 @@ def page_update(snapshot: Explanation, run: Run, wait: str, choices: Choices, to
         prediction_html(snapshot) if first else gr.skip(),
         explained_html(snapshot, window_of(picture)) if first else gr.skip(),
         *(headline.shown(choices.model, run.visitor) if first else [gr.skip()] * 5),
+        limit if first else gr.skip(),
     )
 
 
@@ -216,12 +224,12 @@ def on_open(request: gr.Request, *choices):
 
 def settings_of(choices: Choices) -> list:
     """The settings' components showing these choices."""
-    spec, clf = MODELS[choices.model], classifier(choices.model)
+    spec = MODELS[choices.model]
     return [
         choices.methods,
         choices.model,
         gr.update(choices=list(spec.target_layers), value=choices.layer),
-        gr.update(maximum=clf.channels(choices.layer), value=choices.max_n),
+        choices.max_n,
         choices.full,
     ]
 
@@ -231,7 +239,7 @@ def show_example(
 ) -> Iterator[tuple]:
     """Explain an example; `labels`: those that the class is one of."""
     told = {"image": jpeg_url(example.content), "aspect": aspect(example)}
-    yield (panels_value(choices.methods, {}, told=told), *[gr.skip()] * 7)  # the picture, before a model is loaded
+    yield (panels_value(choices.methods, {}, told=told), *[gr.skip()] * 8)  # the picture, before a model is loaded
     yield from explain_on_page(example.content, class_index, choices, request, labels, example.key)
 
 
@@ -252,15 +260,6 @@ def on_model(model, request: gr.Request) -> tuple:
     spec = MODELS[model]
     layers = gr.update(choices=list(spec.target_layers), value=spec.target_layers[-1])
     return gr.update(value=model), layers, *headline.shown(model, visitor)
-
-
-@in_words
-def on_layer(model, layer, max_n):
-    """Another layer: Faster Score-CAM can take as many channels as it has."""
-    clf = classifier(model)
-    count = clf.channels(layer if layer in clf.target_layers else clf.target_layers[-1])
-    fits = fitting(max_n, count)
-    return gr.update(maximum=count, **({"value": fits} if fits != max_n else {}))
 
 
 def on_use(model) -> str:
@@ -290,7 +289,7 @@ def build(page: gr.Blocks) -> FirstScreen:
         view.build()
         settings = build_settings()
     methods, model, layer, max_n, full = settings
-    outputs = [panels, prediction, explained, *line.parts]
+    outputs = [panels, prediction, explained, *line.parts, max_n]
     private = {"api_visibility": "private", "trigger_mode": "multiple", "show_progress": "hidden"}
     quiet = {"api_visibility": "private", "show_progress": "hidden"}
     explanations = [
@@ -304,7 +303,6 @@ def build(page: gr.Blocks) -> FirstScreen:
     ]
     panels.stop(on_stop, None, None, queue=False, **quiet)
     gr.on([page.load, model.change], None, model, None, js=TELL_MODEL, **quiet)
-    layer.change(on_layer, [model, layer, max_n], max_n, **quiet)
     model_outputs = [model, layer, *line.parts]
     for changed in (
         model.input(on_model, model, model_outputs, **quiet),
@@ -323,7 +321,7 @@ def build_settings() -> list:
             METHOD_CHOICES, value=list(DEFAULT_METHODS), label="Methods (those not ticked are not computed)"
         )
         with gr.Row():
-            model = gr.Dropdown(model_choices(), value=default_model(), label="Model", elem_id="model")
+            model = gr.Radio(model_choices(), value=default_model(), label="Model", elem_id="model")
             layer = Choice(layers, value=layers[-1], label="Target layer", elem_id="layer")
             max_n = Count(1, 1280, 10, step=1, label="Channels of Faster Score-CAM", elem_id="max-n")
             full = gr.Checkbox(True, label=f"Score-CAM in full (else {PREVIEW_CHANNELS} channels)", elem_id="full")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import json
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 
 import gradio as gr
@@ -39,7 +39,7 @@ class FirstScreen:
     """What the other tabs take of the first screen. `explanations`: the events that end with an explanation on the
     page."""
 
-    model: gr.Dropdown
+    model: gr.Radio
     explanations: list
 
 
@@ -70,12 +70,30 @@ def progress_html(words: str, share: float | None = None) -> str:
     return f'<div class="far">{bar}<span>{html.escape(words)}</span></div>' if words else ""
 
 
+SKIP = gr.skip()
 STOP, NO_STOP = {"visible": True, "__type__": "update"}, {"visible": False, "__type__": "update"}
 
 
 def stop_button(elem_id: str) -> gr.Button:
     """Shown while there is something to stop; the handler that works shows and hides it."""
     return gr.Button("Stop", size="sm", visible=False, scale=0, min_width=90, elem_id=elem_id, elem_classes="halt")
+
+
+def if_it_fails(*update):
+    """Make a stream that fails answer once more, by `update`, so that no progress and no Stop stays behind."""
+
+    def decorate(function):
+        @wraps(function)
+        def stream(*args, **kwargs):
+            try:
+                yield from function(*args, **kwargs)
+            except Exception:
+                yield update
+                raise
+
+        return stream
+
+    return decorate
 
 
 @cache
@@ -127,8 +145,9 @@ class AsSent(Drawn):
         return payload
 
 
-class Choice(AsSent, gr.Dropdown):
-    """One of several, of which the page may change what they are."""
+class Choice(AsSent, gr.Radio):
+    """One of several, of which the page may change what they are. Not a dropdown: Gradio 6.31 sends "input" twice for
+    each choice in one."""
 
     skip_api = True  # the page's alone: no description of it goes to the browser
 
