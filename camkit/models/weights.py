@@ -11,27 +11,20 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..errors import WeightsError
-from .downloads import PoochBar, hub_bar, hub_reason, remove_parts, url_reason
+from .downloads import hub_reason, silent_bar, url_reason
 
 logger = logging.getLogger(__name__)
 
 TIMEOUTS = (10, 30)  # seconds to connect, and to wait for the next bytes: a dead server is a failure, not a hang
 CHUNK = 256 * 1024  # bytes between two progress reports
 MEGABYTE = 2**20  # the MB of https://keras.io/api/applications/, which gives VGG16 as 528 MB
-
-
-class _SourceError(Exception):
-    """One source failed, for the reason in its text; the next source may still do."""
-
-
-class _Cancelled(BaseException):
-    """`cancel` was called. Not an Exception: libraries on the way must neither retry nor swallow it."""
 
 
 @dataclass(frozen=True)
@@ -89,137 +82,116 @@ class WeightsFile:
     ) -> None:
         self.name, self.filename, self.url, self.md5, self.size = name, filename, url, md5, size
         self.path_variable, self.repo_variable = path_variable, repo_variable
-        self._guard = threading.Lock()  # for the four attributes below
-        self._last: WeightsState | None = None  # "downloading" or "failed": the present or the last attempt
-        self._checked: dict[Path, tuple[tuple[int, int], bool]] = {}  # path -> (size, time of change), md5 is right
-        self._refused: dict[Path, tuple[tuple[int, int], str]] = {}  # path -> (size, time of change), why
-        self._thread: threading.Thread | None = None
-        self._one_download = threading.Lock()
-        self._stop = threading.Event()  # ends the transfer under way
+        self._guard = threading.Lock()  # one download at a time begins
+        self._download: Future[Path] | None = None  # the present or the last one
+        self._attempt: WeightsState | None = None  # what is to be said of it, unless it succeeded or was cancelled
+        self._refused: tuple[Path, str] | None = None  # a file that the model could not use, and why
+        self._stop = threading.Event()  # ends the download under way
         self._begun = 0.0
 
     @property
     def state(self) -> WeightsState:
         """The state now, for the environment as it is now. Never waits for a network or for a checksum."""
         try:
-            found = self._look(None, hashing=False)
-            if found is not None:
-                return self._state("ready", f"{self.name}'s weights are ready.", path=found, bytes_done=self.size)
-            with self._guard:
-                last, path = self._last, self._keras_path()
-                unchecked = path not in self._checked
-            if last is not None:
-                return last
-            if unchecked and path.is_file() and path.stat().st_size == self.size:
-                return self._state(
-                    "absent", f"A copy of {self.name}'s weights is in Keras's cache; it is checked before it is used."
-                )
+            found = self._find(None, hashing=False)
         except WeightsError as error:
             return self._failed(str(error))
+        attempt, refused = self._attempt, self._refused
+        if refused is not None and found == refused[0]:
+            return self._failed(refused[1])
+        if found is not None and (attempt is None or found != self._keras_path()):
+            return self._state("ready", f"{self.name}'s weights are ready.", found)
         size = round(self.size / MEGABYTE)
-        return self._state("absent", f"{self.name}'s weights are not on this machine: {size} MB to download.")
+        return attempt or self._state(
+            "absent", f"{self.name}'s weights are not on this machine: {size} MB to download."
+        )
 
     def find(self, path: str | Path | None = None) -> Path | None:
-        """Look on this machine only; None if no source has the file.
+        """Look on this machine only; return None if no source has the file.
 
-        The first call on a copy in Keras's cache reads it all for its md5; later calls remember the verdict.
+        A copy in Keras's cache is read for its md5, once until it changes.
 
         Raises:
             WeightsError: a path that is named (here or in the environment) is not a file, the repository variable is
                 not a repository's name, or Keras's cache cannot be read.
         """
-        return self._look(path, hashing=True)
-
-    def refuse(self, path: Path, reason: str) -> None:
-        """The model cannot use the file: until it changes, `reason` is what every method here says of it."""
-        with self._guard:
-            self._refused[path] = (_fingerprint(path), reason)
+        return self._find(path, hashing=True)
 
     def obtain(self, path: str | Path | None = None) -> Path:
-        """Find the file, else download it; returns when it is there.
+        """Find the file, else download it; return when it is there. Callers at the same time share one download.
 
         A download is written beside its final place and moved there only once its md5 is right.
 
         Raises:
-            WeightsError: as `find`, or no source could supply the file.
+            WeightsError: as `find`, no source could supply the file, or the download was cancelled.
         """
+        self._refused = None
         found = self.find(path)
         if found is not None:
             return found
-        with self._one_download:  # a second caller waits, then finds what the first has brought
-            try:
-                brought = self.find() or self._download()
-            except _Cancelled:
-                self._note(None)
-                raise WeightsError(
-                    f"The download of {self.name}'s weights was cancelled: nothing is kept, it can be started anew."
-                ) from None
-            except WeightsError as error:
-                if self._last is None or self._last.status != "failed":
-                    self._note(self._failed(str(error)))
-                raise
-            except BaseException:  # Ctrl-C among them: a state must not go on "downloading" with nobody at it
-                self._note(self._failed(f"The download of {self.name}'s weights was stopped: start it again."))
-                raise
-            finally:
-                self._stop.clear()
-            self._note(None)
-            return brought
+        try:
+            return self.download_in_background().result()
+        except KeyboardInterrupt:
+            self.cancel()
+            raise
 
-    def download_in_background(self) -> threading.Thread:
-        """Start `obtain` in a daemon thread, or return the thread that is at it; a failure ends in `state`."""
+    def refuse(self, path: Path, reason: str) -> None:
+        """Make `reason` the state of this file, which the model cannot use, until the file is asked for again."""
+        self._refused = (path, reason)
+
+    def download_in_background(self) -> Future[Path]:
+        """Start to find or download the file in a daemon thread, or join the one that is at it; a failure ends in
+        `state`. Return the future of the file's path."""
         with self._guard:
-            if self._thread is None or not self._thread.is_alive():
+            if self._download is None or self._download.done():
                 self._stop.clear()
-                if self._last is None or self._last.status != "downloading":
-                    looking = f"Looking for {self.name}'s weights"
-                    self._last = replace(self._state("downloading", looking), short=looking)
-                self._thread = threading.Thread(target=self._obtain_in_thread, name=f"{self.name}-weights", daemon=True)
-                self._thread.start()
-            return self._thread
+                self._refused = None
+                looking = f"Looking for {self.name}'s weights"
+                self._attempt = replace(self._state("downloading", looking), short=looking)
+                self._download = Future()
+                work = partial(self._work, self._download)
+                threading.Thread(target=work, name=f"{self.name}-weights", daemon=True).start()
+            return self._download
 
     def cancel(self) -> None:
-        """Ends the download under way: no byte is asked for any more and none is kept. The state is "absent" again as
-        soon as the library that transfers has noticed, at its next bytes. Nothing happens when there is no download."""
+        """End the download under way: no byte is asked for any more and none is kept. The state is "absent" again as
+        soon as the library that transfers has noticed, at its next bytes. Without a download nothing happens."""
         with self._guard:
-            if self._last is not None and self._last.status == "downloading":
+            attempt = self._attempt
+            if attempt is not None and attempt.status == "downloading":
                 stopping = f"Stopping the download of {self.name}'s weights"
-                self._last = replace(self._last, message=stopping, short=stopping, seconds_left=None)
+                self._attempt = replace(attempt, message=stopping, short=stopping, seconds_left=None)
                 self._stop.set()
 
-    def _obtain_in_thread(self) -> None:
+    def _work(self, download: Future[Path]) -> None:
         try:
-            self.obtain()
-            self._note(None)  # it may have been on this machine all the time
+            path = self.find() or self._fetch()
         except WeightsError as error:
-            if self._last is not None:  # else it was cancelled
-                if self._last.status != "failed":
-                    self._note(self._failed(str(error)))
-                logger.warning("%s", error)
-        except Exception as error:  # the edge of the thread: nobody above could report it, so the state and the log do
+            if self._stop.is_set():
+                self._attempt = None
+            elif self._attempt is None or self._attempt.status != "failed":
+                self._attempt = self._failed(str(error))
+            logger.warning("%s", error)
+            download.set_exception(error)
+        except Exception as error:  # the edge of the thread: who waits and the state must hear of it
             message = f"{self.name}'s weights could not be had ({type(error).__name__}): see the log."
-            self._note(self._failed(message))
-            logger.warning("%s %r", message, error)
+            logger.exception("%s", message)
+            self._attempt = self._failed(message)
+            download.set_exception(WeightsError(message))
+        else:
+            self._attempt = None
+            download.set_result(path)
 
     # On disk
 
-    def _look(self, path: str | Path | None, hashing: bool) -> Path | None:
-        """The first source that has the file; without `hashing`, a copy in Keras's cache counts once it was checked.
-        WeightsError when that file was refused."""
-        found = self._first(path, hashing)
-        with self._guard:
-            refused = self._refused.get(found) if found is not None else None
-        if found is not None and refused is not None and refused[0] == _fingerprint(found):
-            raise WeightsError(refused[1])
-        return found
-
-    def _first(self, path: str | Path | None, hashing: bool) -> Path | None:
+    def _find(self, path: str | Path | None, hashing: bool) -> Path | None:
+        """Return the first source that has the file; without `hashing`, a copy in Keras's cache counts by its size."""
         named = path or os.environ.get(self.path_variable)
         if named:
             if not Path(named).expanduser().is_file():
-                # The environment is the operator's: what a page shows of it must not tell strangers where files lie.
-                shown = named if path else f"{Path(named).name} (from {self.path_variable})"
-                raise WeightsError(f"There is no weights file at {shown}: name an existing file, or none at all.")
+                # The environment is the operator's: what a page shows of it must not tell where files lie.
+                place = named if path else f"{Path(named).name} (from {self.path_variable})"
+                raise WeightsError(f"There is no weights file at {place}: name an existing file, or none at all.")
             return Path(named).expanduser()
         source = self._hub_source()
         if source is not None:
@@ -230,15 +202,22 @@ class WeightsFile:
                 return Path(cached)
         candidate = self._keras_path()
         try:
-            return candidate if candidate.is_file() and self._good(candidate, hashing) else None
+            if not candidate.is_file() or candidate.stat().st_size != self.size:
+                return None
+            if not hashing or _has_md5(candidate, candidate.stat().st_mtime_ns, self.md5):
+                return candidate
         except OSError as error:
             raise WeightsError(
                 f"The copy of {self.filename} in Keras's cache cannot be read ({error.strerror}): make it readable,"
                 f" or set {self.path_variable} to another copy."
             ) from error
+        size = round(self.size / MEGABYTE)
+        damaged = f"The copy of {self.name}'s weights in Keras's cache is damaged: {size} MB to download."
+        self._attempt = self._attempt or self._state("absent", damaged)
+        return None
 
     def _hub_source(self) -> tuple[str, str | None] | None:
-        """The repository and revision the user names, or None."""
+        """Return the repository and revision the user names, or None."""
         value = os.environ.get(self.repo_variable)
         if not value:
             return None
@@ -256,134 +235,101 @@ class WeightsFile:
         return repo, revision or None
 
     def _keras_path(self) -> Path:
-        """Where Keras itself looks: https://keras.io/api/utils/python_utils/#get_file-function."""
+        """Return where Keras itself looks: https://keras.io/api/utils/python_utils/#get_file-function."""
         home = os.environ.get("KERAS_HOME")
         return (Path(home).expanduser() if home else Path.home() / ".keras") / "models" / self.filename
 
-    def _good(self, path: Path, hashing: bool) -> bool:
-        """Whether the file has the right md5; 528 MB are read once, then again only if size or time of change differ.
-
-        Without `hashing`, a file that was not read yet counts as not good.
-        """
-        fingerprint = _fingerprint(path)
-        with self._guard:
-            known = self._checked.get(path)
-        if known is not None and known[0] == fingerprint:
-            return known[1]
-        if not hashing:
-            return False
-        good = fingerprint[0] == self.size and _md5(path) == self.md5
-        with self._guard:
-            self._checked[path] = (fingerprint, good)
-        return good
-
     # Downloading
 
-    def _download(self) -> Path:
-        """From the first source that works."""
-        source, reasons = self._hub_source(), []
-        fetches: list[Callable[[], Path]] = [self._from_url]
-        if source is not None:
-            fetches.insert(0, partial(self._from_hub, *source))
-        for fetch in fetches:
+    def _fetch(self) -> Path:
+        """Download the file from the first source that works."""
+        hub, host = self._hub_source(), urlsplit(self.url).netloc
+        sources: list[tuple[Callable[[], Path], Callable[[Exception], str]]] = []
+        if hub is not None:
+            sources.append((lambda: self._from_hub(*hub), lambda error: hub_reason(error, hub[0], self.filename)))
+        sources.append((lambda: self._from_url(host), lambda error: url_reason(error, host)))
+        reasons = []
+        for fetch, reason in sources:
             try:
                 return fetch()
-            except _SourceError as error:
-                logger.warning("%s's weights: %s.", self.name, error)
-                reasons.append(str(error))
+            except Exception as error:  # of two libraries and the disk: all mean that this source has not supplied it
+                if self._stop.is_set():
+                    raise WeightsError(
+                        f"The download of {self.name}'s weights was cancelled: nothing is kept, it can be started anew."
+                    ) from error
+                reasons.append(reason(error))
+                logger.warning("%s's weights: %s.", self.name, reasons[-1])
         why = "; ".join(reasons)
         message = (
             f"{self.name}'s weights are not on this machine and could not be downloaded ({why}):"
             f" connect to the internet and try again, or set {self.path_variable} to the path of a copy of {self.url},"
             f" or set {self.repo_variable} to a Hugging Face repository (owner/name) that holds {self.filename}."
         )
-        self._note(self._failed(message, f"{self.name} could not be downloaded: {why}."))
+        self._attempt = self._failed(message, f"{self.name} could not be downloaded: {why}.")
         raise WeightsError(message)
 
     def _from_hub(self, repo: str, revision: str | None) -> Path:
         from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
-        message = f"Downloading {self.name}'s weights from the Hugging Face repository {repo}"
-        self._begin(message, self.size)
-        try:
-            # Asked first because hf_hub_download alone retries for minutes before it gives up on a Hub that is down.
-            found = get_hf_file_metadata(hf_hub_url(repo, self.filename, revision=revision), timeout=TIMEOUTS[0])
-            self._begin(message, found.size or self.size)
-            return Path(hf_hub_download(repo, self.filename, revision=revision, tqdm_class=hub_bar(self._report)))
-        except _Cancelled:
-            remove_parts(repo)
-            raise
-        except Exception as error:  # httpx2's, OSError's and hf_xet's families: all mean "the Hub did not supply it"
-            raise _SourceError(hub_reason(error, repo, self.filename)) from error
+        place = f"the Hugging Face repository {repo}"
+        self._begin(place, self.size)
+        # Asked first because hf_hub_download alone retries for minutes before it gives up on a Hub that is down.
+        found = get_hf_file_metadata(hf_hub_url(repo, self.filename, revision=revision), timeout=TIMEOUTS[0])
+        self._begin(place, found.size or self.size)
+        return Path(hf_hub_download(repo, self.filename, revision=revision, tqdm_class=silent_bar(self._report)))
 
-    def _from_url(self) -> Path:
+    def _from_url(self, host: str) -> Path:
         import pooch
         from filelock import FileLock
 
-        final, host = self._keras_path(), urlsplit(self.url).netloc
-        self._begin(f"Downloading {self.name}'s weights from {host}", self.size)
-        downloader = pooch.HTTPDownloader(progressbar=PoochBar(self._report), chunk_size=CHUNK, timeout=TIMEOUTS)
+        final = self._keras_path()
+        self._begin(host, self.size)
+        downloader = pooch.HTTPDownloader(
+            progressbar=silent_bar(self._report)(total=self.size), chunk_size=CHUNK, timeout=TIMEOUTS
+        )
         folder = final.parent / f".{final.name}.download"  # beside `final`: one disk, so the move is one step
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            # One process at a time; the operating system drops a dead one's lock.
-            with FileLock(folder / "lock"):
-                for leftover in folder.glob("tmp*"):  # of a process that was killed
-                    leftover.unlink()
-                if not (final.is_file() and self._good(final, hashing=True)):  # another process may have brought it
-                    staged = Path(
-                        pooch.retrieve(self.url, f"md5:{self.md5}", final.name, folder, downloader=downloader)
-                    )
-                    staged.chmod(final.parent.stat().st_mode & 0o666)  # a cache may be shared, pooch's file is private
-                    fingerprint = _fingerprint(staged)
-                    os.replace(staged, final)
-                    with self._guard:
-                        self._checked[final] = (fingerprint, True)
-        except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong md5 is pooch's ValueError
-            raise _SourceError(url_reason(error, host)) from error
+        folder.mkdir(parents=True, exist_ok=True)
+        # One process at a time; the operating system drops a dead one's lock.
+        with FileLock(folder / "lock"):
+            for leftover in folder.glob("tmp*"):  # of a process that was killed
+                leftover.unlink()
+            if self._find(None, hashing=True) != final:  # else another process has brought it
+                staged = pooch.retrieve(self.url, f"md5:{self.md5}", final.name, folder, downloader=downloader)
+                os.chmod(staged, final.parent.stat().st_mode & 0o666)  # a cache may be shared, pooch's file is private
+                os.replace(staged, final)
         return final
 
     # The state
 
-    def _state(self, status: str, message: str, path: Path | None = None, bytes_done: int = 0) -> WeightsState:
-        return WeightsState(status, path, bytes_done, self.size, message)
+    def _state(self, status: str, message: str, path: Path | None = None) -> WeightsState:
+        return WeightsState(status, path, self.size if path else 0, self.size, message)
 
     def _failed(self, message: str, short: str = "") -> WeightsState:
         return replace(self._state("failed", message), short=short or message)
 
-    def _note(self, state: WeightsState | None) -> None:
-        with self._guard:
-            self._last = state
-
-    def _begin(self, message: str, size: int) -> None:
-        self._check_cancelled()
+    def _begin(self, place: str, size: int) -> None:
         self._begun = time.monotonic()
-        self._note(WeightsState("downloading", None, 0, size, message, f"Downloading {self.name}"))
-
-    def _check_cancelled(self) -> None:
-        if self._stop.is_set():
-            raise _Cancelled
+        message = f"Downloading {self.name}'s weights from {place}"
+        self._attempt = WeightsState("downloading", None, 0, size, message, f"Downloading {self.name}")
+        self._report(0)
 
     def _report(self, bytes_done: int) -> None:
-        """Progress never runs backwards: libraries count in whole chunks, with two bars, and again after a retry."""
-        self._check_cancelled()
-        last = self._last
-        if last is not None and last.status == "downloading":
-            done = max(last.bytes_done, min(bytes_done, last.bytes_total))
-            left = (time.monotonic() - self._begun) * (last.bytes_total - done) / done if done else None
-            self._note(replace(last, bytes_done=done, seconds_left=left))
+        """Note how far the download is; when it was cancelled raise, which ends it. Progress never runs backwards:
+        libraries count in whole chunks, with two bars, and again after a retry."""
+        last = self._attempt
+        if self._stop.is_set() or last is None:
+            raise WeightsError("cancelled")
+        done = max(last.bytes_done, min(bytes_done, last.bytes_total))
+        left = (time.monotonic() - self._begun) * (last.bytes_total - done) / done if done else None
+        self._attempt = replace(last, bytes_done=done, seconds_left=left)
 
 
-def _fingerprint(path: Path) -> tuple[int, int]:
-    """Size in bytes and time of the last change in nanoseconds."""
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns
-
-
-def _md5(path: Path) -> str:
+@cache
+def _has_md5(path: Path, changed: int, md5: str) -> bool:
+    """Return True for a file with this md5; `changed`, its time of change, makes a changed file be read again."""
     import pooch
 
-    return pooch.file_hash(path, alg="md5")
+    return pooch.file_hash(path, alg="md5") == md5
 
 
 # Address and md5 are those of keras/src/applications/vgg16.py.

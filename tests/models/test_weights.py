@@ -1,32 +1,33 @@
 """The weights file's sources, progress and state, against servers on the loopback interface only.
 
-A `Site` serves what each test puts into `site.pages`. Waiting is done with events and joins, each with a time limit.
+A `Site` serves what each test puts into `site.pages`. Waiting is done with events and futures, each with a time limit.
 """
 
 import hashlib
-import json
 import os
 import socket
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from preloaded import Preloaded
 
 from camkit.models import weights
+from camkit.models.downloads import silent_bar
 from camkit.models.weights import VGG16_WEIGHTS, WeightsError, WeightsFile, WeightsState
 
 pytestmark = pytest.mark.filterwarnings("error")  # an exception that leaves a thread is a warning too
 
 FILENAME = "tiny.h5"
 BODY = bytes(range(256)) * 4 * 1024  # 1 MiB: four chunks of camkit.models.weights.CHUNK
-MD5 = hashlib.md5(BODY).hexdigest()
 LIMIT = 10  # seconds before a wait counts as failed
 ROOT = Path(weights.__file__).parents[2]
+COMMIT = "c" * 40
+ON_HUB = f"/owner/name/resolve/main/{FILENAME}"
+CANCELLED = "The download of Tiny's weights was cancelled: nothing is kept, it can be started anew."
 
 
 class Site(ThreadingHTTPServer):
@@ -54,8 +55,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing on stderr, which tests look at."""
 
 
-def answer(status, body=b"", length=None, **headers):
-    """A page with `body`; `length` is the Content-Length it claims."""
+def answer(status, body=b"", length=None, go_on=None, **headers):
+    """A page with `body`; `length` is the Content-Length it claims. With an event `go_on` half of the body is sent at
+    once, and the rest when it is set."""
 
     def page(handler):
         handler.send_response(status)
@@ -63,153 +65,70 @@ def answer(status, body=b"", length=None, **headers):
             handler.send_header(name.replace("_", "-"), str(value))
         handler.end_headers()
         if handler.command == "GET":
-            handler.wfile.write(body)
+            half = len(body) // 2 if go_on else len(body)
+            handler.wfile.write(body[:half])
+            handler.wfile.flush()
+            handler.server.half_sent.set()
+            if go_on and go_on.wait(LIMIT):
+                handler.wfile.write(body[half:])
 
     return page
 
 
-def answer_in_halves(go_on):
-    """A page that sends half of BODY and the rest when the event `go_on` is set."""
-
-    def page(handler):
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(BODY)))
-        handler.end_headers()
-        handler.wfile.write(BODY[: len(BODY) // 2])
-        handler.wfile.flush()
-        handler.server.half_sent.set()
-        if go_on.wait(LIMIT):
-            handler.wfile.write(BODY[len(BODY) // 2 :])
-
-    return page
-
-
-@contextmanager
-def serving():
-    with Site() as site:
-        thread = threading.Thread(target=site.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield site
-        finally:
-            site.shutdown()
-            thread.join(LIMIT)
+def on_hub(body, **options):
+    return answer(200, body, ETag='"an-etag"', X_Repo_Commit=COMMIT, **options)
 
 
 @pytest.fixture
 def site():
-    with serving() as site:
+    with Site() as site:
+        thread = threading.Thread(target=site.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
         yield site
+        site.shutdown()
+        thread.join(LIMIT)
 
 
 @pytest.fixture
 def closed():
-    """The address of a port at which nobody listens; kept bound, so that nobody else gets it."""
+    """The address of a port at which nothing listens; kept bound, so that no other process gets it."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
-@pytest.fixture(scope="module")
-def python(tmp_path_factory):
-    """Runs programs of camkit; huggingface_hub reads its environment when imported, which each of them does anew."""
-    settings = os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT), os.environ["PYTHONPATH"]))}
-    libraries = (
-        "camkit.models.weights",
-        "pooch",
-        "requests",
-        "httpx2",
-        "rich.console",
-        "fsspec",
-        "tqdm",
-        "typer",
-        "yaml",
-    )
-    python = Preloaded(tmp_path_factory.mktemp("python"), settings, libraries)
-    yield python
-    python.close()
-
-
-@pytest.fixture
-def run(python, tmp_path):
-    """Runs code with arguments in an environment; gives what it prints."""
-
-    def run(code, environment, *args):
-        program = tmp_path / "program.py"
-        program.write_text(code, encoding="utf-8")
-        done = python.run([str(program), *args], dict(environment))
-        assert done.returncode == 0, done.stderr
-        assert "Traceback" not in done.stderr
-        return done.stdout
-
-    return run
-
-
-@pytest.fixture
-def obtain_from_hub(run):
-    """In a process of its own: the state before, the path, the error, the state after, and the states in between."""
-
-    def obtain(endpoint, url, repo="owner/name"):
-        environment = os.environ | {
-            "HF_HUB_OFFLINE": "0",
-            "HF_ENDPOINT": endpoint,
-            "HF_HUB_DISABLE_XET": "1",
-            "TINY_REPO": repo,
-        }
-        return json.loads(run(OBTAIN, environment, fields_of(tiny(url))))
-
-    return obtain
-
-
 @pytest.fixture(autouse=True)
-def surroundings(monkeypatch, tmp_path):
+def cache(monkeypatch, tmp_path):
     """Empty caches and no settings; returns Keras's models folder, which does not exist yet."""
     for variable in ("TINY_WEIGHTS", "TINY_REPO", "CAMKIT_VGG16_WEIGHTS", "CAMKIT_WEIGHTS_REPO"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     return tmp_path / "keras" / "models"
 
 
-class Watched(WeightsFile):
-    """Keeps each state it goes through and tells when half the file is there."""
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """Names the repository owner/name on a Hub at this address, with an empty cache."""
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.seen, self.begun, self.half_way = [], threading.Event(), threading.Event()
+    def hub(address, repo="owner/name"):
+        settings = {
+            "ENDPOINT": address,
+            "HUGGINGFACE_CO_URL_TEMPLATE": address + "/{repo_id}/resolve/{revision}/{filename}",
+            "HF_HUB_CACHE": str(tmp_path / "hf"),
+            "HF_HUB_DISABLE_XET": True,
+            "HF_HUB_OFFLINE": False,
+        }
+        for name, value in settings.items():  # the environment is read when huggingface_hub is imported
+            monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+        monkeypatch.setenv("TINY_REPO", repo)
 
-    def _note(self, state):
-        super()._note(state)
-        self.seen.append(state)
-        if state is not None and state.message.startswith("Downloading"):
-            self.begun.set()
-        if state is not None and state.bytes_done >= len(BODY) // 2:
-            self.half_way.set()
-
-
-def tiny(address, **changes):
-    fields = {
-        "name": "Tiny",
-        "filename": FILENAME,
-        "url": f"{address}/{FILENAME}",
-        "md5": MD5,
-        "size": len(BODY),
-        "path_variable": "TINY_WEIGHTS",
-        "repo_variable": "TINY_REPO",
-    }
-    return Watched(**fields | changes)
+    return hub
 
 
-def fields_of(file):
-    """What makes the same file in another process, as JSON."""
-    names = ("name", "filename", "url", "md5", "size", "path_variable", "repo_variable")
-    return json.dumps({name: getattr(file, name) for name in names})
-
-
-def held(folder):
-    """The names of the files in a folder and the folders in it, without the lock that stays."""
-    return [path.name for path in folder.rglob("*") if path.is_file() and path.name != "lock"]
+def tiny(address, body=BODY):
+    md5 = hashlib.md5(body).hexdigest()
+    return WeightsFile("Tiny", FILENAME, f"{address}/{FILENAME}", md5, len(body), "TINY_WEIGHTS", "TINY_REPO")
 
 
 def put(folder, content, name=FILENAME):
@@ -218,16 +137,27 @@ def put(folder, content, name=FILENAME):
     return folder / name
 
 
-def finish(thread):
-    thread.join(LIMIT)
-    assert not thread.is_alive()
+def held(folder):
+    """The names of the files in a folder and the folders in it, without the locks that stay."""
+    return [path.name for path in folder.rglob("*") if path.is_file() and "lock" not in path.name]
 
 
-def three_ways(message):
-    return all(way in message for way in ("connect to the internet", "TINY_WEIGHTS", "TINY_REPO"))
+def until(condition):
+    """Waits for what another thread of this process will make true."""
+    end = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
 
 
-# Importing and describing
+def failure(file) -> str:
+    """The sentence with which a download in the background fails; the state says the same."""
+    sentence = str(file.download_in_background().exception(LIMIT))
+    assert (file.state.status, file.state.path, file.state.sentence) == ("failed", None, sentence)
+    return sentence
+
+
+# Describing
 
 
 def test_import_loads_nothing_slow():
@@ -242,12 +172,9 @@ def test_percent(done, total, percent):
     assert WeightsState("downloading", None, done, total, "").percent == percent
 
 
-def test_sentence_of_a_download_has_percent_and_megabytes():
+def test_sentences():
     state = WeightsState("downloading", None, 132 * 2**20, 528 * 2**20, "Downloading VGG16's weights")
     assert state.sentence == "Downloading VGG16's weights: 25 % (132 of 528 MB)."
-
-
-def test_vgg16_is_absent_and_says_how_much_there_is_to_download():
     state = VGG16_WEIGHTS.state
     assert (state.status, state.path, state.bytes_total, state.percent) == ("absent", None, 553467096, 0)
     assert state.sentence == "VGG16's weights are not on this machine: 528 MB to download."
@@ -256,190 +183,114 @@ def test_vgg16_is_absent_and_says_how_much_there_is_to_download():
 # On disk
 
 
-def test_nothing_on_disk_is_none_and_asks_nobody(site):
-    assert tiny(site.address).find() is None
-    assert site.asked == []
-
-
-def test_explicit_path_comes_before_the_variable_and_needs_no_md5(tmp_path, monkeypatch, closed):
-    named, other = put(tmp_path, b"mine", "mine.h5"), put(tmp_path, b"other", "other.h5")
-    monkeypatch.setenv("TINY_WEIGHTS", str(other))
-    file = tiny(closed)
-    assert file.find(named) == file.obtain(str(named)) == named
-    assert file.find() == file.obtain() == other
-    assert (file.state.status, file.state.path, file.state.percent) == ("ready", other, 100)
-
-
-def test_path_variable_comes_before_the_keras_cache(surroundings, tmp_path, monkeypatch, closed):
-    cached, named = put(surroundings, BODY), put(tmp_path, b"mine", "mine.h5")
-    file = tiny(closed)
-    assert file.find() == cached
-    monkeypatch.setenv("TINY_WEIGHTS", str(named))
-    assert file.find() == file.state.path == named
-    monkeypatch.setenv("TINY_WEIGHTS", "")
-    assert file.find() == file.state.path == cached
-
-
-def test_explicit_path_that_does_not_exist_is_an_error_not_a_download(site, tmp_path):
-    site.pages[f"/{FILENAME}"] = answer(200, BODY)
-    file, missing = tiny(site.address), tmp_path / "missing.h5"
-    for look in (file.find, file.obtain):
-        with pytest.raises(WeightsError, match="no weights file at .*missing.h5: name an existing file"):
-            look(missing)
-    assert site.asked == []
-    assert file.state.status == "absent"  # the caller's slip says nothing about the file
-
-
-def test_path_variable_that_does_not_exist_is_a_failed_state(site, tmp_path, monkeypatch):
-    monkeypatch.setenv("TINY_WEIGHTS", str(tmp_path / "missing.h5"))
-    file = tiny(site.address)
-    with pytest.raises(WeightsError, match="from TINY_WEIGHTS"):
-        file.find()
-    finish(file.download_in_background())
-    assert file.state.status == "failed"
-    assert "from TINY_WEIGHTS" in file.state.sentence
-    assert site.asked == []
-
-
-def test_a_copy_in_the_keras_cache_is_ready_once_its_md5_is_known(surroundings, closed):
-    cached, file = put(surroundings, BODY), tiny(closed)
-    assert (file.state.status, "checked before it is used" in file.state.sentence) == ("absent", True)
-    finish(file.download_in_background())
-    assert (file.state.status, file.state.path) == ("ready", cached)
-
-
-def test_md5_is_computed_once_until_the_file_changes(surroundings, closed, monkeypatch):
-    cached, file, calls = put(surroundings, BODY), tiny(closed), []
-    real = weights._md5
-    monkeypatch.setattr(weights, "_md5", lambda path: calls.append(path) or real(path))
-    assert [file.find(), file.find(), file.obtain(), file.state.path] == [cached] * 4
-    assert len(calls) == 1
-    os.utime(cached, ns=(1, 1))
-    assert file.state.status == "absent"  # not known to be good any more, and a state never hashes
-    assert len(calls) == 1
-    assert file.find() == cached
-    assert len(calls) == 2
-    cached.write_bytes(BODY[::-1])
-    assert (file.find(), len(calls)) == (None, 3)
-    cached.write_bytes(BODY[:-1])
-    assert (file.find(), len(calls)) == (None, 3)  # a file of another size need not be read
-
-
-@pytest.mark.parametrize("content", [BODY[:-1] + b"x", BODY[:1000]], ids=["other bytes", "cut"])
-def test_a_corrupted_copy_in_the_keras_cache_is_not_taken_but_replaced(surroundings, site, content):
-    cached = put(surroundings, content)
-    site.pages[f"/{FILENAME}"] = answer(200, BODY)
+def test_the_path_then_the_variable_then_kerass_cache(site, cache, tmp_path, monkeypatch):
     file = tiny(site.address)
     assert file.find() is None
-    assert file.state.status == "absent"
-    assert file.obtain() == cached
-    assert cached.read_bytes() == BODY
+    found = put(cache, BODY)
+    for name in ("by variable.h5", "by path.h5"):  # neither needs the md5
+        assert (file.find(), file.obtain(), file.state.status, file.state.path) == (found, found, "ready", found)
+        assert file.state.percent == 100
+        put(tmp_path, b"mine", name)
+        monkeypatch.setenv("TINY_WEIGHTS", str(found := tmp_path / name))
+    monkeypatch.setenv("TINY_WEIGHTS", "")
+    assert file.find(found) == file.obtain(str(found)) == found
+    assert (file.state.path, site.asked) == (cache / FILENAME, [])
 
 
-def test_default_keras_cache_is_in_the_home_folder(tmp_path, monkeypatch, closed):
+def test_a_named_file_that_is_not_there_is_an_error_and_no_download(site, tmp_path, monkeypatch):
+    file, missing = tiny(site.address), tmp_path / "missing.h5"
+    for look in (file.find, file.obtain):
+        with pytest.raises(WeightsError, match=r"no weights file at .*/missing\.h5: name an existing file"):
+            look(missing)
+    assert file.state.status == "absent"  # the caller's slip says nothing about the file
+    monkeypatch.setenv("TINY_WEIGHTS", str(missing))
+    assert failure(file).startswith("There is no weights file at missing.h5 (from TINY_WEIGHTS): ")
+    assert site.asked == []
+
+
+@pytest.mark.parametrize("value", ["no-owner", "a/b/c", "owner/na me", "owner/", "@main"])
+def test_a_variable_that_names_no_repository(monkeypatch, closed, value):
+    monkeypatch.setenv("TINY_REPO", value)
+    assert f"TINY_REPO is {value!r}, which names no Hugging Face repository: write owner/name" in failure(tiny(closed))
+
+
+def test_a_copy_is_read_once_until_it_changes(cache, closed, monkeypatch):
+    import pooch
+
+    cached, file, read = put(cache, BODY), tiny(closed), []
+    real = pooch.file_hash
+    monkeypatch.setattr(pooch, "file_hash", lambda path, alg: read.append(path) or real(path, alg))
+    assert file.state.status == "ready"  # by its size: a state never reads the file
+    assert [file.find(), file.find(), file.obtain(), file.state.path, len(read)] == [cached] * 4 + [1]
+    os.utime(cached, ns=(1, 1))
+    assert (file.find(), len(read)) == (cached, 2)
+    cached.write_bytes(BODY[:-1])
+    assert (file.find(), len(read)) == (None, 2)  # a file of another size need not be read
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(BODY[:-1] + b"x", "Keras's cache is damaged: 1 MB to"), (BODY[:1000], "not on this machine")],
+)
+def test_a_damaged_copy_is_not_taken_but_replaced(cache, site, content, words):
+    cached, file = put(cache, content), tiny(site.address)
+    site.pages[f"/{FILENAME}"] = answer(200, BODY)
+    assert file.find() is None
+    assert file.state.status == "absent" and words in file.state.sentence
+    assert file.obtain().read_bytes() == cached.read_bytes() == BODY
+    assert file.state.status == "ready"
+
+
+def test_kerass_cache_is_in_the_home_folder_by_default(tmp_path, monkeypatch, closed):
     monkeypatch.delenv("KERAS_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    assert tiny(closed).find() is None
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(tmp_path))
     cached = put(tmp_path / ".keras" / "models", BODY)
     assert tiny(closed).find() == cached
 
 
-@pytest.mark.parametrize("value", ["no-owner", "a/b/c", "owner/na me", "owner/", "@main"])
-def test_repo_variable_that_names_no_repository(monkeypatch, closed, value):
-    monkeypatch.setenv("TINY_REPO", value)
-    file = tiny(closed)
-    with pytest.raises(WeightsError, match="TINY_REPO is .* write owner/name"):
-        file.obtain()
-    assert file.state.status == "failed"
+def test_a_file_that_a_model_cannot_use_is_said_until_it_is_asked_for_again(closed, tmp_path, monkeypatch):
+    file, mine = tiny(closed), put(tmp_path, b"one", "mine.h5")
+    monkeypatch.setenv("TINY_WEIGHTS", str(mine))
+    for ask in (file.obtain, lambda: file.download_in_background().result(LIMIT)):
+        file.refuse(mine, "mine.h5 is no HDF5 file.")
+        assert (file.state.status, file.state.sentence) == ("failed", "mine.h5 is no HDF5 file.")
+        assert (ask(), file.state.status) == (mine, "ready")
 
 
 # Keras's download
 
 
-def test_download_shows_its_progress_and_is_atomic(surroundings, site):
-    go_on, file, final = threading.Event(), tiny(site.address), surroundings / FILENAME
-    site.pages[f"/{FILENAME}"] = answer_in_halves(go_on)
+def test_a_download_shows_its_progress_and_is_one_step(cache, site):
+    go_on, file, final = threading.Event(), tiny(site.address), cache / FILENAME
+    site.pages[f"/{FILENAME}"] = answer(200, BODY, go_on=go_on)
     assert file.state.status == "absent"
-    thread = file.download_in_background()
-    assert file.state.status == "downloading"
-    assert file.half_way.wait(LIMIT)
-    assert (file.state.status, file.state.percent, file.state.path) == ("downloading", 50, None)
-    assert file.download_in_background() is thread
+    download = file.download_in_background()
+    assert file.state.status == "downloading"  # from its first moment
+    until(lambda: file.state.percent == 50)
+    assert (file.state.path, file.state.short, file.state.seconds_left > 0) == (None, "Downloading Tiny", True)
+    assert file.download_in_background() is download
     assert not final.exists()
     go_on.set()
-    finish(thread)
+    assert download.result(LIMIT) == final
     assert file.state == WeightsState("ready", final, len(BODY), len(BODY), "Tiny's weights are ready.")
-    assert final.read_bytes() == BODY
-    assert held(surroundings) == [FILENAME]
-    assert final.stat().st_mode & 0o666 == surroundings.stat().st_mode & 0o666  # whoever may read the cache may read it
-    counts = [state.bytes_done for state in file.seen if state is not None]
-    assert counts == sorted(counts)
-    assert {0, len(BODY) // 2, len(BODY)} <= set(counts)
+    assert final.read_bytes() == BODY and held(cache) == [FILENAME]
+    assert final.stat().st_mode & 0o666 == cache.stat().st_mode & 0o666  # whoever may read the cache may read it
     assert site.asked == [("GET", f"/{FILENAME}")]
 
 
-def test_progress_never_runs_backwards_nor_past_the_end(closed):
-    file, seen = tiny(closed), []
-    file._begin("Downloading", 100)
-    for count in (40, 10, 60, 130, 100):
-        file._report(count)
-        seen.append(file.state.percent)
-    assert seen == [40, 40, 60, 100, 100]
-
-
-def test_a_file_that_is_no_whole_number_of_chunks(site):
-    body = BODY + b"end"
+def test_progress_never_runs_backwards_nor_past_the_end(site, monkeypatch):
+    body = BODY + b"end"  # no whole number of chunks, in which the library counts
     site.pages[f"/{FILENAME}"] = answer(200, body)
-    file = tiny(site.address, md5=hashlib.md5(body).hexdigest(), size=len(body))
+    file, seen = tiny(site.address, body), []
+
+    def noisy_bar(report):
+        return silent_bar(lambda count: [seen.append((report(each), file.state.bytes_done)) for each in (count, 10)])
+
+    monkeypatch.setattr(weights, "silent_bar", noisy_bar)
     assert file.obtain().read_bytes() == body
-    assert file.seen[-2].bytes_done == len(body)
-
-
-def test_a_background_download_is_shown_from_its_first_moment(site):
-    file = tiny(site.address)
-    with file._one_download:  # keeps the thread from getting any further
-        thread = file.download_in_background()
-        assert (file.state.status, file.state.percent) == ("downloading", 0)
-        assert file.state.sentence.startswith("Looking for Tiny's weights: 0 %")
-    finish(thread)
-    assert file.state.status == "failed"
-
-
-def test_an_interrupted_download_does_not_go_on_in_the_state(closed, monkeypatch):
-    def interrupted(*args):
-        raise KeyboardInterrupt
-
-    file = tiny(closed)
-    monkeypatch.setattr(file, "_begin", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        file.obtain()
-    assert (file.state.status, "start it again" in file.state.sentence) == ("failed", True)
-
-
-def test_two_callers_at_once_download_once(site):
-    go_on, file, results = threading.Event(), tiny(site.address), []
-    site.pages[f"/{FILENAME}"] = answer_in_halves(go_on)
-    first = file.download_in_background()
-    assert file.half_way.wait(LIMIT)
-    second = threading.Thread(target=lambda: results.append(file.obtain()))
-    second.start()
-    go_on.set()
-    finish(first)
-    finish(second)
-    assert results == [file.state.path]
-    assert site.asked == [("GET", f"/{FILENAME}")]
-
-
-def test_a_named_file_does_not_wait_for_a_download_under_way(site, tmp_path):
-    go_on, file, named = threading.Event(), tiny(site.address), put(tmp_path, b"mine", "mine.h5")
-    site.pages[f"/{FILENAME}"] = answer_in_halves(go_on)
-    thread = file.download_in_background()
-    assert file.half_way.wait(LIMIT)
-    assert file.obtain(named) == named
-    assert thread.is_alive()
-    go_on.set()
-    finish(thread)
+    counts = [done for _, done in seen]
+    assert counts == sorted(counts) and counts[0] > 0 and counts[-1] == len(body)
 
 
 @pytest.mark.parametrize(
@@ -453,153 +304,120 @@ def test_a_named_file_does_not_wait_for_a_download_under_way(site, tmp_path):
     ],
     ids=["cut", "other bytes", "short", "captive portal", "server error"],
 )
-def test_a_bad_download_fails_leaves_nothing_and_the_next_recovers(surroundings, site, capfd, page, reason):
-    file, final = tiny(site.address), surroundings / FILENAME
-    site.pages[f"/{FILENAME}"] = page
-    finish(file.download_in_background())
-    assert (file.state.status, file.state.path) == ("failed", None)
-    assert reason in file.state.sentence
-    assert three_ways(file.state.sentence)
-    assert held(surroundings) == []
-    assert "Traceback" not in capfd.readouterr().err
-    site.pages[f"/{FILENAME}"] = answer(200, BODY)
-    finish(file.download_in_background())
-    assert (file.state.status, file.state.path) == ("ready", final)
-    assert final.read_bytes() == BODY
-
-
-def test_a_server_that_falls_silent_is_a_failure_not_a_hang(site, monkeypatch):
-    go_on, file = threading.Event(), tiny(site.address)
-    monkeypatch.setattr(weights, "TIMEOUTS", (1, 0.2))
-    site.pages[f"/{FILENAME}"] = answer_in_halves(go_on)
-    with pytest.raises(WeightsError, match="connection to 127.0.0.1:.* failed"):
-        file.obtain()
-    go_on.set()
-
-
-def test_no_network_and_no_file_is_one_sentence_with_the_three_ways(closed):
-    file = tiny(closed)
-    with pytest.raises(WeightsError) as caught:
-        file.obtain()
-    message = str(caught.value)
-    assert three_ways(message)
-    assert message.count("\n") == 0
-    assert (file.state.status, file.state.message, file.state.sentence) == ("failed", message, message)
-
-
-def test_a_cache_that_cannot_be_written_is_said_so(tmp_path, monkeypatch, site):
-    put(tmp_path, b"", "a_file")
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "a_file"))
-    with pytest.raises(WeightsError, match="cannot be written to .*KERAS_HOME"):
-        tiny(site.address).obtain()
-
-
-def test_a_cached_copy_that_cannot_be_read_is_said_so(surroundings, closed, monkeypatch):
-    def unreadable(path):
-        raise PermissionError(13, "Permission denied")
-
-    put(surroundings, BODY)
-    monkeypatch.setattr(weights, "_md5", unreadable)  # not by its mode: tests may run as root
-    file = tiny(closed)
-    finish(file.download_in_background())
-    assert file.state.status == "failed"
-    assert "cannot be read (Permission denied)" in file.state.sentence
-
-
-def test_a_bug_while_downloading_ends_in_a_failed_state(site, monkeypatch, capfd):
-    def broken(*args):
-        raise LookupError("a bug")
-
+def test_a_bad_download_fails_leaves_nothing_and_the_next_recovers(cache, site, capfd, page, reason):
     file = tiny(site.address)
-    monkeypatch.setattr(file, "_from_url", broken)
-    finish(file.download_in_background())
-    assert file.state.status == "failed"
-    assert file.state.sentence == "Tiny's weights could not be had (LookupError): see the log."
-    logged = capfd.readouterr().err
-    assert "Traceback" not in logged
+    site.pages[f"/{FILENAME}"] = page
+    sentence = failure(file)
+    assert reason in sentence and "\n" not in sentence
+    assert all(way in sentence for way in ("connect to the internet", "TINY_WEIGHTS", "TINY_REPO"))
+    assert file.state.short.startswith("Tiny could not be downloaded: ") and "TINY_WEIGHTS" not in file.state.short
+    assert held(cache) == [] and "Traceback" not in capfd.readouterr().err
+    site.pages[f"/{FILENAME}"] = answer(200, BODY)
+    assert file.download_in_background().result(LIMIT).read_bytes() == BODY
+    assert file.state.status == "ready"
 
 
-def test_what_a_killed_process_left_is_removed(surroundings, site):
-    """A real process, killed in the middle of its download: the next one starts afresh and leaves nothing of it."""
-    never = threading.Event()
-    site.pages[f"/{FILENAME}"] = answer_in_halves(never)
-    with subprocess.Popen([sys.executable, "-c", OBTAIN, fields_of(tiny(site.address))], cwd=ROOT) as killed:
+def test_what_can_go_wrong_on_the_way_is_said(site, closed, monkeypatch, tmp_path, cache):
+    import pooch
+
+    assert "the connection to 127.0.0.1:" in failure(tiny(closed))
+    go_on = threading.Event()
+    site.pages[f"/{FILENAME}"] = answer(200, BODY, go_on=go_on)
+    with monkeypatch.context() as patch:
+        patch.setattr(weights, "TIMEOUTS", (1, 0.2))  # a server that falls silent is a failure, not a hang
+        assert "the connection to 127.0.0.1:" in failure(tiny(site.address))
+    go_on.set()
+    for error, reason in (
+        (OSError(28, "No space left on device"), "the disk is full"),
+        (LookupError("a bug"), "broke off (LookupError)"),
+    ):
+
+        def broken(*_, error=error, **__):
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(pooch, "retrieve", broken)
+            assert reason in failure(tiny(site.address))
+    with monkeypatch.context() as patch:
+        patch.setenv("KERAS_HOME", str(put(tmp_path, b"", "a_file")))
+        assert "cannot be written to (" in (said := failure(tiny(site.address))) and "KERAS_HOME" in said
+    put(cache, BODY)
+    for error, reason in (
+        (PermissionError(13, "Permission denied"), "read (Permission"),
+        (KeyError(), "had (KeyError)"),
+    ):
+
+        def unreadable(*_, error=error, **__):
+            raise error
+
+        with monkeypatch.context() as patch:  # not by its mode: tests may run as root
+            patch.setattr(pooch, "file_hash", unreadable)
+            assert reason in str(tiny(closed).download_in_background().exception(LIMIT))
+
+
+# Several at once, and one that is killed
+
+
+def test_two_callers_download_once_and_a_named_file_does_not_wait(site, tmp_path):
+    go_on, file, named = threading.Event(), tiny(site.address), put(tmp_path, b"mine", "mine.h5")
+    site.pages[f"/{FILENAME}"] = answer(200, BODY, go_on=go_on)
+    first, results = file.download_in_background(), []
+    assert site.half_sent.wait(LIMIT)
+    second = threading.Thread(target=lambda: results.append(file.obtain()))
+    second.start()
+    assert file.obtain(named) == named and not first.done()
+    go_on.set()
+    second.join(LIMIT)
+    assert results == [first.result(LIMIT)] == [file.state.path]
+    assert site.asked == [("GET", f"/{FILENAME}")]
+
+
+OBTAIN = "import sys; from camkit.models import weights; weights.WeightsFile(*eval(sys.argv[1])).obtain()"
+
+
+def another_process(file):
+    given = (file.name, file.filename, file.url, file.md5, file.size, file.path_variable, file.repo_variable)
+    return subprocess.Popen([sys.executable, "-c", OBTAIN, repr(given)], cwd=ROOT, stdout=subprocess.DEVNULL)
+
+
+def test_what_a_killed_process_left_is_removed(cache, site):
+    never, file = threading.Event(), tiny(site.address)
+    site.pages[f"/{FILENAME}"] = answer(200, BODY, go_on=never)
+    with another_process(file) as killed:
         assert site.half_sent.wait(LIMIT)
         killed.kill()
-    folder = surroundings / f".{FILENAME}.download"
-    assert list(folder.glob("tmp*"))
+    assert [name for name in held(cache) if name.startswith("tmp")]
     site.pages[f"/{FILENAME}"] = answer(200, BODY)
-    assert tiny(site.address).obtain().read_bytes() == BODY
-    assert held(surroundings) == [FILENAME]
+    assert file.obtain().read_bytes() == BODY
+    assert held(cache) == [FILENAME]
     never.set()
 
 
-def test_two_processes_at_once_download_once(surroundings, site):
+def test_two_processes_at_once_download_once(cache, site):
     go_on, file = threading.Event(), tiny(site.address)
-    site.pages[f"/{FILENAME}"] = answer_in_halves(go_on)
-    with subprocess.Popen(
-        [sys.executable, "-c", OBTAIN, fields_of(file)], cwd=ROOT, stdout=subprocess.DEVNULL
-    ) as other:
+    site.pages[f"/{FILENAME}"] = answer(200, BODY, go_on=go_on)
+    with another_process(file) as other:
         assert site.half_sent.wait(LIMIT)
-        thread = file.download_in_background()
-        assert file.begun.wait(LIMIT)
+        download = file.download_in_background()
+        until(lambda: file.state.message.startswith("Downloading"))
         go_on.set()
-        finish(thread)
+        assert download.result(LIMIT) == file.state.path == cache / FILENAME
         assert other.wait(LIMIT) == 0
-    assert (file.state.status, file.state.path) == ("ready", surroundings / FILENAME)
     assert site.asked == [("GET", f"/{FILENAME}")]
 
 
 # Cancelling
 
 
-def test_a_cancelled_download_ends_at_its_next_bytes_and_keeps_nothing(surroundings, site):
-    go_on, file = threading.Event(), tiny(site.address)
-    site.pages[f"/{FILENAME}"] = answer_in_halves(go_on)
-    thread = file.download_in_background()
-    assert file.half_way.wait(LIMIT)
-    file.cancel()
-    assert (file.state.status, file.state.short) == ("downloading", "Stopping the download of Tiny's weights")
-    go_on.set()
-    finish(thread)
-    assert file.state.status == "absent"
-    assert held(surroundings) == []
-    site.pages[f"/{FILENAME}"] = answer(200, BODY)
-    finish(file.download_in_background())
-    assert file.state.status == "ready"
-
-
-def test_a_download_cancelled_before_its_first_byte_asks_for_none(surroundings, site, monkeypatch):
-    file, looked, go_on = tiny(site.address), threading.Event(), threading.Event()
-    find = file.find
-
-    def slowly(path=None):
-        looked.set()
-        go_on.wait(LIMIT)
-        return find(path)
-
-    monkeypatch.setattr(file, "find", slowly)
-    thread = file.download_in_background()
-    assert looked.wait(LIMIT)
-    file.cancel()
-    go_on.set()
-    finish(thread)
-    assert (file.state.status, site.asked, held(surroundings)) == ("absent", [], [])
-
-
-def test_cancelling_without_a_download_changes_nothing(site):
-    file = tiny(site.address)
-    file.cancel()
-    assert file.state.status == "absent"
-    site.pages[f"/{FILENAME}"] = answer(200, BODY)
-    assert file.obtain().read_bytes() == BODY
-    file.cancel()
-    assert file.state.status == "ready"
-
-
-def test_who_waits_for_a_cancelled_download_is_told_so(site):
-    go_on, file, told = threading.Event(), tiny(site.address), []
-    site.pages[f"/{FILENAME}"] = answer_in_halves(go_on)
+@pytest.mark.parametrize("source", ["Keras", "the Hub"])
+def test_a_cancelled_download_ends_at_its_next_bytes_and_keeps_nothing(site, closed, hub, tmp_path, source):
+    body, go_on = os.urandom(1000) * 30_000, threading.Event()  # three chunks of huggingface_hub (10 MiB)
+    if source == "Keras":
+        site.pages[f"/{FILENAME}"] = answer(200, body, go_on=go_on)
+    else:
+        hub(site.address)
+        site.pages[ON_HUB] = on_hub(body, go_on=go_on)
+    file, told = tiny(site.address if source == "Keras" else closed, body), []
 
     def obtain():
         try:
@@ -607,142 +425,76 @@ def test_who_waits_for_a_cancelled_download_is_told_so(site):
         except WeightsError as error:
             told.append(str(error))
 
-    thread = threading.Thread(target=obtain)
-    thread.start()
-    assert file.half_way.wait(LIMIT)
+    waiting = threading.Thread(target=obtain)
+    waiting.start()
+    until(lambda: file.state.bytes_done > 0)
+    file.cancel()
+    assert (file.state.status, file.state.short) == ("downloading", "Stopping the download of Tiny's weights")
+    go_on.set()
+    waiting.join(LIMIT)
+    assert (told, file.state.status) == ([CANCELLED], "absent")
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size > 1000] == []
+    assert file.download_in_background().result(LIMIT).read_bytes() == body
+    assert file.state.status == "ready"
+
+
+def test_a_download_cancelled_before_its_first_byte_asks_for_none(cache, site, monkeypatch):
+    file, looked, go_on = tiny(site.address), threading.Event(), threading.Event()
+    monkeypatch.setattr(file, "find", lambda: looked.set() or go_on.wait(LIMIT) and None)
+    file.cancel()  # without a download nothing happens
+    assert file.state.status == "absent"
+    download = file.download_in_background()
+    assert looked.wait(LIMIT)
     file.cancel()
     go_on.set()
-    finish(thread)
-    assert told == ["The download of Tiny's weights was cancelled: nothing is kept, it can be started anew."]
+    assert str(download.exception(LIMIT)) == CANCELLED
+    assert (file.state.status, site.asked, held(cache)) == ("absent", [], [])
 
 
-def test_a_failure_has_a_short_form_for_visitors(closed):
-    file = tiny(closed)
-    finish(file.download_in_background())
-    assert file.state.short.startswith("Tiny could not be downloaded: the connection to 127.0.0.1:")
-    assert "TINY_WEIGHTS" not in file.state.short and "TINY_WEIGHTS" in file.state.message
+# The Hugging Face Hub
 
 
-CANCEL = """
-import json, sys
-from camkit.models import weights
-
-class Watched(weights.WeightsFile):
-    def _report(self, done):
-        if done:
-            self.cancel()
-        super()._report(done)
-file = Watched(**json.loads(sys.argv[1]))
-file.download_in_background().join()
-print(json.dumps([file.state.status, file.state.message]))
-"""
-
-
-def test_a_cancelled_hub_download_keeps_nothing_either(run, closed, tmp_path):
-    with serving() as hub:
-        hub.pages[REPO_PATH] = hub_file(os.urandom(1000) * 30_000)
-        environment = os.environ | {
-            "HF_HUB_OFFLINE": "0",
-            "HF_ENDPOINT": hub.address,
-            "HF_HUB_DISABLE_XET": "1",
-            "TINY_REPO": "owner/name",
-        }
-        status, message = json.loads(run(CANCEL, environment, fields_of(tiny(closed))))
-    assert status == "absent", message
-    kept = [path for path in (tmp_path / "hf").rglob("*") if path.is_file() and path.stat().st_size > 100_000]
-    assert kept == []
-
-
-# The Hugging Face Hub: huggingface_hub reads its environment when imported, so each case is a process of its own
-
-OBTAIN = """
-import json, sys
-from camkit.models import weights
-
-class Watched(weights.WeightsFile):
-    def _note(self, state):
-        super()._note(state)
-        seen.append(state and (state.status, state.bytes_done, state.bytes_total))
-seen, error = [], None
-file = Watched(**json.loads(sys.argv[1]))
-before = file.state.status
-try:
-    path = str(file.obtain())
-except weights.WeightsError as caught:
-    path, error = None, str(caught)
-print(json.dumps([before, path, error, file.state.status, seen]))
-"""
-
-COMMIT = "c" * 40
-REPO_PATH = f"/owner/name/resolve/main/{FILENAME}"
-
-
-def hub_file(body):
-    return answer(200, body, ETag='"an-etag"', X_Repo_Commit=COMMIT)
-
-
-def test_hub_file_is_downloaded_with_progress_then_found_without_a_network(
-    obtain_from_hub, closed, surroundings, tmp_path, monkeypatch
+def test_a_file_of_the_hub_is_downloaded_with_progress_then_found_without_a_network(
+    site, closed, hub, cache, tmp_path, monkeypatch
 ):
-    body = os.urandom(1000) * 30_000  # more than one chunk of huggingface_hub (10 MiB), and not the published file
-    with serving() as hub:
-        hub.pages[REPO_PATH] = hub_file(body)
-        before, path, error, after, seen = obtain_from_hub(hub.address, closed)
-    assert (before, after, error) == ("absent", "ready", None)
-    assert Path(path).read_bytes() == body
-    counts = [done for status, done, total in seen[:-1]]
-    assert counts == sorted(counts)
-    assert any(0 < done < len(body) for done in counts)
-    assert counts[-1] == seen[-2][2] == len(body)
-    assert not surroundings.exists()
-    assert obtain_from_hub(closed, closed)[:4] == ["ready", path, None, "ready"]
-    named = put(tmp_path, b"mine", "mine.h5")
-    monkeypatch.setenv("TINY_WEIGHTS", str(named))
-    assert obtain_from_hub(closed, closed)[1] == str(named)
+    body, go_on = os.urandom(1000) * 30_000, threading.Event()  # not the published file: the repository is trusted
+    hub(site.address)
+    site.pages[ON_HUB] = on_hub(body, go_on=go_on)
+    file = tiny(closed)
+    download = file.download_in_background()
+    until(lambda: file.state.bytes_done > 0)
+    assert file.state.bytes_total == len(body) and file.state.message.endswith("the Hugging Face repository owner/name")
+    go_on.set()
+    path = download.result(LIMIT)
+    assert path.read_bytes() == body and not cache.exists()
+    hub(closed)
+    assert (file.state.status, file.find(), tiny(closed).obtain()) == ("ready", path, path)
+    monkeypatch.setenv("TINY_WEIGHTS", str(named := put(tmp_path, b"mine", "mine.h5")))
+    assert tiny(closed).obtain() == named
 
 
-def test_hub_revision_is_asked_for(obtain_from_hub, closed, site):
-    site.pages[f"/owner/name/resolve/v1/{FILENAME}"] = hub_file(b"version 1")
-    path = obtain_from_hub(site.address, closed, repo="owner/name@v1")[1]
-    assert Path(path).read_bytes() == b"version 1"
-    assert obtain_from_hub(closed, closed, repo="owner/name@v1")[:2] == ["ready", path]
+def test_a_revision_of_the_hub_is_asked_for(site, closed, hub):
+    hub(site.address, "owner/name@v1")
+    site.pages[f"/owner/name/resolve/v1/{FILENAME}"] = on_hub(b"version 1")
+    assert tiny(closed).obtain().read_bytes() == b"version 1"
 
 
 @pytest.mark.parametrize(
     ("page", "reason"),
     [
         (answer(404, X_Error_Code="EntryNotFound", X_Repo_Commit=COMMIT), f"does not hold {FILENAME}"),
+        (answer(404, X_Error_Code="RevisionNotFound"), "has no such revision"),
         (answer(401, X_Error_Code="RepoNotFound"), "there is no Hugging Face repository owner/name"),
+        (answer(403, X_Error_Code="GatedRepo"), "asks for its conditions to be accepted first"),
         (answer(500), "Hugging Face answered 500"),
         (None, "Hugging Face could not be reached"),
     ],
-    ids=["no file", "no repository", "broken", "offline"],
+    ids=["no file", "no revision", "no repository", "gated", "broken", "offline"],
 )
-def test_hub_failure_falls_through_to_keras_and_is_named_if_that_fails_too(
-    obtain_from_hub, site, surroundings, closed, page, reason
-):
-    site.pages |= {REPO_PATH: page} if page else {}
-    endpoint = site.address if page else closed
-    _, path, error, status, _ = obtain_from_hub(endpoint, closed)
-    assert (path, status) == (None, "failed")
-    assert reason in error
-    assert three_ways(error)
+def test_what_the_hub_does_not_supply_keras_does_and_both_are_named(site, closed, hub, cache, page, reason):
+    hub(site.address if page else closed)
+    site.pages |= {ON_HUB: page}
+    assert reason in (said := failure(tiny(closed))) and "; the connection to 127.0.0.1:" in said
     site.pages[f"/{FILENAME}"] = answer(200, BODY)
-    assert obtain_from_hub(endpoint, site.address)[1] == str(surroundings / FILENAME)
-
-
-def test_keras_cache_serves_when_the_hub_has_nothing_cached(obtain_from_hub, surroundings, closed):
-    cached = put(surroundings, BODY)
-    assert obtain_from_hub(closed, closed)[1:4] == [str(cached), None, "ready"]
-
-
-def test_a_file_that_a_model_cannot_use_is_refused_until_it_changes(surroundings, closed, tmp_path):
-    path = tmp_path / "mine.h5"
-    path.write_bytes(b"one")
-    weights = tiny(closed)
-    weights.refuse(path, "mine.h5 is no HDF5 file.")
-    for ask in (weights.find, weights.obtain):
-        with pytest.raises(WeightsError, match=r"^mine\.h5 is no HDF5 file\.$"):
-            ask(path)
-    path.write_bytes(b"another")
-    assert weights.find(path) == path
+    assert tiny(site.address).obtain() == cache / FILENAME
+    assert tiny(closed).find() == cache / FILENAME  # before the Hub is asked again

@@ -370,12 +370,12 @@ def test_vgg16_without_weights_says_what_to_do(client, weightless_vgg16):
     with pytest.raises(Exception, match=message) as caught:
         client.predict(file("chelsea"), model="vgg16", api_name="/classify")
     plain_http.assert_clean(str(caught.value))
-    weightless_vgg16.download_in_background().join(LIMIT)
+    weightless_vgg16.download_in_background().exception(LIMIT)
     with pytest.raises(Exception, match=r"the connection to 127\.0\.0\.1:\d+ failed.*CAMKIT_VGG16_WEIGHTS") as caught:
         client.predict(file("chelsea"), model="vgg16", api_name="/classify")
     plain_http.assert_clean(str(caught.value))
     assert client.predict(file("chelsea"), api_name="/classify")["model"] == "efficientnet_lite0"
-    weightless_vgg16.download_in_background().join(LIMIT)
+    weightless_vgg16.download_in_background().exception(LIMIT)
 
 
 def test_the_path_of_missing_weights_is_not_shown(client, weightless_vgg16, monkeypatch, tmp_path):
@@ -390,7 +390,7 @@ def test_the_path_of_missing_weights_is_not_shown(client, weightless_vgg16, monk
     with pytest.raises(Exception, match=r"mine\.h5") as caught:
         client.predict(file("chelsea"), model="vgg16", api_name="/classify")
     plain_http.assert_clean(str(caught.value))
-    weightless_vgg16.download_in_background().join(LIMIT)
+    weightless_vgg16.download_in_background().exception(LIMIT)
 
 
 def test_a_weights_file_that_does_not_fit_is_not_shown_with_its_path(client, weightless_vgg16, monkeypatch, tmp_path):
@@ -440,7 +440,7 @@ def test_weights_that_cannot_be_used_leave_the_bundled_classifier_in_charge(
     with pytest.raises(Exception, match="VGG16 has no weights here yet") as caught:
         client.predict(file("coffee"), model="vgg16", api_name="/classify")
     plain_http.assert_clean(str(caught.value))
-    weightless_vgg16.download_in_background().join(LIMIT)
+    weightless_vgg16.download_in_background().exception(LIMIT)
 
 
 def test_what_nobody_expected_stays_in_the_log(client, monkeypatch, caplog):
