@@ -55,8 +55,8 @@ def parse(arguments: list[str] | None = None, program: str | None = None) -> arg
     parser.add_argument(
         "--share",
         action="store_true",
-        help="open a public address for a week through Gradio's server; needs the internet, and everybody who has the "
-        "address can use this machine's page",
+        help="open a public address for up to a week through Gradio's server: needs the internet, and everybody who "
+        "has the address can use this machine's page",
     )
     parser.add_argument("--model", action=_Model, dest="models", default=[], metavar="MODEL", help=HELP["model"])
     for option in ("labels", "preprocess"):
