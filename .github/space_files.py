@@ -12,8 +12,16 @@ from pathlib import Path
 from huggingface_hub import SpaceHardware, metadata_load, metadata_save
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = ("README.md", "CHANGELOG.md", "LICENSE", ".github/CONTRIBUTING.md", ".github/docs", ".github/pictures")
-ALLOWED = ("app.py", "camkit", "examples", "requirements.txt", *DOCUMENTS)
+DOCUMENTS = (
+    "README.md",
+    "AGENTS.md",
+    "CHANGELOG.md",
+    "LICENSE",
+    ".github/CONTRIBUTING.md",
+    ".github/docs",
+    ".github/pictures",
+)
+ALLOWED = ("app.py", "camkit", "examples", "requirements.txt", "pyproject.toml", *DOCUMENTS)
 REVISION_FILE = "REVISION"  # the app reads it, and /info reports it
 
 CPU_HARDWARE = (SpaceHardware.CPU_BASIC.value, SpaceHardware.CPU_UPGRADE.value)

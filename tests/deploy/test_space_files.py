@@ -25,6 +25,7 @@ FILES = {
     ".github/CONTRIBUTING.md": "how to change it",
     ".github/docs/hosting.md": "how to host it",
     ".github/pictures/page.jpg": "a picture",
+    "AGENTS.md": "how to call it",
     "CHANGELOG.md": "what changed",
     "LICENSE": "MIT",
     "README.md": README,
@@ -32,6 +33,7 @@ FILES = {
     "camkit/__init__.py": "",
     "camkit/web/style.css": "",
     "examples/chelsea.jpg": "a cat",
+    "pyproject.toml": "[project]",
     "requirements.txt": REQUIREMENTS,
 }
 OTHERS = ("camkit/__pycache__/a.cpython-311.pyc", "examples/.hidden", ".github/deploy_space.py", "tests/test_a.py")
