@@ -6,12 +6,14 @@ ILSVRC uses twice carry a word in brackets so that every name is unique). Refuse
 one class raises InputError with the nearest names. No network.
 """
 
+import csv
 import difflib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,12 @@ import numpy as np
 from .errors import InputError, shown
 from .explanation import Prediction
 
-FORMS = "a list of names, a text file with one name a line, or a JSON file with a list or an object of index to name"
+FORMS = (
+    "a list of names, a text or CSV file with one name a line, a JSON file with a list or an object of index to name "
+    "or of name to index, or a folder with a folder for each class"
+)
+# What people write over the column of names in a CSV file.
+NAME_HEADINGS = ("name", "names", "label", "labels", "class", "classes", "class_name", "classname", "label_name")
 
 
 @dataclass(frozen=True)
@@ -150,11 +157,15 @@ def top_predictions(probabilities: np.ndarray, count: int = 10) -> tuple[Predict
 
 
 def read_labels(source, count: int) -> Labels:
-    """The `count` names of a classifier's outputs.
+    """Return the `count` names of a classifier's outputs.
 
-    `source`: names as a list, or a mapping of index to name; the path of a text file with one name a line, or of a JSON
-    file with either of the two; "imagenet" for ImageNet's; None gives "class 0", "class 1" and so on. Raises InputError
-    with one sentence when they cannot be read or are not `count`.
+    `source`: names in the order of the outputs (a list, tuple, array); a mapping of index to name, or of name to index
+    as Keras's `class_indices`; a path; "imagenet" for ImageNet's; None for "class 0", "class 1" and so on. A path is
+    that of a text file with one name a line, which may begin with its index ("0 Cat", as Teachable Machine writes it);
+    of a CSV file of names, or of indices and names; of a JSON file with a list or either mapping; of a folder with a
+    folder for each class, whose sorted names are taken as Keras's `image_dataset_from_directory` does.
+
+    Raises InputError with one sentence when names cannot be read, have no order (a set), or are not `count`.
     """
     if isinstance(source, Labels):
         labels = source
@@ -173,31 +184,95 @@ def read_labels(source, count: int) -> Labels:
 
 
 def _content(path: Path):
-    """What a file of names holds: its JSON, or its lines."""
+    """Return what a file or folder of names holds: a list, or a mapping of index to name or of name to index."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        return json.loads(text) if path.suffix.lower() == ".json" else text.rstrip().splitlines()
+        if path.is_dir():
+            return _folders(path)
+        text, kind = path.read_text(encoding="utf-8-sig"), path.suffix.lower()
+        if kind == ".json":
+            return json.loads(text, object_pairs_hook=_without_repetition)
+        return _table(text) if kind in (".csv", ".tsv") else _lines(text)
     except OSError as error:
         raise InputError(f"The file of labels cannot be opened: give {FORMS}.") from error
-    except ValueError as error:  # of UTF-8 or JSON
+    except InputError:
+        raise
+    except (ValueError, RecursionError, csv.Error) as error:  # of UTF-8, JSON or CSV
         raise InputError(f"The file of labels is no UTF-8 text, or no JSON: give {FORMS}.") from error
 
 
+def _folders(path: Path) -> list[str]:
+    found = sorted(each.name for each in path.iterdir() if each.is_dir() and not each.name.startswith("."))
+    if not found:
+        raise InputError("The folder given for the labels holds no folders: one for each class is needed.")
+    return found
+
+
+def _without_repetition(pairs: list[tuple]) -> dict:
+    if len(dict(pairs)) < len(pairs):
+        raise InputError("The labels' file gives an index or a name twice: give each once.")
+    return dict(pairs)
+
+
+def _lines(text: str) -> list[str] | dict[str, str]:
+    """Return the lines, or where every line begins with a number, and one of them with 0, the names by number."""
+    lines = text.rstrip().splitlines()
+    numbered = [re.fullmatch(r"\s*(\d+)\s*[\s,;:=]\s*(\S.*)", line) for line in lines]
+    found = [(str(int(each[1])), each[2]) for each in numbered if each]
+    return _without_repetition(found) if len(found) == len(lines) and "0" in dict(found) else lines
+
+
+def _table(text: str) -> list[str] | dict[str, str]:
+    """Return the names of a CSV file's one column, or by index where a column holds 0, 1, 2 and so on; the first row
+    may be a heading."""
+    separator = next((each for each in ("\t", ";", ",") if each in text), ",")
+    rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines(), delimiter=separator) if any(row)]
+    if not rows or len({len(row) for row in rows}) > 1:
+        raise InputError(f"The rows of the labels' CSV file are not of one length: give {FORMS}.")
+    heading = [cell.casefold() for cell in rows[0]]
+    named = [place for place, cell in enumerate(heading) if cell in NAME_HEADINGS]
+    columns = list(zip(*rows[1:] if named else rows, strict=True))
+    if len(heading) == 1:
+        return list(columns[0]) if columns else []
+    numbers = [place for place, cells in enumerate(columns) if all(cell.isdecimal() for cell in cells)]
+    if not named and not numbers:  # a heading in words of its own
+        columns = list(zip(*rows[1:], strict=True))
+        numbers = [place for place, cells in enumerate(columns) if all(cell.isdecimal() for cell in cells)]
+    index = next((place for place in numbers if place not in named), None)
+    names = named or [place for place in range(len(heading)) if place != index]
+    if index is None and named:
+        return list(columns[named[0]])
+    if index is None or len(names) != 1:
+        raise InputError(f"The labels' CSV file has no column of indices and one of names: give {FORMS}.")
+    return _without_repetition([(str(int(i)), name) for i, name in zip(columns[index], columns[names[0]], strict=True)])
+
+
 def _names(content) -> list[str]:
+    """Return the names in order."""
+    if isinstance(content, Set):
+        raise InputError("The labels are a set, which has no order: give a list, in the order of the model's outputs.")
     if isinstance(content, Mapping):
-        by_index = {str(key).strip(): name for key, name in content.items()}
-        content = [by_index.pop(str(index), None) for index in range(len(by_index))]
-        if by_index:
-            raise InputError(f"The labels' indices are not 0, 1, 2 and so on, without a gap: give {FORMS}.")
+        content = _in_order(content)
     if not isinstance(content, Iterable) or isinstance(content, str | bytes):
         raise InputError(f"The labels are of another kind: give {FORMS}.")
     names = list(content)
     for index, name in enumerate(names):
-        if isinstance(name, Mapping | Sequence) and not isinstance(name, str):
+        if isinstance(name, Mapping | Sequence | Set) and not isinstance(name, str):
             raise InputError(f"Label {index} is not a name: give {FORMS}.")
         if name is None or not str(name).strip():
             raise InputError(f"Label {index} is empty: give one name a class.")
     return [" ".join(str(name).split()) for name in names]
+
+
+def _in_order(content: Mapping) -> list:
+    """Return the names of a mapping of index to name, or of name to index where all values are whole numbers and the
+    names are texts."""
+    pairs = list(content.items())
+    if all(isinstance(name, str) and isinstance(index, Integral) for name, index in pairs):
+        pairs = [(index, name) for name, index in pairs]
+    by_index = {str(index).strip(): name for index, name in pairs}
+    if set(by_index) != {str(index) for index in range(len(pairs))}:
+        raise InputError(f"The labels' indices are not 0, 1, 2 and so on, each once and without a gap: give {FORMS}.")
+    return [by_index[str(index)] for index in range(len(pairs))]
 
 
 def _plain(text: str) -> str:

@@ -173,8 +173,9 @@ def load(name, labels=None, preprocess=None, *, weights: str | os.PathLike | Non
     A model of your own is the path of a .keras or .h5 file, "hf://owner/name", a network of keras.applications
     ("ResNet50"), or a keras.Model, which stays as it is: any image classifier of one input (h, w, 1 or 3), where None
     becomes 224, and one output: softmax, logits, or one sigmoid unit for two classes.
-        labels: a list of names, a text file with one a line, a JSON list or object of index to name (or its file), or
-            "imagenet"; None takes a repository's labels.txt or labels.json, else gives "class 0" and so on.
+        labels: whatever `camkit.labels.read_labels` reads (a list, a text, CSV or JSON file, Keras's class_indices, a
+            folder of classes), or "imagenet"; None takes a repository's labels.txt or labels.json, else gives "class 0"
+            and so on.
         preprocess: "none" (0 to 255), "unit" (0 to 1), "tf" (-1 to 1), "torch", "caffe", or a function of an (h, w,
             channels) float32 picture in [0, 255]. None is allowed where the constants of the model's own scaling decide
             (Rescaling, Normalization, arithmetic), and for keras.applications.
@@ -230,8 +231,9 @@ def check_model(name: str) -> ModelSpec:
 HELP = {
     "model": f"{', '.join(MODELS)}, the path of a .keras or .h5 file, hf://owner/name, or a network of "
     "keras.applications such as ResNet50",
-    "labels": "its class names: a text file with one a line, a JSON list or object of index to name, or 'imagenet'; "
-    "default: the repository's labels.txt or labels.json, else class 0, class 1 and so on",
+    "labels": "its class names: a text or CSV file with one a line, a JSON list or object of index to name or name to "
+    "index, a folder with a folder for each class, or 'imagenet'; default: the repository's labels.txt or labels.json, "
+    "else class 0, class 1 and so on",
     "preprocess": "what its inputs are: none (0 to 255), unit (0 to 1), tf (-1 to 1), torch or caffe; needed unless "
     "its own scaling layers decide",
 }

@@ -1,9 +1,12 @@
 """Names of classes: ImageNet's 1000, those that somebody brings, and finding one from what a person types."""
 
 import json
+from collections import Counter
 
+import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from camkit import InputError
 from camkit.labels import Labels, find_class, imagenet, read_labels
@@ -42,50 +45,30 @@ def test_tabby_in_many_spellings(text):
     assert find_class(text).index == 281
 
 
-@pytest.mark.parametrize("text", ["", "   ", "_"])
-def test_nothing_typed_says_what_to_type(text):
-    with pytest.raises(
-        ValueError, match=r"^The class is empty: give an ImageNet class name such as 'tabby', or an index"
-    ):
-        find_class(text)
+EMPTY = r"^The class is empty: give an ImageNet class name such as 'tabby', or an index"
+NONE = r"is none of the 1000 ImageNet classes\. "
 
 
-def test_a_misspelling_names_the_nearest():
-    with pytest.raises(
-        ValueError, match=r"^'tabbi' is none of the 1000 ImageNet classes\. Did you mean .*'tabby' \(281\)"
-    ):
-        find_class("tabbi")
-
-
-def test_a_part_of_a_name_names_those_that_hold_it():
-    with pytest.raises(ValueError, match=r"'shuttl' is none .* Did you mean .*'space shuttle' \(812\)"):
-        find_class("shuttl")
-
-
-@pytest.mark.parametrize("text", ["qqqqzzzz", "+-5", "--5", "1.5", "9" * 5000])
-def test_what_is_near_nothing_is_an_error_in_our_own_words(text):
-    with pytest.raises(ValueError, match=r"is none of the 1000 ImageNet classes\. ") as caught:
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        *((text, EMPTY) for text in ("", "   ", "_")),
+        *((text, NONE) for text in ("qqqqzzzz", "+-5", "--5", "1.5", 5.5, "9" * 5000)),
+        ("tabbi", rf"^'tabbi' {NONE}Did you mean .*'tabby' \(281\)"),
+        ("shuttl", rf"^'shuttl' {NONE}Did you mean .*'space shuttle' \(812\)"),
+        *((text, rf"^Class index {text} does not exist: .* from 0 to 999\.$") for text in ("1000", "-1", "285000")),
+    ],
+)
+def test_what_names_no_class_is_an_error_in_our_own_words(text, message):
+    with pytest.raises(InputError, match=message) as caught:
         find_class(text)
     assert len(str(caught.value)) < 400
-
-
-@pytest.mark.parametrize("text", ["1000", "-1", "285000"])
-def test_an_index_outside_is_named_with_the_range(text):
-    with pytest.raises(
-        ValueError, match=rf"^Class index {text} does not exist: it must be a whole number from 0 to 999\.$"
-    ):
-        find_class(text)
 
 
 @pytest.mark.parametrize("index", [-1, 1000, 1.0, True, None, "285"])
 def test_class_at_takes_whole_numbers_in_range_only(index):
     with pytest.raises(ValueError, match=r"^Class index .* must be a whole number from 0 to 999\.$"):
         class_at(index)
-
-
-def test_what_is_no_text_is_an_error_in_our_own_words():
-    with pytest.raises(ValueError, match=r"^'5\.5' is none of the 1000 ImageNet classes"):
-        find_class(5.5)
 
 
 def test_a_lemma_of_several_classes_asks_which():
@@ -119,17 +102,30 @@ def test_without_names_classes_are_numbered():
 
 
 NAMES = ["cat", "dog", "sea horse"]
+INDICES = {"dog": 1, "sea horse": 2, "cat": 0}
+FILES = {
+    "lines": ("labels.txt", "cat\ndog\nsea horse"),
+    "windows": ("labels.txt", "\ufeffcat\r\n dog \r\nsea  horse\r\n\r\n"),
+    "teachable machine": ("labels.txt", "0 cat\n1 dog\n2 sea horse\n"),
+    "numbered out of order": ("labels.txt", "2: sea horse\n0: cat\n1: dog\n"),
+    "numbered with tabs and zeros": ("labels.txt", "00\tcat\n01\tdog\n02\tsea horse"),
+    "list": ("labels.json", json.dumps(NAMES)),
+    "index to name": ("labels.json", json.dumps({"2": "sea horse", "0": "cat", "1": "dog"})),
+    "class_indices": ("class_indices.json", json.dumps(INDICES)),
+    "one column": ("labels.csv", "cat\ndog\nsea horse\n"),
+    "one column with a heading": ("labels.CSV", "name\ncat\ndog\n'sea horse'\n".replace("'", '"')),
+    "index and name": ("labels.csv", "0,cat\n1,dog\n2,sea horse\n"),
+    "name and index with a heading": ("labels.csv", "class;id\nsea horse;2\ncat;0\ndog;1\n"),
+    "a heading of its own": ("labels.csv", "Nummer,Tier\n2,sea horse\n0,cat\n1,dog\n"),
+    "more columns with a heading": (
+        "labels.tsv",
+        "label\tcount\tcolour\ncat\t0\tred\ndog\t1\tblue\nsea horse\t2\tred\n",
+    ),
+    "no index, in order": ("labels.csv", "colour,label\nred,cat\nblue,dog\nred,sea horse\n"),
+}
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("labels.txt", "cat\ndog\nsea horse"),
-        ("labels.txt", "\ufeffcat\r\n dog \r\nsea  horse\r\n\r\n"),
-        ("labels.json", json.dumps(NAMES)),
-        ("labels.json", json.dumps({"2": "sea horse", "0": "cat", "1": "dog"})),
-    ],
-)
+@pytest.mark.parametrize(("name", "content"), FILES.values(), ids=FILES)
 def test_names_out_of_a_file(tmp_path, name, content):
     path = tmp_path / name
     path.write_text(content, encoding="utf-8", newline="")
@@ -137,9 +133,41 @@ def test_names_out_of_a_file(tmp_path, name, content):
         assert [entry.name for entry in read_labels(source, 3)] == NAMES
 
 
-@pytest.mark.parametrize("source", [NAMES, tuple(NAMES), dict(enumerate(NAMES)), np.array(NAMES)])
+@pytest.mark.parametrize(
+    "source",
+    [
+        NAMES,
+        tuple(NAMES),
+        dict(enumerate(NAMES)),
+        np.array(NAMES),
+        iter(NAMES),
+        INDICES,
+        dict(enumerate(NAMES)).values(),
+    ]
+    + [{name: np.int64(index) for name, index in INDICES.items()}],
+)
 def test_names_as_python_has_them(source):
     assert [entry.name for entry in read_labels(source, 3)] == NAMES
+
+
+def test_names_that_are_numbers_keep_what_keras_says_of_them():
+    """`class_indices` of the folders 0, 1, 2, 10 sorts their names as text."""
+    indices = {"0": 0, "1": 1, "10": 2, "2": 3}
+    assert [entry.name for entry in read_labels(indices, 4)] == ["0", "1", "10", "2"]
+
+
+def test_numbers_that_begin_names_stay_where_they_are_no_indices(tmp_path):
+    (tmp_path / "labels.txt").write_text("10 euro\n20 euro\n50 euro\n")
+    assert [entry.name for entry in read_labels(tmp_path / "labels.txt", 3)] == ["10 euro", "20 euro", "50 euro"]
+
+
+def test_a_folder_of_classes_is_read_as_keras_reads_it(tmp_path):
+    for name in ("dog", "Cat", "ape", ".cache", "10", "9"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / name / "a.png")
+    (tmp_path / "readme.txt").write_text("no class")
+    expected = keras.utils.image_dataset_from_directory(tmp_path, verbose=False).class_names
+    assert [entry.name for entry in read_labels(tmp_path, 5)] == expected
 
 
 def test_imagenets_names_by_their_word():
@@ -148,34 +176,62 @@ def test_imagenets_names_by_their_word():
         read_labels("imagenet", 10)
 
 
-@pytest.mark.parametrize(
-    "content", [b"\xff\xfe\x00c", b"{", b"3", b'"cat"', b"[[1], [2], [3]]", b'{"0": "cat", "2": "dog"}']
-)
-def test_a_file_without_names_is_refused_in_a_sentence_without_its_path(tmp_path, content):
-    path = tmp_path / "labels.json"
-    path.write_bytes(content)
-    with pytest.raises(InputError, match=r": give a list of names, a text file [^\n]*\.$") as caught:
-        read_labels(path, 3)
+NO_SET, GAP = r"The labels are a set, which has no order: give a list", r"The labels' indices are not 0, 1, 2 and so on"
+REFUSED = {
+    "set": ({"cat", "dog", "fox"}, NO_SET),
+    "frozen set": (frozenset(NAMES), NO_SET),
+    "keys": (dict.fromkeys(set(NAMES)).keys(), NO_SET),
+    "sets inside": ([{"cat"}, {"dog"}, {"fox"}], r"Label 0 is not a name: "),
+    "lists inside": ([[1], [2], [3]], r"Label 0 is not a name: "),
+    "number": (3, r"The labels are of another kind: "),
+    "empty": (["cat", "", "dog"], r"Label 1 is empty: give one name a class"),
+    "none": (["cat", None, "dog"], r"Label 1 is empty: "),
+    "blank": (["cat", "  ", "dog"], r"Label 1 is empty: "),
+    "gap": ({0: "cat", 2: "dog", 3: "fox"}, GAP),
+    "from one": ({"cat": 1, "dog": 2, "fox": 3}, GAP),
+    "index twice": ({"cat": 0, "dog": 1, "fox": 1}, GAP),
+    "counts": (Counter(NAMES), GAP),
+    "too few": (NAMES[:2], r"There are 2 labels, but the model has 3 classes: give one name a class"),
+    "too many": ([*NAMES, "eel"], r"There are 4 labels, but the model has 3 classes: "),
+    "no file": ("none.txt", r"The file of labels cannot be opened: "),
+    "no text": (("labels.txt", b"\xff\xfe\x00c"), r"The file of labels is no UTF-8 text, or no JSON: "),
+    "no json": (("labels.json", b"{"), r"The file of labels is no UTF-8 text, or no JSON: "),
+    "json number": (("labels.json", b"3"), r"The labels are of another kind: "),
+    "json text": (("labels.json", b'"cat"'), r"The labels are of another kind: "),
+    "json gap": (("labels.json", b'{"0": "cat", "2": "dog"}'), GAP),
+    "json twice": (
+        ("labels.json", b'{"cat": 0, "dog": 1, "cat": 2}'),
+        r"The labels' file gives an index or a name twice",
+    ),
+    "line gap": (("labels.txt", b"0 Cat\n2 Dog\n3 Fox"), GAP),
+    "line twice": (("labels.txt", b"0 Cat\n1 Dog\n1 Fox"), r"The labels' file gives an index or a name twice"),
+    "csv gap": (("labels.csv", b"0,Cat\n2,Dog\n3,Fox"), GAP),
+    "csv twice": (("labels.csv", b"0,Cat\n1,Dog\n1,Fox"), r"The labels' file gives an index or a name twice"),
+    "csv rows": (
+        ("labels.csv", b"0,Cat\n1,Dog,brown\n2,Fox"),
+        r"The rows of the labels' CSV file are not of one length",
+    ),
+    "csv of words": (("labels.csv", b"a,b\nred,Cat\nblue,Dog"), r"The labels' CSV file has no column of indices "),
+    "empty csv": (("labels.csv", b""), r"The rows of the labels' CSV file are not of one length"),
+    "folder without folders": (("sub/labels.txt", b""), r"There are 1 labels, but the model has 3 classes"),
+}
+
+
+@pytest.mark.parametrize(("source", "message"), REFUSED.values(), ids=REFUSED)
+def test_names_that_cannot_be_used_are_refused_in_a_sentence_without_a_path(tmp_path, source, message):
+    if isinstance(source, tuple):
+        path = tmp_path / source[0]
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(source[1])
+        source = tmp_path if "/" in source[0] else path
+    with pytest.raises(InputError, match=rf"^{message}[^\n]*\.$") as caught:
+        read_labels(source, 3)
     assert str(tmp_path) not in str(caught.value)
 
 
-def test_a_file_of_names_that_is_not_there(tmp_path):
-    with pytest.raises(InputError, match=r"^The file of labels cannot be opened: "):
-        read_labels(tmp_path / "none.txt", 3)
-
-
-@pytest.mark.parametrize("names", [["cat", "", "dog"], ["cat", None, "dog"], ["cat", "  ", "dog"]])
-def test_an_empty_name_is_refused(names):
-    with pytest.raises(InputError, match=r"^Label 1 is empty: give one name a class\.$"):
-        read_labels(names, 3)
-
-
-@pytest.mark.parametrize("count", [2, 4])
-def test_another_number_of_names_is_refused(count):
-    with pytest.raises(
-        InputError, match=rf"^There are 3 labels, but the model has {count} classes: give one name a class"
-    ):
-        read_labels(NAMES, count)
+def test_a_folder_without_folders_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"^The folder given for the labels holds no folders: "):
+        read_labels(tmp_path, 3)
 
 
 def test_a_name_given_twice_gets_its_index():
