@@ -253,12 +253,12 @@ class WeightsFile:
             try:
                 return fetch()
             except Exception as error:  # of two libraries and the disk: all mean that this source has not supplied it
-                if self._stop.is_set():
-                    raise WeightsError(
-                        f"The download of {self.name}'s weights was cancelled: nothing is kept, it can be started anew."
-                    ) from error
                 reasons.append(reason(error))
-                logger.warning("%s's weights: %s.", self.name, reasons[-1])
+            if self._stop.is_set():  # raised here, so that no exception keeps the libraries' connections open
+                raise WeightsError(
+                    f"The download of {self.name}'s weights was cancelled: nothing is kept, it can be started anew."
+                )
+            logger.warning("%s's weights: %s.", self.name, reasons[-1])
         why = "; ".join(reasons)
         message = (
             f"{self.name}'s weights are not on this machine and could not be downloaded ({why}):"

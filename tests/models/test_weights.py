@@ -438,6 +438,19 @@ def test_a_cancelled_download_ends_at_its_next_bytes_and_keeps_nothing(site, clo
     assert file.state.status == "ready"
 
 
+def test_ctrl_c_ends_the_download(site, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    go_on, file = threading.Event(), tiny(site.address)
+    site.pages[f"/{FILENAME}"] = answer(200, BODY, go_on=go_on)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("concurrent.futures.Future.result", interrupted)
+        file.obtain()
+    go_on.set()
+    until(lambda: file.state.status == "absent")
+
+
 def test_a_download_cancelled_before_its_first_byte_asks_for_none(cache, site, monkeypatch):
     file, looked, go_on = tiny(site.address), threading.Event(), threading.Event()
     monkeypatch.setattr(file, "find", lambda: looked.set() or go_on.wait(LIMIT) and None)
