@@ -35,7 +35,7 @@ def measure_stream(
     insertion_baseline: str = "blur",
     deletion_baseline: str = "zero",
     batch_size: int = 32,
-    controls: Iterable[str] = tuple(CONTROLS),
+    controls: Iterable[str] | None = None,
     seed: int = 0,
 ) -> Iterator[tuple[str, Measurement | None]]:
     """Measures several maps of one picture, then the controls: every entry of METRICS and the two curves of each.
@@ -51,8 +51,8 @@ def measure_stream(
     starts from its baseline and restores the most important pixels first, deletion replaces them by its baseline (RISE,
     Petsiuk et al. 2018); baselines are keys of BASELINES. For ROAD the most important pixels are imputed, at
     each share of REMOVED. 2 * steps + 1 + len(REMOVED) pictures go through `score_fn` for each map.
-    controls: keys of CONTROLS; seed: for the random one. A control's map of the masked picture is that same map again,
-    so its coherency is 1 by construction, and its ADCC says only what complexity and drop say.
+    controls: keys of CONTROLS, None for all; seed: for the random one. A control's map of the masked picture is that
+    same map again, so its coherency is 1 by construction, and its ADCC says only what complexity and drop say.
 
     Raises ValueError for bad arguments, at the call and not at the first result, and later if `score_fn` or a `cam_fn`
     returns something else than described. An exception raised by `score_fn` passes through.
@@ -72,7 +72,7 @@ def measure_stream(
     )
     if probability is not None and not -FLOAT_NOISE <= probability <= 1 + FLOAT_NOISE:
         raise ValueError(f"probability must lie in [0, 1], got {probability:g}.")
-    cam_fns, controls = dict(cam_fns or {}), tuple(controls)
+    cam_fns, controls = dict(cam_fns or {}), tuple(CONTROLS if controls is None else controls)
     _check_keys(maps, cam_fns, controls)
     jobs: list[tuple[str, np.ndarray, CamFn | None]] = [
         (key, _checked_map(cam_map, shape, f"the map of {key!r}"), cam_fns.get(key)) for key, cam_map in maps.items()

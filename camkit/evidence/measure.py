@@ -21,7 +21,7 @@ def measure(
     classifier: Classifier,
     explanation: Explanation,
     settings: Settings = ON_THE_PAGE,
-    controls: Iterable[str] = tuple(CONTROLS),
+    controls: Iterable[str] | None = None,
 ) -> Iterator[tuple[str, Measurement | None]]:
     """(key, Measurement) of every finished map and of the controls; (key, None) wherever closing stops the work.
 

@@ -78,8 +78,8 @@ class Measurement:
     deletion: Curve
 
     @property
-    def worth(self) -> float:
-        """Insertion area less deletion area: what the map's ranking of the pixels is worth."""
+    def insertion_minus_deletion(self) -> float:
+        """Return the insertion area less the deletion area, -1 to 1: how much the map's order of the pixels tells."""
         return self.insertion.auc - self.deletion.auc
 
 
@@ -205,12 +205,14 @@ def energy_inside(cam_map: np.ndarray, region: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Metric:
-    """One entry of METRICS.
+    """One entry of METRICS, which is all that a metric needs: page, API, studies, reports and tests read the registry.
 
     format: a str.format pattern for one value, as in `metric.format.format(0.25)`.
     better: "lower" or "higher".
     summary: one sentence for a hover text. formula: plain text. source: the paper.
     compute: Observations -> float, or None if the observations lack what it needs.
+    mean_name: what its mean over pictures is called, where that has a name of its own.
+    share: it is 0 or 1 on a picture, so that its mean is a share of the pictures.
     """
 
     key: str
@@ -221,6 +223,8 @@ class Metric:
     formula: str
     source: str
     compute: Callable[[Observations], float | None]
+    mean_name: str = ""
+    share: bool = False
 
 
 def _coherency_of(seen: Observations) -> float | None:
@@ -250,6 +254,7 @@ METRICS: dict[str, Metric] = {
             formula="max(0, Y - O) / Y",
             source=f"{_GRAD_CAM_PP} (Average Drop, here of one picture)",
             compute=lambda seen: confidence_drop(seen.probability, seen.masked_probability),
+            mean_name="Average Drop",
         ),
         Metric(
             key="increase",
@@ -260,6 +265,8 @@ METRICS: dict[str, Metric] = {
             formula="1 if Y < O else 0",
             source=f"{_GRAD_CAM_PP} (Increase in Confidence, here of one picture)",
             compute=lambda seen: increase(seen.probability, seen.masked_probability),
+            mean_name="Increase in Confidence",
+            share=True,
         ),
         Metric(
             key="gain",
@@ -270,6 +277,7 @@ METRICS: dict[str, Metric] = {
             formula="max(0, O - Y) / (1 - Y)",
             source="Zhang et al. 2023, Opti-CAM (Average Gain, here of one picture)",
             compute=lambda seen: gain(seen.probability, seen.masked_probability),
+            mean_name="Average Gain",
         ),
         Metric(
             key="insertion",
@@ -353,13 +361,15 @@ METRICS: dict[str, Metric] = {
 
 @dataclass(frozen=True)
 class Control:
-    """A map that knows nothing of the picture. make: ((H, W), seed) -> (H, W) float32 in [0, 1].
+    """One entry of CONTROLS, a map that knows nothing of the picture; it is all that a control needs.
 
-    The same shape and seed give the same map; only `random` depends on the seed.
+    phrase: what it is in the middle of a sentence. make: ((H, W), seed) -> (H, W) float32 in [0, 1]; the same shape and
+    seed give the same map, and only `random` depends on the seed.
     """
 
     key: str
     name: str
+    phrase: str
     summary: str
     make: Callable[[tuple[int, int], int], np.ndarray]
 
@@ -389,11 +399,24 @@ def _uniform_map(shape: tuple[int, int], seed: int) -> np.ndarray:
 CONTROLS: dict[str, Control] = {
     control.key: control
     for control in (
-        Control("random", "Random map", "Seeded random blobs, as smooth as a class activation map.", _random_map),
-        Control("gaussian", "Centred Gaussian", "A blob in the middle, whatever the picture shows.", _gaussian_map),
+        Control(
+            "random",
+            "Random map",
+            "random blobs",
+            "Seeded random blobs, as smooth as a class activation map.",
+            _random_map,
+        ),
+        Control(
+            "gaussian",
+            "Centred Gaussian",
+            "a centred blob",
+            "A blob in the middle, whatever the picture shows.",
+            _gaussian_map,
+        ),
         Control(
             "uniform",
             "Uniform map",
+            "an even map",
             "Keeps everything: no confidence is lost, and its curves are those of a random order of single pixels.",
             _uniform_map,
         ),
@@ -409,7 +432,7 @@ def beats_controls(measurement: Measurement, controls: Iterable[Measurement]) ->
     complexity by an all-zero map. It is evidence from one picture and one random map, not a significance test.
     Raises ValueError if `controls` is empty: beating nothing is no claim.
     """
-    rivals = [control.worth for control in controls]
+    rivals = [control.insertion_minus_deletion for control in controls]
     if not rivals:
         raise ValueError("There must be at least one control to compare with.")
-    return measurement.worth > max(rivals)
+    return measurement.insertion_minus_deletion > max(rivals)

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..evidence.settings import NOISE, TUNING
+from ..study.columns import metric_columns
 from .intervals import cell, interval, mean, share
-from .results import COLUMNS, NAMES, SHARES, Results, cores
+from .results import Results, cores, name_of
 from .tables import NOTHING, Table
 
 BEGIN, END = "<!-- comparison:begin -->", "<!-- comparison:end -->"
@@ -57,11 +58,12 @@ class _Line:
     name: str
     format: str
     where: Mapping[str, object] = field(default_factory=dict)
+    share: bool = False
 
     def cells(self, results: Results) -> Iterator[str]:
         """Mean and interval of each method, and the letters of the columns that it is clearly higher than."""
         table = results.table(self.measurement, self.name, **self.where)
-        over = share if self.name in SHARES else interval
+        over = share if self.share else interval
         for key in _CLAIMED:
             if key not in table:
                 yield f"**{NOTHING}**"
@@ -89,7 +91,8 @@ class _Single:
 
 
 def _metric(label: str, name: str) -> _Line:
-    return _Line(label, "metrics", name, COLUMNS[name].format)
+    column = metric_columns()[name]
+    return _Line(label, "metrics", name, column.format, share=column.share)
 
 
 def _tuned(count: int) -> _Single:
@@ -109,7 +112,7 @@ def _earlier(results: Results, label: str, name: str, pattern: str) -> list[_Lin
     layers = (*results.layers, "", "")[:2]
     steps = ("one resolution earlier", "two resolutions earlier")
     return [
-        _Line(label.format(step), "layers", name, pattern, {"layer": layer})
+        _Line(label.format(step), "layers", name, pattern, {"layer": layer}, share=name == "beats_controls")
         for step, layer in zip(steps, layers, strict=True)
     ]
 
@@ -160,7 +163,7 @@ def comparison(results: Results) -> Table:
         rows += [(f"measured: {line.label}", *line.cells(results)) for line in measured.get(claim, ())]
     return Table(
         "The claims, and what was measured",
-        ("Claim", *(f"{NAMES[key]} ({letter})" for letter, key in LETTERS.items())),
+        ("Claim", *(f"{name_of(key)} ({letter})" for letter, key in LETTERS.items())),
         tuple(rows),
         _conditions(results),
     )
@@ -206,7 +209,7 @@ class Published:
 
     def show(self, key: str) -> str:
         """The figure of a method, formatted like ours."""
-        return COLUMNS[self.metric].format.format(self.values[key]) if key in self.values else NOTHING
+        return metric_columns()[self.metric].format.format(self.values[key]) if key in self.values else NOTHING
 
 
 def _published(source: str, metric: str, *values: float) -> Published:
@@ -245,8 +248,8 @@ def published_table(results: Results) -> Table:
     summary = results.summary
     rows: list[tuple[str, ...]] = []
     for entry in PUBLISHED:
-        rows.append((COLUMNS[entry.metric].name, entry.source, *results.each(entry.show)))
-        column = COLUMNS[entry.metric]
+        column = metric_columns()[entry.metric]
+        rows.append((column.name, entry.source, *results.each(entry.show)))
         here = (cell(summary[key][column.key], column.format) for key in results.settings.methods)
         rows.append((column.name, "here", *here))
     return Table(title, ("Figure", "Source", *results.names), tuple(rows), _NOT_ONE_EXPERIMENT)

@@ -1,23 +1,25 @@
-"""The figures of the evidence, by plotly: curves, cost against faithfulness, the sweep, the
-sanity check.
+"""The figures of the evidence, by plotly: curves, cost against faithfulness, the sweep, the sanity check.
 
 They have no background of their own and grey lines, so that they fit a light and a dark page.
 """
 
 from __future__ import annotations
 
-import html
 from collections.abc import Collection, Mapping
 
 import numpy as np
+
+from ..evidence.metrics import CONTROLS, Measurement
+from ..evidence.sanity import CONTROL_NAMES, Likeness
+from ..evidence.sweep import SweepPoint
+from .results import name_of
 
 # Okabe and Ito's colours, told apart with any colour vision; controls are grey and dashed.
 LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
-def curves_figure(results: Mapping, names: Mapping[str, str], controls: Collection[str]):
-    """The insertion and deletion curves of all maps as one plotly figure: `results` by key, each with `insertion` and
-    `deletion` of `fractions` and `probabilities`; `names` by key for the legend; keys in `controls` are drawn grey."""
+def curves_figure(measurements: Mapping[str, Measurement]):
+    """Draw the insertion and deletion curves of all maps as one plotly figure; those of controls are grey."""
     from plotly.subplots import make_subplots
 
     figure = make_subplots(
@@ -27,47 +29,42 @@ def curves_figure(results: Mapping, names: Mapping[str, str], controls: Collecti
         horizontal_spacing=0.04,
         subplot_titles=("Insertion (higher is better)", "Deletion (lower is better)"),
     )
-    for position, (key, result) in enumerate(results.items()):
-        line = (
-            {"color": "#8a8f98", "dash": ("dot", "dash", "dashdot")[position % 3], "width": 1.5}
-            if key in controls
-            else {"color": LINES[position % len(LINES)], "width": 2.5}
-        )
-        for column, curve in enumerate((result.insertion, result.deletion), 1):
+    for position, (key, measurement) in enumerate(measurements.items()):
+        for column, curve in enumerate((measurement.insertion, measurement.deletion), 1):
             figure.add_scatter(
                 x=list(curve.fractions),
                 y=list(curve.probabilities),
-                name=names[key],
+                name=name_of(key),
                 legendgroup=key,
-                line=line,
+                line=_line(position, key in CONTROLS),
                 showlegend=column == 1,
                 row=1,
                 col=column,
-                hovertemplate="%{y:.3f} at %{x:.0%}<extra>" + names[key] + "</extra>",
+                hovertemplate="%{y:.3f} at %{x:.0%}<extra>" + name_of(key) + "</extra>",
             )
     figure.update_xaxes(tickformat=".0%", title_text="share of the picture")
     figure.update_yaxes(title_text="probability of the class", rangemode="tozero", row=1, col=1)
     return _laid_out(figure, 380)
 
 
-def cost_figure(
-    seconds: Mapping[str, float], gains: Mapping[str, float], names: Mapping[str, str], floor: float | None
-):
-    """Cost against faithfulness as one plotly figure: seconds on a log axis, insertion minus deletion on the other;
-    `floor` is the best control's value, a line that a map has to be above."""
+def cost_figure(seconds: Mapping[str, float], measurements: Mapping[str, Measurement]):
+    """Draw cost against faithfulness as one plotly figure: each method's `seconds` on a log axis, its insertion less
+    deletion on the other; the best control's is a line that a map has to be above."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
+    gains = {key: each.insertion_minus_deletion for key, each in measurements.items()}
+    floor = max((gains[key] for key in gains if key in CONTROLS), default=None)
     for position, key in enumerate(seconds):
         figure.add_scatter(
             x=[seconds[key]],
             y=[gains[key]],
-            name=names[key],
-            text=[names[key]],
+            name=name_of(key),
+            text=[name_of(key)],
             mode="markers+text",
             textposition=("top center", "bottom center")[position % 2],
             marker={"size": 14, "color": LINES[position % len(LINES)]},
-            hovertemplate="%{y:+.3f} in %{x:.2f} s<extra>" + names[key] + "</extra>",
+            hovertemplate="%{y:+.3f} in %{x:.2f} s<extra>" + name_of(key) + "</extra>",
             showlegend=False,
         )
     if floor is not None:
@@ -80,8 +77,8 @@ def cost_figure(
     return _laid_out(figure, 340)
 
 
-def sweep_figure(points: Collection, complete: bool):
-    """Faster Score-CAM's channels against its correlation with the full Score-CAM and its seconds, a plotly figure."""
+def sweep_figure(points: Collection[SweepPoint], complete: bool):
+    """Draw Faster Score-CAM's channels against its correlation with the full Score-CAM as a plotly figure."""
     import plotly.graph_objects as go
 
     counts = [point.max_n for point in points]
@@ -100,28 +97,24 @@ def sweep_figure(points: Collection, complete: bool):
     return _laid_out(figure, 320)
 
 
-def sanity_figure(points: Collection, names: Mapping[str, str], controls: Collection[str]):
-    """Rank correlation with the original map against the number of randomised layers, a line a map, a plotly figure.
-    `points` have `key`, `layers`, `layers_total`, `layer` and `correlation`; keys in `controls` are drawn grey."""
+def sanity_figure(points: Collection[Likeness]):
+    """Draw the rank correlation with the original map against the number of randomised layers as a plotly figure, a
+    line a map; those of controls are grey."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
     keys = dict.fromkeys(point.key for point in points)
-    for position, key in enumerate(sorted(keys, key=lambda key: key in controls)):
+    for position, key in enumerate(sorted(keys, key=lambda key: key in CONTROL_NAMES)):
         own = [point for point in points if point.key == key]
-        line = (
-            {"color": "#8a8f98", "dash": ("dot", "dash")[position % 2], "width": 1.5}
-            if key in controls
-            else {"color": LINES[position % len(LINES)], "width": 2.5}
-        )
+        name = CONTROL_NAMES.get(key) or name_of(key)
         figure.add_scatter(
             x=[point.layers for point in own],
             y=[point.correlation for point in own],
-            name=names[key],
+            name=name,
             mode="lines+markers",
-            line=line,
+            line=_line(position, key in CONTROL_NAMES),
             customdata=[point.layer for point in own],
-            hovertemplate="%{y:+.2f}, down to %{customdata}<extra>" + names[key] + "</extra>",
+            hovertemplate="%{y:+.2f}, down to %{customdata}<extra>" + name + "</extra>",
         )
     total = max((point.layers_total for point in points), default=1)
     figure.update_xaxes(title_text=f"layers randomised, of {total}, from the output", range=[0, total * 1.02])
@@ -129,36 +122,10 @@ def sanity_figure(points: Collection, names: Mapping[str, str], controls: Collec
     return _laid_out(figure, 380)
 
 
-def sanity_svg(lines: Mapping[str, Mapping[int, float]], names: Mapping[str, str], controls: Collection[str]) -> str:
-    """The same for a report that loads no script: by map its mean rank correlation by number of randomised layers, as
-    an SVG element with the names beside it."""
-    total = max((layers for line in lines.values() for layers in line), default=1)
-    drawn = []
-    for value in (-1.0, -0.5, 0.0, 0.5, 1.0):
-        y = _height(value)
-        drawn.append(f'<line x1="50" x2="450" y1="{y:.1f}" y2="{y:.1f}" stroke="#8885"/>')
-        drawn.append(f'<text x="42" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>')
-    for position, key in enumerate(sorted(lines, key=lambda key: key in controls)):
-        line = lines[key]
-        color = "#8a8f98" if key in controls else LINES[position % len(LINES)]
-        dash = f' stroke-dasharray="{("2 3", "6 4")[position % 2]}"' if key in controls else ""
-        places = [(50 + 400 * layers / total, _height(value)) for layers, value in line.items()]
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        row = 24 + 22 * position
-        drawn.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"{dash}/>')
-        drawn += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{color}"/>' for x, y in places]
-        drawn.append(f'<path d="M464 {row - 4}h20" stroke="{color}" stroke-width="3"{dash}/>')
-        drawn.append(f'<text x="488" y="{row}">{html.escape(names[key])}</text>')
-    axis = f"layers randomised, of {total}, from the output; up: correlation"
-    drawn.append(f'<text x="250" y="290" text-anchor="middle">{axis}</text>')
-    return (
-        '<svg viewBox="0 0 640 300" role="img" aria-label="Rank correlation by number of randomised layers" '
-        f'style="max-width: 720px; width: 100%; font-size: 12px" fill="currentColor">{"".join(drawn)}</svg>'
-    )
-
-
-def _height(correlation: float) -> float:
-    return 140 - 120 * correlation
+def _line(position: int, control: bool) -> dict:
+    if control:
+        return {"color": "#8a8f98", "dash": ("dot", "dash", "dashdot")[position % 3], "width": 1.5}
+    return {"color": LINES[position % len(LINES)], "width": 2.5}
 
 
 def _laid_out(figure, height: int):

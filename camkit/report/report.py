@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import csv
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from itertools import islice
@@ -15,22 +15,23 @@ from typing import TextIO
 from ..errors import InputError, shown
 from ..evidence.metrics import BASELINES, CONTROLS, METRICS, Measurement, beats_controls
 from ..evidence.sanity import CONTROL_NAMES, Likeness
-from ..evidence.settings import COHERENCY, NOISE, TUNING
+from ..evidence.settings import COHERENCY, TUNING
 from ..explanation import DEFAULT_MAX_N, Explanation
+from ..methods import METHODS
 from ..picture import Window
+from ..study.columns import Column, metric_columns
+from ..study.measurements import MEASUREMENTS
 from ..units import seconds_in_words
 from ..version import __version__
 from .claims import comparison, published_table
-from .figures import sanity_svg
+from .figures import sanity_figure
 from .intervals import cell, interval, marked
-from .results import COLUMNS, NAMES, Results, cores
+from .results import Results, cores, name_of, over_pictures
 from .tables import NOTHING, TEMPLATES, Cell, Table, escaped
 from .words import sanity_verdict, set_verdict, verdict
 
 MOST_BOXES, MOST_SKIPPED = 100, 20  # of a report's table and list; the rest is counted
 _ARROWS = {"lower": " ↓", "higher": " ↑", "": ""}
-_PAIRED = ("seconds", "confidence_drop", "increase", "insertion", "deletion", "insertion_minus_deletion", "road",
-           "complexity", "adcc")  # fmt: skip
 _ABOUT = ("picture", "class_index", "class_name", "probability", "true_class", "true_rank")
 
 
@@ -65,7 +66,7 @@ def measurement_table(
         rows.append(("Better than every control", *beats, *("" for _ in CONTROLS)))
     return Table(
         f"How far the maps of {explanation.class_name} can be believed",
-        ("Metric", *(Cell(NAMES[key], faint=key in CONTROLS) for key in keys)),
+        ("Metric", *(Cell(name_of(key), faint=key in CONTROLS) for key in keys)),
         tuple(rows),
         words=verdict(measurements, explanation.probability) if complete else "",
     )
@@ -76,7 +77,7 @@ def summary_table(results: Results) -> Table:
     summary = results.summary
     shown = [
         column
-        for key, column in COLUMNS.items()
+        for key, column in metric_columns().items()
         if key != "energy_inside" and any(row[key] for row in summary.values())  # boxes have a table of their own
     ]
     rows: list[tuple[str | Cell, ...]] = [
@@ -88,7 +89,7 @@ def summary_table(results: Results) -> Table:
     ]
     return Table(
         f"Means over {results.pictures} pictures",
-        ("Figure", *(Cell(NAMES[key], faint=key in CONTROLS) for key in summary)),
+        ("Figure", *(Cell(name_of(key), faint=key in CONTROLS) for key in summary)),
         tuple(rows),
         "Brackets hold 95 % intervals of the mean over pictures: Student's t, for shares of pictures Wilson's; none is "
         "cut off at the ends of its scale. The controls know nothing of the picture; their coherency is 1 by "
@@ -101,12 +102,13 @@ def difference_table(results: Results) -> Table:
     """A row a figure, a column a pair of methods; clear differences are marked."""
     differences = results.differences
     rows = (
-        (COLUMNS[name].name, *(marked(row[name], COLUMNS[name].format) for row in differences.values()))
-        for name in _PAIRED
+        (column.name, *(marked(row[name], column.format) for row in differences.values()))
+        for name, column in metric_columns().items()
+        if name in ("seconds", *METRICS)
     )
     return Table(
         "Paired differences",
-        ("Figure", *(f"{NAMES[first]} less {NAMES[second]}" for first, second in differences)),
+        ("Figure", *(f"{name_of(first)} less {name_of(second)}" for first, second in differences)),
         tuple(rows) if differences else (),
         "First method less second on the same picture, mean and 95 % interval (Student's t). * marks intervals that "
         "leave out zero; nothing corrects for the number of comparisons.",
@@ -127,15 +129,29 @@ def layer_table(results: Results) -> Table:
         )
         for layer in results.layers
     ]
-    note = "Pictures on which insertion less deletion is higher than that of all three controls."
+    note = "Pictures on which insertion less deletion is higher than that of every control."
     return Table("Use of layers", ("Figure", "Target layer", *results.names), tuple(rows), note)
 
 
-def noise_table(results: Results) -> Table:
-    """The map's correlation with itself under noise."""
-    rows = ((f"sigma {sigma}", *results.intervals("noise", "correlation", "{:.3f}", sigma=sigma)) for sigma in NOISE)
-    note = "Gaussian noise of a fixed seed, added to every picture at the model's input size."
-    return Table("Noise: the map's correlation with itself", ("Grey levels", *results.names), tuple(rows), note)
+def means_table(key: str, results: Results) -> Table:
+    """Return the table of a measurement as its entry of MEASUREMENTS describes it."""
+    entry, frame = MEASUREMENTS[key], results.frames[key]
+    values = frame[entry.by].unique().tolist() if entry.by and len(frame) else [None]
+    rows = tuple(
+        (
+            column.name,
+            *([f"{value:g}" if isinstance(value, float) else value] if entry.by else ()),
+            *results.each(partial(_mean_cell, results, key, column, {entry.by: value} if entry.by else {})),
+        )
+        for column in entry.columns
+        for value in values
+    )
+    header = ("Figure", *([entry.by_name] if entry.by else ()), *results.names)
+    return Table(entry.title, header, rows, entry.note)
+
+
+def _mean_cell(results: Results, measurement: str, column: Column, where: Mapping, key: str) -> str:
+    return cell(over_pictures(column, results.figures(measurement, key, column.key, **where)), column.format)
 
 
 def box_table(results: Results) -> Table:
@@ -183,7 +199,7 @@ def tuning_table(results: Results) -> Table:
     """How far Faster Score-CAM's map moves with max_n."""
     rows = ((str(count), cell(interval(results.moves(count)), "{:.3f}")) for count in TUNING)
     title = f"Tuning: 1 - correlation with Faster Score-CAM's map at max_n = {TUNING[1]}"
-    return Table(title, ("max_n", NAMES["faster_scorecam"]), tuple(rows))
+    return Table(title, ("max_n", name_of("faster_scorecam")), tuple(rows))
 
 
 def sweep_table(results: Results) -> Table:
@@ -207,22 +223,13 @@ def sweep_table(results: Results) -> Table:
 def sanity_table(results: Results) -> Table:
     """How like its original each map stays while the network is randomised."""
     names = [field.name for field in fields(Likeness)]
-    rows = [Likeness(**row) for row in results.frames["sanity"][names].to_dict("records")]
+    frame = results.frames["sanity"][names].astype(dict.fromkeys(("number", "layers", "layers_total"), int))
+    rows = [Likeness(**row) for row in frame.to_dict("records")]
     words = f"Means over {results.pictures} pictures. " if results.pictures > 1 else ""
-    lines = {
-        key: {at: statistics.fmean(each.correlation for each in same) for at, same in _by(own, "layers").items()}
-        for key, own in _by(rows, "key").items()
-    }
-    figure = sanity_svg(lines, NAMES | CONTROL_NAMES, CONTROL_NAMES)
+    stage = ["key", "number", "layer", "layers", "layers_total"]
+    means = frame.groupby(stage, sort=False, as_index=False).mean().to_dict("records")
+    figure = sanity_figure([Likeness(**row) for row in means]).to_html(full_html=False, default_width="100%")
     return replace(likeness_table(rows, words), figure=figure)
-
-
-def _by(points: Iterable[Likeness], name: str) -> dict:
-    """The points by one of their fields."""
-    groups: dict = {}
-    for point in points:
-        groups.setdefault(getattr(point, name), []).append(point)
-    return groups
 
 
 def likeness_table(points: Iterable[Likeness], words: str = "") -> Table:
@@ -231,7 +238,7 @@ def likeness_table(points: Iterable[Likeness], words: str = "") -> Table:
     for point in points:
         found.setdefault((point.key, point.number), []).append(point)
     stages = {number: same[0] for (_, number), same in found.items()}
-    keys = [key for key in NAMES if key not in CONTROL_NAMES and any(key == known for known, _ in found)]
+    keys = [key for key in METHODS if any(key == known for known, _ in found)]
     keys += CONTROL_NAMES
 
     def line(figure: str, name: str, number: int) -> tuple[str | Cell, ...]:
@@ -247,7 +254,7 @@ def likeness_table(points: Iterable[Likeness], words: str = "") -> Table:
         "Sanity check: does the map depend on what the network learned?",
         (
             "Layers randomised, down to",
-            *(Cell(CONTROL_NAMES.get(key) or NAMES[key], faint=key in CONTROL_NAMES) for key in keys),
+            *(Cell(CONTROL_NAMES.get(key) or name_of(key), faint=key in CONTROL_NAMES) for key in keys),
         ),
         (*(line("", "correlation", number) for number in sorted(stages)), line("SSIM, ", "ssim", last)),
         "Rank correlation with the trained network's map of the same class; last the structural similarity. A copy's "
@@ -258,14 +265,20 @@ def likeness_table(points: Iterable[Likeness], words: str = "") -> Table:
     )
 
 
-_BY_MEASUREMENT = {
-    "layers": (comparison, layer_table), "sanity": (sanity_table,), "noise": (noise_table,), "boxes": (box_table,),
-    "sweep": (tuning_table, sweep_table), }  # fmt: skip
+# What is said of these measurements is more than the means that their entries describe.
+_TABLES: dict[str, tuple[Callable[[Results], Table], ...]] = {
+    "layers": (comparison, layer_table),
+    "boxes": (box_table,),
+    "sanity": (sanity_table,),
+    "sweep": (tuning_table, sweep_table),
+}
 
 
 def tables(results: Results) -> list[Table]:
-    """Every table that the measured parts allow."""
-    claims = [table(results) for part, made in _BY_MEASUREMENT.items() if results.values.get(part) for table in made]
+    """Return every table that the measured parts allow."""
+    described = {key: (partial(means_table, key),) for key, entry in MEASUREMENTS.items() if entry.columns}
+    parts = [key for key in MEASUREMENTS if results.values.get(key)]
+    claims = [table(results) for part in parts for table in (described | _TABLES).get(part, ())]
     answers = [accuracy_table(results), *answer_tables(results)] if results.known else []
     return [summary_table(results), difference_table(results), *answers, *claims, published_table(results)]
 
@@ -291,11 +304,12 @@ def write_reports(folder: Path, results: Results) -> list[Path]:
 def write_csv(file: TextIO, results: Results) -> None:
     """A row for each picture and method or control, as measured; empty where nothing was."""
     writer = csv.writer(file)
-    writer.writerow((*_ABOUT, "key", *COLUMNS))
+    columns = metric_columns()
+    writer.writerow((*_ABOUT, "key", *columns))
     for value in results.values["metrics"]:
         texts = {name: unlike_formula(value[name]) for name in ("picture", "class_name")}
         about = [(value | texts)[name] for name in _ABOUT]
-        writer.writerows([*about, row["key"], *map(row.get, COLUMNS)] for row in value["rows"])
+        writer.writerows([*about, row["key"], *map(row.get, columns)] for row in value["rows"])
 
 
 def unlike_formula(text: str) -> str:
@@ -342,7 +356,7 @@ def html_report(results: Results, made: Sequence[Table] | None = None) -> str:
     above."""
     pictures = []
     for value in results.values.get("overlays", ()):
-        captions = {key: f"{NAMES[key]} {worth:+.3f}" for key, worth in value["worth"].items()}
+        captions = {key: f"{name_of(key)} {gain:+.3f}" for key, gain in value["insertion_minus_deletion"].items()}
         captions["picture"] = "the picture"
         figures = [(data, captions[key]) for key, data in value["thumbnails"].items()]
         title = f"{shown(value['picture'])}: {value['class_name']}, {value['probability']:.1%}"

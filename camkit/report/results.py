@@ -18,6 +18,7 @@ from ..evidence.metrics import CONTROLS, METRICS, Measurement
 from ..evidence.settings import Settings, earlier_layers
 from ..explanation import Cam
 from ..methods import METHODS
+from ..study.columns import Column, metric_columns
 from .intervals import Interval, cell, interval, share
 from .tables import NOTHING
 
@@ -32,41 +33,9 @@ def cores() -> str:
     return f"{count} CPU core{'s' if count != 1 else ''}"
 
 
-NAMES = {key: entry.name for key, entry in (METHODS | CONTROLS).items()}
-
-
-@dataclass(frozen=True)
-class Column:
-    """One figure of a row: its heading for a mean over pictures, its str.format pattern, and which end is better."""
-
-    key: str
-    name: str
-    format: str
-    better: str = ""
-
-
-_OVER_A_SET = {"confidence_drop": "Average Drop", "increase": "Increase in Confidence", "gain": "Average Gain"}
-_FORMATS = {"increase": "{:.0%}"}
-COLUMNS: dict[str, Column] = {
-    column.key: column
-    for column in (
-        Column("seconds", "Seconds", "{:.2f}", "lower"),
-        Column("forward_passes", "Forward passes", "{:.0f}", "lower"),
-        Column("backward_passes", "Backward passes", "{:.0f}", "lower"),
-        *(
-            Column(key, _OVER_A_SET.get(key, metric.name), _FORMATS.get(key, metric.format), metric.better)
-            for key, metric in METRICS.items()
-        ),
-        Column("half_area", "Area above half maximum", "{:.0%}"),
-        Column("energy_inside", "Energy inside the box", "{:.0%}", "higher"),
-        Column("beats_controls", "Beats every control", "{:.0%}", "higher"),
-    )
-}
-SHARES = ("increase", "beats_controls")  # zero or one on a picture
-
-
-def _over(name: str, values: Iterable[float]) -> Interval | None:
-    return share(values) if name in SHARES else interval(values)
+def name_of(key: str) -> str:
+    """Return the name of a method or control."""
+    return (METHODS | CONTROLS)[key].name
 
 
 def metrics_csv(measurements: Mapping[str, Measurement], cams: Mapping[str, Cam]) -> bytes:
@@ -101,6 +70,11 @@ def _typed(rows: list[dict]) -> pd.DataFrame:
     """Return a frame whose columns are texts or float64, NaN for None."""
     frame = pd.DataFrame(rows)
     return frame.astype({name: float for name in frame if not isinstance(frame[name].dtype, pd.StringDtype)})
+
+
+def over_pictures(column: Column, values: Iterable[float]) -> Interval | None:
+    """Return the mean of a column's values and its interval; None without values."""
+    return share(values) if column.share else interval(values)
 
 
 @dataclass(frozen=True)
@@ -187,15 +161,19 @@ class Results:
 
     @cached_property
     def summary(self) -> dict[str, dict[str, Interval | None]]:
-        """Mean and interval by method or control, then by column of COLUMNS; None where nothing was measured."""
-        tables = {name: self.table("metrics", name) for name in COLUMNS}
-        measured = [key for key in NAMES if any(key in table for table in tables.values())]
-        return {key: {name: _over(name, table[key].dropna()) for name, table in tables.items()} for key in measured}
+        """Mean and interval by method or control, then by column; None where nothing was measured."""
+        columns = metric_columns()
+        tables = {name: self.table("metrics", name) for name in columns}
+        measured = [key for key in (*METHODS, *CONTROLS) if any(key in table for table in tables.values())]
+        return {
+            key: {name: over_pictures(columns[name], table[key].dropna()) for name, table in tables.items()}
+            for key in measured
+        }
 
     @cached_property
     def differences(self) -> dict[tuple[str, str], dict[str, Interval | None]]:
         """First method less second, picture by picture, by pair and column: mean and interval of the difference."""
-        tables = {name: self.table("metrics", name) for name in COLUMNS}
+        tables = {name: self.table("metrics", name) for name in metric_columns()}
         pairs = combinations([key for key in METHODS if key in tables["seconds"]], 2)
         return {
             (first, second): {name: interval((table[first] - table[second]).dropna()) for name, table in tables.items()}
@@ -221,7 +199,7 @@ class Results:
 
     @property
     def names(self) -> tuple[str, ...]:
-        return self.each(lambda key: NAMES[key])
+        return self.each(name_of)
 
     def intervals(self, measurement: str, name: str, pattern: str, **where) -> tuple[str, ...]:
         """Mean and interval of a column, one cell a method."""

@@ -6,13 +6,12 @@ from collections.abc import Iterable, Mapping
 
 from ..evidence.metrics import CONTROLS, Measurement
 from .intervals import Interval, interval, number
-from .results import NAMES, Results
+from .results import Results, name_of
 
 ALIKE = 0.005  # of insertion less deletion: below, two maps are worth the same; curves of 28 steps tell no more
 UNCHANGED = 0.9  # of a rank correlation: from here on a map is nearly the same
 BY_CHANCE = 0.25  # of a rank correlation: 95 % of pairs of unrelated maps (random blobs) stay below
 SMALL = 0.05  # of the class's probability: below, all figures are small
-_CONTROL = {"random": "random blobs", "gaussian": "a centred blob", "uniform": "an even map"}
 
 
 def listed(names: Iterable[str]) -> str:
@@ -23,8 +22,8 @@ def listed(names: Iterable[str]) -> str:
 
 def verdict(measurements: Mapping[str, Measurement], probability: float) -> str:
     """Of one picture: whose map is worth most, and whose is no better than a control."""
-    worth = {key: each.worth for key, each in measurements.items() if key not in CONTROLS}
-    controls = {key: each.worth for key, each in measurements.items() if key in CONTROLS}
+    worth = {key: each.insertion_minus_deletion for key, each in measurements.items() if key not in CONTROLS}
+    controls = {key: each.insertion_minus_deletion for key, each in measurements.items() if key in CONTROLS}
     if not worth:
         return ""
     highest = max(worth.values())
@@ -33,7 +32,8 @@ def verdict(measurements: Mapping[str, Measurement], probability: float) -> str:
     rival = max(controls, key=controls.__getitem__) if controls else ""
     if rival and highest <= controls[rival]:
         comes = "comes" if len(best) == 1 else "come"
-        first = f"On this picture no map is better than {_CONTROL[rival]}; {_maps(best)} {comes} closest ({figure})."
+        what = CONTROLS[rival].phrase
+        first = f"On this picture no map is better than {what}; {_maps(best)} {comes} closest ({figure})."
     elif len(worth) > 1 and len(best) == len(worth):
         first = f"On this picture the maps are worth the same ({figure})."
     else:
@@ -41,8 +41,8 @@ def verdict(measurements: Mapping[str, Measurement], probability: float) -> str:
         first = f"On this picture {_maps(best)} {verb} worth most ({figure})"
         lost = [key for key in worth if rival and worth[key] <= controls[rival]]
         if lost:
-            first += f"; {listed(NAMES[key] for key in lost)} {'is' if len(lost) == 1 else 'are'} no better than "
-            first += f"{_CONTROL[rival]}."
+            first += f"; {listed(name_of(key) for key in lost)} {'is' if len(lost) == 1 else 'are'} no better than "
+            first += f"{CONTROLS[rival].phrase}."
         else:
             first += "; every map is better than the controls." if rival and len(worth) > 1 else "."
     if probability < SMALL:
@@ -51,7 +51,7 @@ def verdict(measurements: Mapping[str, Measurement], probability: float) -> str:
 
 
 def _maps(keys: list[str]) -> str:
-    names = [NAMES[key] for key in keys]
+    names = [name_of(key) for key in keys]
     return f"{names[0]}'s map" if len(names) == 1 else f"the maps of {listed(names)}"
 
 
@@ -65,23 +65,25 @@ def set_verdict(results: Results) -> str:
     best = max(means, key=means.__getitem__)
     figure = f"insertion less deletion {number('{:+.3f}', means[best])}"
     if results.pictures == 1:
-        return f"Of one picture: {NAMES[best]}'s map is worth most ({figure})."
-    words = f"Over {results.pictures} pictures {NAMES[best]}'s maps are worth most on average ({figure})"
+        return f"Of one picture: {name_of(best)}'s map is worth most ({figure})."
+    words = f"Over {results.pictures} pictures {name_of(best)}'s maps are worth most on average ({figure})"
     clear: dict[bool, list[str]] = {True: [], False: []}
     for pair, row in results.differences.items():
         if best in pair and (difference := row[name]) is not None:
-            clear[difference.clear].append(NAMES[pair[pair[0] == best]])
+            clear[difference.clear].append(name_of(pair[pair[0] == best]))
     said = [
         f"{'' if key else 'not '}clearly more than those of {listed(names)}" for key, names in clear.items() if names
     ]
     words += "".join(f", {each}" for each in said) + "."
     over = {key: interval(results.over_control(key)) for key in means}
-    unclear = [NAMES[key] for key, each in over.items() if each is None or not each.clear or each.mean < 0]
+    unclear = [name_of(key) for key, each in over.items() if each is None or not each.clear or each.mean < 0]
     if unclear and results.best_control:
         verb = "is" if len(unclear) == 1 else "are"
-        words += f" {listed(unclear)} {verb} not clearly better on average than {_CONTROL[results.best_control]}."
+        words += (
+            f" {listed(unclear)} {verb} not clearly better on average than {CONTROLS[results.best_control].phrase}."
+        )
     lost = {key: results.figures("metrics", key, "beats_controls") for key in means}
-    often = [f"{NAMES[key]}'s on {len(each) - sum(each):.0f}" for key, each in lost.items() if sum(each) < len(each)]
+    often = [f"{name_of(key)}'s on {len(each) - sum(each):.0f}" for key, each in lost.items() if sum(each) < len(each)]
     if often:
         words += f" No better than a control are {listed(often)} of {results.pictures} pictures."
     return words
@@ -114,7 +116,7 @@ def sanity_verdict(final: Mapping[str, Interval | None]) -> str:
         said.append(f"for {_maps(unclear)} these pictures do not tell (unrelated maps reach {BY_CHANCE:.2f})")
     sentence = "; ".join(said)
     correlate = "map correlates" if len(maps) == 1 else "maps correlate"
-    figures = listed(f"{NAMES[key]}'s {number('{:+.2f}', each.mean)}" for key, each in maps.items())
+    figures = listed(f"{name_of(key)}'s {number('{:+.2f}', each.mean)}" for key, each in maps.items())
     return (
         f"After all layers were randomised, the {correlate} with the original: {figures}. "
         f"{sentence[0].upper()}{sentence[1:]}."

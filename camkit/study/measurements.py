@@ -25,6 +25,7 @@ from ..explain import explain_stream
 from ..explanation import Explanation
 from ..maps import data_url, overlay
 from ..methods import METHODS
+from .columns import Column
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
@@ -129,7 +130,7 @@ def take_overlays(case: Case) -> Work:
         "class_name": case.measured["class_name"],
         "probability": case.measured["probability"],
         "thumbnails": {key: data_url(picture, "JPEG", quality=80) for key, picture in pictures.items()},
-        "worth": {row["key"]: row["insertion_minus_deletion"] for row in case.measured["rows"]},
+        "insertion_minus_deletion": {row["key"]: row["insertion_minus_deletion"] for row in case.measured["rows"]},
         "rows": [],
     }
 
@@ -149,8 +150,8 @@ def take_layers(case: Case) -> Work:
                     {
                         "key": key,
                         "layer": layer,
-                        "insertion_minus_deletion": measurement.worth,
-                        "beats_controls": float(measurement.worth > best_control),
+                        "insertion_minus_deletion": measurement.insertion_minus_deletion,
+                        "beats_controls": float(measurement.insertion_minus_deletion > best_control),
                         "moved": 1 - correlation(explanation.cams[key].map, case.maps[key]),
                     }
                 )
@@ -222,14 +223,23 @@ def take_sanity(case: Case) -> Work:
 
 @dataclass(frozen=True)
 class StudyMeasurement:
-    """One entry of MEASUREMENTS: `label` says what it measures, `take` does so on one picture. `samples`: it does less
-    on pictures that are not sampled; `shown_only`: it is for those that the report shows; `uses_maps`: it needs the
-    picture's own; `always`: nobody has to ask for it. The steps that `take` yields continue the label in the progress.
+    """One entry of MEASUREMENTS, which is all that a measurement needs.
+
+    label: what it measures; in the progress, the steps that `take` yields continue it. take: measures one picture.
+    title, columns, by, by_name, note: the report's table, a row for each of the `columns` of the measured rows and each
+    value of the text or number `by` in them, with the mean of each method; a row is the only one of its picture, "key"
+    (of the method) and `by`. samples: it does less on pictures that are not sampled. shown_only: it is for pictures
+    that the report shows. uses_maps: it needs the picture's own maps. always: it is measured without being asked for.
     """
 
     key: str
     label: str
     take: Callable[[Case], Work]
+    title: str = ""
+    columns: tuple[Column, ...] = ()
+    by: str = ""
+    by_name: str = ""
+    note: str = ""
     samples: bool = False
     shown_only: bool = False
     uses_maps: bool = True
@@ -242,7 +252,16 @@ MEASUREMENTS: dict[str, StudyMeasurement] = {
         StudyMeasurement("metrics", "maps, costs and faithfulness", take_metrics, uses_maps=False, always=True),
         StudyMeasurement("overlays", "overlays for the report", take_overlays, shown_only=True, always=True),
         StudyMeasurement("layers", "earlier layers", take_layers),
-        StudyMeasurement("noise", "noise", take_noise),
+        StudyMeasurement(
+            "noise",
+            "noise",
+            take_noise,
+            title="Noise: the map's correlation with itself",
+            columns=(Column("correlation", "Correlation", "{:.3f}", "higher"),),
+            by="sigma",
+            by_name="Sigma in grey levels",
+            note="Gaussian noise of a fixed seed, added to every picture at the model's input size.",
+        ),
         StudyMeasurement("boxes", "boxes", take_boxes),
         StudyMeasurement("sanity", "sanity check", take_sanity),
         StudyMeasurement("sweep", "the sweep of Faster Score-CAM", take_sweep, samples=True, uses_maps=False),

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from ..evidence.metrics import METRICS
+from ..evidence.metrics import CONTROLS, METRICS
 from ..evidence.settings import Box, Settings
 from ..explain import explain_stream
 from ..picture import KINDS, open_picture, read_file
@@ -106,7 +106,7 @@ class Study:
         found = {}
         for key in self.wanted:
             entry = MEASUREMENTS[key]
-            given = [key, *about, list(METRICS) if key == "metrics" else []]
+            given = [key, *about, [*METRICS, *CONTROLS] if key == "metrics" else []]
             if entry.samples and not picture.sampled:
                 given.append("without full Score-CAM")
             if picture.shown or not entry.shown_only:

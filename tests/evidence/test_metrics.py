@@ -582,7 +582,9 @@ def test_the_gaussian_control_is_centred():
 
 def test_control_keys_are_their_own():
     assert set(CONTROLS) == {"random", "gaussian", "uniform"}
-    assert all(key == control.key and control.name and control.summary for key, control in CONTROLS.items())
+    assert all(
+        key == control.key and control.name and control.phrase and control.summary for key, control in CONTROLS.items()
+    )
 
 
 # --- beating the controls ------------------------------------------------------------------------------------------

@@ -12,13 +12,12 @@ from ...errors import InputError
 from ...evidence.measure import ON_THE_PAGE, measure
 from ...evidence.metrics import CONTROLS, Measurement
 from ...evidence.road import REMOVED
-from ...evidence.sanity import CONTROL_NAMES, sanity_stream
+from ...evidence.sanity import sanity_stream
 from ...evidence.sweep import sweep
 from ...explanation import Explanation
 from ...methods import METHODS
 from ...report.figures import cost_figure, curves_figure, sanity_figure, sweep_figure
 from ...report.report import likeness_table, measurement_table
-from ...report.results import NAMES
 from ...report.tables import Table
 from ...units import seconds_in_words
 from ..server.readiness import classifier
@@ -73,15 +72,13 @@ def measuring(memory: Memory, request: gr.Request):
                 drawn = now
     MEMORIES.measured(visitor_of(request), memory.run, measurements)
     cams = explanation.cams
-    gains = {key: each.worth for key, each in measurements.items()}
-    floor = max((gains[key] for key in measurements if key in CONTROLS), default=None)
     seconds = {key: cams[key].seconds for key in measurements if key in cams}
     yield (
         "",
         NO_STOP,
         table_html(measurement_table(measurements, explanation)),
-        gr.update(value=curves_figure(measurements, NAMES, CONTROLS), visible=True),
-        gr.update(value=cost_figure(seconds, gains, NAMES, floor), visible=True),
+        gr.update(value=curves_figure(measurements), visible=True),
+        gr.update(value=cost_figure(seconds, measurements), visible=True),
     )
 
 
@@ -168,7 +165,7 @@ def on_sanity(request: gr.Request):
 
 
 def _likeness(points) -> dict:
-    return gr.update(value=sanity_figure(points, NAMES | CONTROL_NAMES, CONTROL_NAMES), visible=True)
+    return gr.update(value=sanity_figure(points), visible=True)
 
 
 def _start_row(key: str, label: str, width: int) -> tuple[gr.Button, gr.Button, gr.HTML]:
