@@ -11,7 +11,7 @@ from space_files import ALLOWED, stage
 import camkit
 from camkit.web.server.limits import Limits
 
-DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / ".github").rglob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / ".github").rglob("*.md")])
 NAMES = [path.relative_to(ROOT).as_posix() for path in DOCUMENTS]
 
 
@@ -40,7 +40,7 @@ def test_the_pages_are_all_listed_in_the_readme():
         assert f"(.github/docs/{path.name})" in text_of("README.md"), path.name
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "CHANGELOG.md"])
 def test_files_that_are_named_exist(name):
     """In commands and in code font: the paths of this repository, but what the commands themselves make or take."""
     named = re.findall(
