@@ -106,6 +106,24 @@ def test_a_phone_shows_maps_two_a_row_on_its_first_screen(visit):
     assert len(set(tops)) == 1
 
 
+# What has moved since the page was opened without anybody having asked for it: web.dev calls 0.1 in all good.
+SHIFTS = """() => new Promise((then) => {
+  let total = 0;
+  new PerformanceObserver((list) => {
+    for (const shift of list.getEntries()) if (!shift.hadRecentInput) total += shift.value;
+  }).observe({ type: "layout-shift", buffered: true });
+  requestAnimationFrame(() => requestAnimationFrame(() => then(total)));
+})"""
+
+
+@pytest.mark.parametrize("width, height", [(1440, 900), (820, 1180), (390, 844)])
+def test_nothing_moves_while_the_page_opens(visit, short_measurement, width, height):
+    page = visit(width, height, query=QUICK)
+    panel(page, "scorecam", PARTIAL).locator("small", has_text="partial").wait_for()
+    measured(page)
+    assert 0 < page.evaluate(SHIFTS) < 0.1  # Gradio's own sign that it loads moves, so that it is never nothing
+
+
 def assert_nothing_scrolls_sideways(page) -> None:
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 800})

@@ -185,7 +185,7 @@ def build(screen: FirstScreen) -> None:
             stop = stop_button("measure-stop")
             go = gr.Button("Measure", size="sm", scale=0, min_width=120, elem_id="measure")
         far = gr.HTML(progress_html("Measured once the maps are complete."), elem_id="measure-far")
-        table = gr.HTML("", elem_id="evidence")
+        table = gr.HTML('<div class="reserved"></div>', elem_id="evidence")  # what comes after it does not move
         curves = gr.Plot(label="Insertion and deletion", elem_id="curves", visible=False)
         with gr.Row():
             with gr.Column(min_width=320):

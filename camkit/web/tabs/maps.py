@@ -272,8 +272,9 @@ def on_use(model) -> str:
 
 def build(page: gr.Blocks) -> FirstScreen:
     """The first screen and everything that it does by itself. Where each part lies at which width is in style.css."""
-    line = headline.build(default_model())
-    with gr.Column(elem_id="first"):
+    offers = ["offers"] if headline.missing(default_model()) else []  # a model, by a button that needs room on a phone
+    with gr.Column(elem_id="first", elem_classes=offers):
+        line = headline.build(default_model())
         picture = gr.HTML(
             html_template='<div class="cam-picture"></div>',
             js_on_load=fetched("picture.js", MOST=MAX_BYTES),
