@@ -19,7 +19,7 @@ from .explanation import Explanation
 from .export.bundle import explanation_files
 from .export.figure import figure_files
 from .methods import DEFAULT_METHODS, METHODS
-from .models.options import add_model_options, add_window_option, loader
+from .models.options import add_model_options, add_window_option, load_with_progress
 from .picture import check_window, read_picture
 from .units import percent, seconds_in_words
 from .version import __version__
@@ -72,8 +72,7 @@ def _explain(options: argparse.Namespace) -> int:
     window = check_window(options.window)
     pictures, _ = gather(options.pictures)
     status = StatusLine()
-    status.show("Loading the model")
-    classifier = loader(options)()
+    classifier = load_with_progress(options, status.show)
     index = None if options.class_name is None else classifier.labels.find_class(options.class_name).index
     skipped = 0
     for number, (name, path) in enumerate(pictures.items(), 1):

@@ -14,7 +14,7 @@ from pathlib import Path
 from .errors import InputError, WeightsError, shown
 from .evidence.settings import COHERENCY, Settings
 from .methods import DEFAULT_METHODS, METHODS
-from .models.options import add_model_options, add_window_option, loader
+from .models.options import add_model_options, add_window_option, load_with_progress, loader
 from .report.claims import BEGIN, END, comparison_table, put_table
 from .report.report import write_reports
 from .report.results import Results
@@ -106,9 +106,8 @@ def _run(options: argparse.Namespace) -> None:
         options.coherency,
         window=options.window,
     )
-    load_again = loader(options)
     options.out.mkdir(parents=True, exist_ok=True)
-    classifier = load_again()
+    classifier = load_with_progress(options, StatusLine().show)
     classes = read_classes(options.classes, sample, classifier.labels) if options.classes else None
     part, parts = options.shard or (1, 1)
     pictures = plan(sample, boxes, classes)[part - 1 :: parts]
@@ -116,7 +115,7 @@ def _run(options: argparse.Namespace) -> None:
     measurements = tuple(MEASUREMENTS) if options.claims else ("metrics",)
     if options.ray:
         states = study_on_ray(
-            classifier, load_again, pictures, settings, measurements, checkpoint, options.ray, options.workers
+            classifier, loader(options), pictures, settings, measurements, checkpoint, options.ray, options.workers
         )
     else:
         states = study_stream(classifier, pictures, settings, measurements=measurements, checkpoint=checkpoint)

@@ -4,6 +4,10 @@ import io
 import json
 import shutil
 import sys
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -113,6 +117,54 @@ def test_help_and_unknown_words(capsys, arguments, status, words):
     said = "".join(capsys.readouterr())
     for word in words:
         assert word in said
+
+
+class SlowWeights:
+    """Weights that arrive once `state` was asked for, or fail, and remember whether they were cancelled."""
+
+    def __init__(self, outcome) -> None:
+        self.outcome, self.download, self.cancelled = outcome, Future(), False
+
+    def find(self, path):
+        return None
+
+    def download_in_background(self):
+        return self.download
+
+    @property
+    def state(self):
+        if isinstance(self.outcome, KeyboardInterrupt):
+            raise self.outcome
+        if isinstance(self.outcome, Exception):
+            self.download.set_exception(self.outcome)
+        else:
+            self.download.set_result(self.outcome)
+        return SimpleNamespace(sentence="Downloading: 5 % (1 of 20 MB).")
+
+    def obtain(self, path):
+        return self.outcome
+
+    def cancel(self):
+        self.cancelled = True
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "words"),
+    [
+        (Path(camkit.__file__).with_name("bundled") / "efficientnet_lite0.keras", 0, "Downloading: 5 % (1 of 20 MB)."),
+        (camkit.WeightsError("The connection failed."), 2, "error: The connection failed."),
+        (KeyboardInterrupt(), 130, "Stopped."),
+    ],
+)
+def test_a_download_is_shown_ends_with_its_reason_and_can_be_interrupted(
+    registry, monkeypatch, tmp_path, capsys, outcome, status, words
+):
+    weights = SlowWeights(outcome)
+    monkeypatch.setitem(registry, "slow", replace(registry["efficientnet_lite0"], key="slow", weights=weights))
+    given = [str(EXAMPLES / "chelsea.jpg"), "--model", "slow", "--method", "gradcam", "--out", str(tmp_path)]
+    assert main(["explain", *given]) == status
+    assert words in capsys.readouterr().err
+    assert weights.cancelled is (status == 130)
 
 
 def test_an_interrupted_run_says_what_it_leaves(lite0, tmp_path, capsys, monkeypatch):

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from concurrent.futures import wait
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .registry import HELP, load
+from .registry import HELP, MODELS, load
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
@@ -38,3 +39,20 @@ def add_window_option(parser: argparse.ArgumentParser) -> None:
 def loader(options: argparse.Namespace) -> Callable[[], Classifier]:
     """Return the call of `load` that these options ask for; it can be sent to another process."""
     return partial(load, options.model, options.labels, options.preprocess, weights=options.weights)
+
+
+def load_with_progress(options: argparse.Namespace, show: Callable[[str], None]) -> Classifier:
+    """Load the classifier of these options. `show` gets a line that says what is being done, twice a second while the
+    model's weights are downloaded."""
+    weights = MODELS[options.model].weights if options.model in MODELS else None
+    if weights is not None and weights.find(options.weights) is None:
+        download = weights.download_in_background()
+        try:
+            while not wait([download], timeout=0.5).done:
+                show(weights.state.sentence)
+        except KeyboardInterrupt:
+            weights.cancel()
+            raise
+        download.result()  # a failure is raised here: `load` would try again
+    show("Loading the model")
+    return loader(options)()

@@ -126,7 +126,7 @@ def test_arguments_are_checked_at_the_call(tiny):
     ],
 )
 def test_the_command_refuses_in_one_sentence(tmp_path, capsys, arguments, message, lite0, monkeypatch):
-    monkeypatch.setattr(evaluate, "load", lambda *_, **__: lite0)
+    monkeypatch.setattr("camkit.models.options.load", lambda *_, **__: lite0)
     try:
         status = evaluate.main([*arguments, "--out", str(tmp_path / "out")])
     except SystemExit as stopped:  # argparse's own
@@ -140,7 +140,7 @@ def test_the_command_measures_a_shard_and_merges_what_shards_have_done(tiny, tmp
     folder.mkdir()
     for seed in range(4):
         (folder / f"p_{seed}.png").write_bytes(picture(seed))
-    monkeypatch.setattr(evaluate, "load", lambda *_, **__: tiny)
+    monkeypatch.setattr("camkit.models.options.load", lambda *_, **__: tiny)
     study = [str(folder), "--methods", "gradcam", "--steps", "2", "--classes", "name", "--out"]
     for part in ("1/2", "2/2"):
         assert evaluate.main([*study, str(tmp_path / part[0]), "--shard", part]) == 0

@@ -819,7 +819,7 @@ def test_the_command_shows_16_bits_in_the_window_that_it_is_given(tiny, tmp_path
     deep = np.random.default_rng(0).integers(0, 4096, (60, 50)).astype(np.uint16)
     (tmp_path / "pictures").mkdir()
     Image.fromarray(deep).save(tmp_path / "pictures" / "deep.png")
-    monkeypatch.setattr(evaluate, "loader", lambda options: lambda: tiny)
+    monkeypatch.setattr("camkit.models.options.load", lambda *_, **__: tiny)
     for window in ((), ("--window", "0", "1000")):
         out = tmp_path / f"out{len(window)}"
         arguments = [str(tmp_path / "pictures"), "--out", str(out), "--steps", "2", "--methods", "gradcam", *window]
@@ -850,7 +850,8 @@ def test_the_command_end_to_end(folder, tmp_path, lite0, capsys):
     assert evaluate.main(arguments) == 0
     said = capsys.readouterr()
     assert said.out.split() == [str(tmp_path / "out" / name) for name in ("results.csv", "report.md", "report.html")]
-    lines = said.err.splitlines()  # not at a terminal: one at once, one a minute, and the last
+    loading, *lines = said.err.splitlines()  # not at a terminal: one at once, one a minute, and the last
+    assert loading == "Loading the model"
     assert lines[0].startswith("0 of 3 pictures ") or lines[0].startswith("1 of 3 pictures ")
     assert re.match(r"3 of 3 pictures, [\d.e+]+ a minute, about 0\.0 min left", lines[-1])
     report = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
