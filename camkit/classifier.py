@@ -23,6 +23,7 @@ from PIL import Image
 
 from .errors import InputError, shown
 from .explanation import DEFAULT_MAX_N, Question
+from .folding import folded
 from .maps import corner_aligned, softmax
 from .picture import to_rgb
 from .worker import BLOCK, ONE_PICTURE, Worker
@@ -235,7 +236,8 @@ class Classifier:
         """Inputs -> activations of the layer."""
         trunk = keras.Model(self.model.inputs, self.model.get_layer(layer).output)
         frozen = self._frozen and layer == self.target_layers[-1]
-        return self._compile(_with_constants(trunk) if frozen else partial(trunk, training=False), self._inputs(None))
+        function = _with_constants(folded(trunk)) if frozen else partial(trunk, training=False)
+        return self._compile(function, self._inputs(None))
 
     def _make_head(self, layer: str) -> Callable:
         """Activations of the layer -> logits."""
@@ -311,7 +313,7 @@ def _power_of_two(number: float) -> int:
 
 def _with_constants(model: keras.Model) -> Callable:
     """The forward pass of a model with its weights as constants of the graph that is traced: oneDNN packs them once,
-    not in every pass, and batch normalisation is folded into the convolutions."""
+    not in every pass."""
 
     def forward(inputs):
         weights = [list(map(_constant, part)) for part in (model.trainable_variables, model.non_trainable_variables)]

@@ -25,6 +25,7 @@ ONLY = {
     "tensorflow": ("camkit/classifier.py", "camkit/scorecam.py", "camkit/stock.py"),
     "keras": (
         "camkit/classifier.py",
+        "camkit/folding.py",
         "camkit/stock.py",
         "camkit/models/",
         "camkit/evidence/randomise.py",
