@@ -239,26 +239,35 @@ class Classifier:
         function = _with_constants(folded(trunk)) if frozen else partial(trunk, training=False)
         return self._compile(function, self._inputs(None))
 
+    def _head(self, layer: str) -> keras.Model:
+        """Activations of the layer and inputs -> logits. Only a network of several parts, whose layer does not hold all
+        that the rest sees, goes on from the inputs too."""
+        return keras.Model([self.model.get_layer(layer).output, *self.model.inputs], self.model.outputs[0])
+
     def _make_head(self, layer: str) -> Callable:
-        """Activations of the layer -> logits."""
-        middle = self.model.get_layer(layer).output
-        head = keras.Model(middle, self.model.outputs[0])
-        return self._compile(partial(head, training=False), tf.TensorSpec(middle.shape, tf.float32))
+        """Activations of the layer and inputs -> logits."""
+        head = self._head(layer)
+        middle = tf.TensorSpec(head.inputs[0].shape, tf.float32)
+
+        def logits(activations, inputs):
+            return head([activations, tf.convert_to_tensor(inputs)], training=False)
+
+        return self._compile(logits, middle, self._inputs(None))
 
     def _make_head_gradient(self, layer: str) -> Callable:
-        """Activations of the layer and a class index, -1 for the top class -> logits, gradients."""
-        middle = self.model.get_layer(layer).output
-        head = keras.Model(middle, self.model.outputs[0])
+        """Activations of the layer, inputs and a class index, -1 for the top class -> logits, gradients."""
+        head = self._head(layer)
 
-        def passes(activations, class_index):
+        def passes(activations, inputs, class_index):
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(activations)
-                logits = head(activations, training=False)
+                logits = head([activations, tf.convert_to_tensor(inputs)], training=False)
                 index = tf.where(class_index < 0, tf.argmax(logits[0], output_type=tf.int32), class_index)
                 score = tf.gather(logits[0], index)
             return logits, tape.gradient(score, activations)
 
-        return self._compile(passes, tf.TensorSpec([1, *middle.shape[1:]], tf.float32), tf.TensorSpec([], tf.int32))
+        middle = tf.TensorSpec([1, *head.inputs[0].shape[1:]], tf.float32)
+        return self._compile(passes, middle, self._inputs(1), tf.TensorSpec([], tf.int32))
 
     def _make_mask(self, layer: str) -> Callable:
         """Inputs and maps at the layer's resolution -> inputs seen through each of them."""
@@ -284,7 +293,7 @@ class Classifier:
 
         def forward(inputs):
             activations = trunk(inputs)
-            return activations, head(activations)
+            return activations, head(activations, inputs)
 
         return forward
 
@@ -293,7 +302,7 @@ class Classifier:
 
         def forward_and_back(inputs, class_index):
             activations = trunk(inputs)
-            return activations, *head(activations, class_index)
+            return activations, *head(activations, inputs, class_index)
 
         return forward_and_back
 

@@ -19,7 +19,7 @@ from ..errors import InputError
 from ..maps import softmax
 from ..methods import METHODS
 from .endings import check_ending, find_tail, has_16_bits, probabilities, with_logits
-from .flatten import flattened, is_map, is_nested, shape_in_words
+from .flatten import calls_of, flattened, is_map, is_nested, shape_in_words
 from .scaling import wanted_inputs
 
 DEFAULT_SIZE = 224  # of an input whose height or width is None
@@ -146,10 +146,11 @@ def _is_flat(model) -> bool:
 
 @dataclass(frozen=True)
 class _Seen:
-    """Stands for a tensor: the operations that every path from the picture to it goes through, in order, and whether
-    any operation before it has weights other than a scaling's."""
+    """Stand for a tensor: the operations that every path from the picture to it goes through, in order; all operations
+    that lie on some path of a network in parts; whether any operation before it has weights other than a scaling's."""
 
     passed: tuple = ()
+    parts: tuple = ()
     learned: bool = False
 
 
@@ -157,33 +158,37 @@ def _target_layers(flat: keras.Model) -> tuple[tuple[str, ...], list]:
     """Return the names of the layers that carry a map, and the operations with the first weights on each path from the
     picture, scaling layers aside; InputError when no layer carries a map.
 
-    A target layer is one that every path to the logits goes through, so that the model can be cut into a trunk and a
-    head there: the last layer of a residual block, none inside its branches. Layers before the first weights still
-    hold the picture, and those that only pool, pad, crop or drop repeat the map before them.
+    A target layer is one that every path to the logits goes through: the last layer of a residual block, none inside
+    its branches. Where paths meet without a map, as several backbones do that are pooled and concatenated, the layers
+    of each path count as well. Layers before the first weights still hold the picture, and those that only pool, pad,
+    crop or drop repeat the map before them.
     """
-    calls: Counter = Counter()
-    learned: set[str] = set()
-    first = []
-
-    def operation_of(operation):
-        def call(*args, **kwargs):
-            calls[operation.name] += 1
-            before = [each for each in keras.tree.flatten((args, kwargs)) if isinstance(each, _Seen)]
-            common = [each for each in before[0].passed if all(each in other.passed for other in before[1:])]
-            follows = any(each.learned for each in before)
-            weighted = not isinstance(operation, _SCALING) and bool(getattr(operation, "weights", ()))
-            if weighted and not follows:
-                first.append(operation)
-            if follows or weighted:
-                learned.add(operation.name)
-            seen = _Seen((*common, operation), operation.name in learned)
-            return [seen for _ in keras.tree.flatten(operation.output)]
-
-        return call
-
-    end = flat._run_through_graph(_Seen(), operation_fn=operation_of)  # see flattened
-    passed = [each for each in keras.tree.flatten(end)[0].passed if isinstance(each, keras.layers.Layer)]
-    maps = [each for each in passed if each.name in learned and calls[each.name] == 1 and _has_map(each)]
+    calls = calls_of(flat)
+    seen = {id(flat.inputs[0]): _Seen()}
+    first, learned = [], set()
+    for call in calls:
+        before = list({id(each): seen[id(each)] for each in call.inputs if id(each) in seen}.values()) or [_Seen()]
+        common = [each for each in before[0].passed if all(each in other.passed for other in before[1:])]
+        parts = before[0].parts
+        if len(before) > 1 and not any(map(is_map, call.inputs)):
+            parts = tuple(dict.fromkeys(each for other in before for each in (*other.parts, *other.passed)))
+        elif len(before) > 1:
+            parts = tuple(each for each in before[0].parts if all(each in other.parts for other in before[1:]))
+        follows = any(each.learned for each in before)
+        weighted = not isinstance(call.operation, _SCALING) and bool(getattr(call.operation, "weights", ()))
+        if weighted and not follows:
+            first.append(call.operation)
+        if follows or weighted:
+            learned.add(call.operation)
+        made = _Seen((*common, call.operation), parts, call.operation in learned)
+        seen |= {id(each): made for each in call.outputs}
+    end, times = seen[id(calls[-1].outputs[0])], Counter(call.operation for call in calls)
+    reached = {*end.passed, *end.parts}
+    maps = [
+        each
+        for each in dict.fromkeys(call.operation for call in calls)
+        if each in reached & learned and times[each] == 1 and isinstance(each, keras.layers.Layer) and _has_map(each)
+    ]
     layers = [each for each in maps if not isinstance(each, _PASSING_ON)] or maps
     _check_maps(flat, layers)
     return tuple(layer.name for layer in layers), first

@@ -7,6 +7,8 @@ Every layer is called again on a new input, nested models are gone into. A layer
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import keras
 
@@ -26,10 +28,23 @@ def is_map(tensor) -> bool:
     return len(shape) == 4 and None not in shape[1:] and min(shape[1:3]) > 1
 
 
+class _End(keras.layers.Layer):
+    """Stand behind a model's outputs, so that they are seen when its operations are called one by one."""
+
+    def call(self, inputs):
+        return inputs
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
 def flattened(model, shape: tuple[int, int, int]) -> keras.Model:
-    """A flat functional model of copies of the model's layers, with copies of their weights, all in float32."""
+    """Return a flat functional model of copies of the model's layers, with copies of their weights, all in float32.
+
+    Its input is "picture", (N, *shape) float32. Raises InputError for layers that cannot be copied or called on it.
+    """
     copies: dict[int, Callable] = {}  # by the identity of the operation copied: a layer called twice stays one layer
-    taken: set[str] = set()
+    taken = {"picture"}
     pairs: list[tuple] = []
 
     def copied(operation, path: str):
@@ -42,35 +57,44 @@ def flattened(model, shape: tuple[int, int, int]) -> keras.Model:
             pairs.append((operation, copy))
         return copies[id(operation)]
 
-    def operation_of(path: str):
-        def entered(operation):
-            if is_nested(operation):
-                return lambda inputs, *_, **__: through(operation, inputs, f"{path}{operation.name}.")
-            copy = copied(operation, path)
-            if isinstance(operation, keras.layers.Layer):
-                return lambda *args, training=None, **kwargs: copy(*args, **kwargs)
-            return lambda *args, **kwargs: as_layer(copy(*args, **kwargs), copy)
-
-        return entered
+    def called(operation, path: str, *args, training=None, **kwargs):
+        if is_nested(operation):
+            return through(operation, args[0] if args else kwargs["inputs"], f"{path}{operation.name}.")
+        copy = copied(operation, path)
+        output = copy(*args, **kwargs)
+        return output if isinstance(copy, keras.layers.Layer) else as_layer(output, copy)
 
     def as_layer(output, operation):
-        """A map that an operation such as `x + y` gave, behind a layer of its name that can be a target layer."""
+        """Return a map that an operation such as `x + y` gave, behind a layer of its name: a target layer is one."""
         if not isinstance(output, keras.KerasTensor) or not is_map(output):
             return output
         name, operation.name = operation.name, f"{operation.name}_operation"
         return keras.layers.Identity(name=name)(output)
 
     def through(part, inputs, path: str = ""):
+        """Return the outputs of copies of a model's operations, called one by one; `inputs` in the model's order."""
         if isinstance(part, keras.Sequential):
             for layer in part.layers:
-                inputs = operation_of(path)(layer)(inputs)
+                inputs = called(layer, path, inputs)
             return inputs
-        # Not a public name of Keras, and the one way to call a model's operations one by one with others in their
-        # place; tests/engine/test_adapt.py notices when it moves.
-        return part._run_through_graph(inputs, operation_fn=operation_of(path))
+        outputs: list = []
+
+        def call(operation, *args, **kwargs):
+            if operation is end:
+                outputs.extend(keras.tree.flatten(args))
+                return args[0]
+            return called(operation, path, *args, **kwargs)
+
+        end = _End(name="end of a model")
+        keras.models.clone_model(
+            keras.Model(part.inputs, end(part.outputs)),
+            input_tensors=keras.tree.flatten(inputs),
+            clone_function=lambda operation: operation,
+            call_function=call,
+        )
+        return keras.tree.pack_sequence_as(part.output, outputs)
 
     inputs = keras.Input(shape, name="picture")
-    taken.add("picture")
     try:
         (output,) = keras.tree.flatten(through(model, inputs))
         flat = keras.Model(inputs, output, name=f"flat_{model.name}")
@@ -84,6 +108,35 @@ def flattened(model, shape: tuple[int, int, int]) -> keras.Model:
     for original, copy in pairs:
         copy_weights(original, copy)
     return flat
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of an operation of a flat model, by the tensors that go in and come out."""
+
+    operation: Any
+    inputs: tuple[keras.KerasTensor, ...]
+    outputs: tuple[keras.KerasTensor, ...]
+
+
+def calls_of(flat: keras.Model) -> list[Call]:
+    """Return the calls of a flat model's operations in the order of the network; the last one gives its output."""
+    found: list[Call] = []
+
+    def call(operation, *args, **kwargs):
+        inputs = [each for each in keras.tree.flatten((args, kwargs)) if isinstance(each, keras.KerasTensor)]
+        again = any(each.operation is operation for each in found)
+        output = operation(*args, **kwargs) if again else operation.output  # nothing is computed for the first call
+        found.append(Call(operation, tuple(inputs), tuple(keras.tree.flatten(output))))
+        return output
+
+    keras.models.clone_model(
+        keras.Model(flat.inputs, flat.outputs),
+        input_tensors=flat.inputs,
+        clone_function=lambda operation: operation,
+        call_function=call,
+    )
+    return found
 
 
 def copy_weights(operation, copy) -> None:
