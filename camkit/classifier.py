@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from .errors import InputError, shown
+from .errors import InputError, quoted
 from .explanation import DEFAULT_MAX_N, Question
 from .folding import folded
 from .maps import corner_aligned, softmax
@@ -137,7 +137,7 @@ class Classifier:
             named = self.target_layers[-MOST_LAYERS_NAMED:]
             others = len(self.target_layers) - len(named)
             raise InputError(
-                f"Target layer '{shown(target_layer)}' is not offered by {self.spec.name}: "
+                f"Target layer '{quoted(target_layer)}' is not offered by {self.spec.name}: "
                 f"use one of {', '.join(named)}{f', or of {others} earlier ones' if others else ''}."
             )
         return target_layer
@@ -155,7 +155,7 @@ class Classifier:
             max_n = min(DEFAULT_MAX_N, channels)
         if isinstance(max_n, bool) or not isinstance(max_n, (int, np.integer)) or not 1 <= max_n <= channels:
             raise InputError(
-                f"max_n is {shown(max_n)}: it must be a whole number from 1 to {channels}, the channels of {layer}."
+                f"max_n is {quoted(max_n)}: it must be a whole number from 1 to {channels}, the channels of {layer}."
             )
         if class_index is not None:
             wanted = int(class_index) if isinstance(class_index, np.integer) else class_index

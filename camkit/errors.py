@@ -1,6 +1,6 @@
-"""The errors that camkit raises on purpose. Their text is one sentence, fit to be shown to whoever asked."""
+"""The errors that camkit raises on purpose. Their text is one sentence, fit to be shown to the person who asked."""
 
-LONGEST_SHOWN = 80
+LONGEST_QUOTED = 80  # characters
 
 
 class InputError(ValueError):
@@ -11,8 +11,9 @@ class WeightsError(RuntimeError):
     """Weights that cannot be had or used; the text says what is wrong and what to do."""
 
 
-def shown(value: object) -> str:
-    """What somebody sent, as a sentence may repeat it: one line of at most 80 characters, none of them a control's."""
-    start = str(value)[: 4 * LONGEST_SHOWN]
+def quoted(value: object) -> str:
+    """Return a value as text for a message: one line of at most 80 printable characters."""
+    start = str(value)[: 4 * LONGEST_QUOTED]
     text = " ".join("".join(letter if letter.isprintable() else " " for letter in start).split())
-    return text if len(text) <= LONGEST_SHOWN and len(str(value)) <= len(start) else text[: LONGEST_SHOWN - 3] + "..."
+    short = len(text) <= LONGEST_QUOTED and len(str(value)) <= len(start)
+    return text if short else text[: LONGEST_QUOTED - 3] + "..."

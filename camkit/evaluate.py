@@ -11,7 +11,7 @@ import re
 import sys
 from pathlib import Path
 
-from .errors import InputError, WeightsError, shown
+from .errors import InputError, WeightsError, quoted
 from .evidence.settings import COHERENCY, Settings
 from .methods import DEFAULT_METHODS, METHODS
 from .models.options import add_model_options, add_window_option, load_with_progress, loader
@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
 def _shard(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", text)
     if not match or int(match[1]) > int(match[2]):
-        raise argparse.ArgumentTypeError(f"'{shown(text)}' is no part of a whole: give 1/8, 2/8 and so on to 8/8")
+        raise argparse.ArgumentTypeError(f"'{quoted(text)}' is no part of a whole: give 1/8, 2/8 and so on to 8/8")
     return int(match[1]), int(match[2])
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import InputError, shown
+from .errors import InputError, quoted
 from .explanation import Prediction
 
 FORMS = (
@@ -91,20 +91,20 @@ class Labels:
             return found[0]
         if found:
             raise InputError(
-                f"'{shown(text)}' names several classes: {_listed(found)}. Give one of them, or its index."
+                f"'{quoted(text)}' names several classes: {_listed(found)}. Give one of them, or its index."
             )
         if re.fullmatch(r"[+-]?\d{1,9}", wanted):
             return self.class_at(int(wanted))
         near = self.search(text, limit=3)
         hint = f"Did you mean {_listed(near, 'or')}?" if near else f"Give {named} {examples}"
         whose = f"the {len(self)} {self.kind} classes" if self.kind else f"this model's {len(self)} classes"
-        raise InputError(f"'{shown(text)}' is none of {whose}. {hint}")
+        raise InputError(f"'{quoted(text)}' is none of {whose}. {hint}")
 
     def class_at(self, index: int) -> ClassLabel:
         """The class with this index; InputError when there is none."""
         if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(self):
             raise InputError(
-                f"Class index {shown(index)} does not exist: it must be a whole number from 0 to {len(self) - 1}."
+                f"Class index {quoted(index)} does not exist: it must be a whole number from 0 to {len(self) - 1}."
             )
         return self._entries[index]
 

@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
-from .errors import InputError, shown
+from .errors import InputError, quoted
 
 # plotly's scales by our key. The first is the default: even steps of lightness, readable without colour vision.
 COLORMAPS = {"viridis": "Viridis", "turbo": "Turbo", "cividis": "Cividis", "inferno": "Inferno", "jet": "Jet"}
@@ -27,7 +27,7 @@ OPACITIES = {"even": "alpha everywhere", "map": "alpha times the map"}
 def colors(colormap: str) -> np.ndarray:
     """(256, 3) uint8 RGB table of a colour map; InputError for an unknown one."""
     if colormap not in COLORMAPS:
-        raise InputError(f"Colour map '{shown(colormap)}' is unknown: use one of {', '.join(COLORMAPS)}.")
+        raise InputError(f"Colour map '{quoted(colormap)}' is unknown: use one of {', '.join(COLORMAPS)}.")
     return _table(COLORMAPS[colormap])
 
 
@@ -61,9 +61,9 @@ def heatmap(cam_map: np.ndarray, colormap: str = "viridis") -> np.ndarray:
 def check_look(alpha: float = ALPHA, colormap: str = "viridis", opacity: str = "even") -> None:
     """InputError for arguments that `overlay` does not take."""
     if not 0 <= alpha <= 1:
-        raise InputError(f"alpha is {shown(alpha)}: it must be a number from 0 (picture only) to 1 (heatmap only).")
+        raise InputError(f"alpha is {quoted(alpha)}: it must be a number from 0 (picture only) to 1 (heatmap only).")
     if opacity not in OPACITIES:
-        raise InputError(f"Opacity '{shown(opacity)}' is unknown: use one of {', '.join(OPACITIES)}.")
+        raise InputError(f"Opacity '{quoted(opacity)}' is unknown: use one of {', '.join(OPACITIES)}.")
     colors(colormap)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .errors import InputError, shown
+from .errors import InputError, quoted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,5 +128,5 @@ def check_methods(methods) -> tuple[str, ...]:
         raise InputError(f"No method is chosen: choose at least one of {', '.join(METHODS)}.")
     for key in wanted:
         if not isinstance(key, str) or key not in METHODS:
-            raise InputError(f"Method '{shown(key)}' is unknown: use one of {', '.join(METHODS)}.")
+            raise InputError(f"Method '{quoted(key)}' is unknown: use one of {', '.join(METHODS)}.")
     return tuple(key for key in METHODS if key in wanted)

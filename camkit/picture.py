@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from .errors import InputError, shown
+from .errors import InputError, quoted
 
 # The example pictures: in the package where it is installed, at the top of the repository in a checkout.
 _INSTALLED = Path(__file__).resolve().with_name("examples")
@@ -202,7 +202,7 @@ def check_window(window: tuple[float, float] | None) -> tuple[float, float] | No
     except (TypeError, ValueError):
         low = high = math.nan
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise InputError(f"The window is {shown(window)}: give two numbers, the lower one first, such as 0 and 4095.")
+        raise InputError(f"The window is {quoted(window)}: give two numbers, the lower one first, such as 0 and 4095.")
     return low, high
 
 
@@ -279,7 +279,7 @@ def _unreadable(data: bytes) -> str:
     except _DECODER_ERRORS:
         return _UNREADABLE
     return (
-        f"The picture is a TIFF of {shown(' + '.join(map(str, bits)))} bits that is damaged or laid out in a way that "
+        f"The picture is a TIFF of {quoted(' + '.join(map(str, bits)))} bits that is damaged or laid out in a way that "
         "is not read: save it in grey or RGB, with 8 bits, 16 bits or 32 bits in floating point."
     )
 

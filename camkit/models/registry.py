@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import InputError, WeightsError, shown
+from ..errors import InputError, WeightsError, quoted
 from ..labels import Labels, imagenet, read_labels
 from .weights import VGG16_WEIGHTS, WeightsFile
 
@@ -223,7 +223,7 @@ def is_loaded(name: str) -> bool:
 def check_model(name: str) -> ModelSpec:
     """The registry entry; InputError for an unknown key."""
     if name not in MODELS:
-        raise InputError(f"Model '{shown(name)}' is unknown: use one of {', '.join(MODELS)}.")
+        raise InputError(f"Model '{quoted(name)}' is unknown: use one of {', '.join(MODELS)}.")
     return MODELS[name]
 
 

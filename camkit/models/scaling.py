@@ -12,7 +12,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from ..errors import InputError, shown
+from ..errors import InputError, quoted
 
 Preprocess = Callable[[np.ndarray], np.ndarray]
 
@@ -51,7 +51,7 @@ def find_preprocess(choice: str | Preprocess | None, channels: int, wanted: str 
             f"one of {words}."
         )
     if choice not in PREPROCESSING:
-        raise InputError(f"Preprocessing '{shown(choice)}' is unknown: use one of {words}.")
+        raise InputError(f"Preprocessing '{quoted(choice)}' is unknown: use one of {words}.")
     if channels == 1 and choice in ("torch", "caffe"):
         raise InputError(
             f"Preprocessing '{choice}' is for colour, but the model takes grey pictures: use one of {words}."

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
-from ..errors import InputError, shown
+from ..errors import InputError, quoted
 from ..evidence.metrics import BASELINES, CONTROLS, METRICS, Measurement, beats_controls
 from ..evidence.sanity import CONTROL_NAMES, Likeness
 from ..evidence.settings import COHERENCY, TUNING
@@ -165,7 +165,7 @@ def box_table(results: Results) -> Table:
         for number, row in islice(boxes.items(), MOST_BOXES - len(rows)):
             cells = (f"{found[number, key]['energy_inside']:.0%}" for key in results.settings.methods)
             rows.append(
-                (shown(value["picture"]), f"{row['label']} ({row['class_name']})", f"{row['chance']:.0%}", *cells)
+                (quoted(value["picture"]), f"{row['label']} ({row['class_name']})", f"{row['chance']:.0%}", *cells)
             )
     header = ("Picture", "Box (class)", "The box's share of the picture", *results.names)
     note = "An even map has as much energy inside as the box has area."
@@ -205,7 +205,7 @@ def tuning_table(results: Results) -> Table:
 def sweep_table(results: Results) -> Table:
     """Faster Score-CAM against the full Score-CAM, for rising max_n."""
     curves = {
-        shown(value["picture"]): {point["max_n"]: point for point in value["points"]}
+        quoted(value["picture"]): {point["max_n"]: point for point in value["points"]}
         for value in results.values["sweep"]
         if value["points"]
     }
@@ -290,7 +290,7 @@ def write_reports(folder: Path, results: Results) -> list[Path]:
     """results.csv, report.md with the tables, report.html with the pictures too; returns their paths. InputError when
     no picture could be read."""
     if not results.pictures:
-        reasons = " ".join(f"{shown(name)}: {why}" for name, why in islice(results.skipped.items(), MOST_SKIPPED))
+        reasons = " ".join(f"{quoted(name)}: {why}" for name, why in islice(results.skipped.items(), MOST_SKIPPED))
         raise InputError(f"No picture could be read. {reasons}")
     rows, markdown, page = folder / "results.csv", folder / "report.md", folder / "report.html"
     with rows.open("w", encoding="utf-8", newline="") as file:
@@ -332,13 +332,13 @@ def conditions(results: Results) -> list[str]:
         f"Coherency, and so ADCC, was measured for {COHERENCY[settings.coherency]}.",
         *([f"Grey pictures of more than 8 bits: {Window(*settings.window).sentence}."] if settings.window else ()),
         *_sampled(results),
-        *(f"Skipped: {shown(name)}. {why}" for name, why in islice(results.skipped.items(), MOST_SKIPPED)),
+        *(f"Skipped: {quoted(name)}. {why}" for name, why in islice(results.skipped.items(), MOST_SKIPPED)),
         *([f"Skipped: {more} more pictures."] if (more := len(results.skipped) - MOST_SKIPPED) > 0 else ()),
     ]
 
 
 def _sampled(results: Results) -> list[str]:
-    names = [shown(value["picture"]) for value in results.values.get("sweep", ()) if value["points"]]
+    names = [quoted(value["picture"]) for value in results.values.get("sweep", ()) if value["points"]]
     if not names:
         return []
     return [f"Sampled: the sweep, run to its end on {', '.join(names)}. All else was measured on every picture."]
@@ -359,7 +359,7 @@ def html_report(results: Results, made: Sequence[Table] | None = None) -> str:
         captions = {key: f"{name_of(key)} {gain:+.3f}" for key, gain in value["insertion_minus_deletion"].items()}
         captions["picture"] = "the picture"
         figures = [(data, captions[key]) for key, data in value["thumbnails"].items()]
-        title = f"{shown(value['picture'])}: {value['class_name']}, {value['probability']:.1%}"
+        title = f"{quoted(value['picture'])}: {value['class_name']}, {value['probability']:.1%}"
         pictures.append({"title": title, "figures": figures})
     return TEMPLATES.get_template("report.html.j2").render(
         conditions=conditions(results), tables=made or tables(results), pictures=pictures, count=results.pictures

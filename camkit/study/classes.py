@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from ..errors import InputError, shown
+from ..errors import InputError, quoted
 from ..labels import Labels
 
 FORMS = "'name' (it ends in _ and the index, or WordNet id), 'folder', or a CSV file of name and class"
@@ -40,7 +40,7 @@ def read_classes(
             try:
                 known[text] = labels.find_class(text).index
             except InputError as error:
-                raise InputError(f"The true class of {shown(name)} cannot be used. {error}") from error
+                raise InputError(f"The true class of {quoted(name)} cannot be used. {error}") from error
         found[name] = known[text]
     return found
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import InputError, shown
+from ..errors import InputError, quoted
 from ..evidence.settings import Settings
 from ..picture import KINDS
 from .checkpoint import Checkpoint
@@ -46,12 +46,12 @@ def list_pictures(uri: str) -> dict[str, str]:
             return {root.rpartition("/")[2]: uri}
         found = system.get_file_info(FileSelector(root, recursive=True))
     except (OSError, ValueError, ImportError) as error:  # pyarrow's own errors are of these types
-        raise InputError(f"The source {shown(uri)} cannot be read: {shown(error)}") from error
+        raise InputError(f"The source {quoted(uri)} cannot be read: {quoted(error)}") from error
     files = sorted(info.path for info in found if info.type == FileType.File)
     names = {path.removeprefix(root).lstrip("/"): f"{scheme}://{path}" for path in files}
     pictures = {name: path for name, path in names.items() if is_picture_name(name)}
     if not pictures:
-        raise InputError(f"The source {shown(uri)} holds no picture: {KINDS} files are taken.")
+        raise InputError(f"The source {quoted(uri)} holds no picture: {KINDS} files are taken.")
     return pictures
 
 
@@ -104,7 +104,7 @@ def _on_ray(
             progress.finish(name, [Job(*each) for each in json.loads(row["jobs"])], row["skipped"])
             yield progress.state(name)
     except ray.exceptions.RayError as error:
-        reason = shown(str(error).strip().splitlines()[-1])
+        reason = quoted(str(error).strip().splitlines()[-1])
         raise InputError(
             f"Ray gave up: {reason} What is finished is kept: the same command goes on from here."
         ) from error
@@ -128,7 +128,7 @@ def _connect(ray, address: str) -> None:
         # The cluster's machines need not have this code.
         ray.init(address, runtime_env={"py_modules": [str(Path(__file__).parents[1])]}, **quiet)
     except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(f"There is no Ray cluster at {shown(address)}: give its address, or local.") from error
+        raise InputError(f"There is no Ray cluster at {quoted(address)}: give its address, or local.") from error
 
 
 def _rows(ray, workers: int | None, *given) -> Iterator[dict]:
@@ -189,4 +189,4 @@ def _fetch(uri: str) -> bytes:
         with system.open_input_stream(path) as stream:
             return stream.read()
     except (OSError, ValueError) as error:
-        raise UnreadableError(f"The picture file cannot be opened: {shown(error)}") from error
+        raise UnreadableError(f"The picture file cannot be opened: {quoted(error)}") from error

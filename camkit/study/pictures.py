@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from ..errors import InputError, shown
+from ..errors import InputError, quoted
 from ..evidence.settings import Box
 from ..picture import KINDS, SUFFIXES
 
@@ -74,7 +74,7 @@ def gather(
             folder = Path(source).resolve().name if inside or "://" in source else Path(path).resolve().parent.name
             unique = f"{folder}/{name}" if counts[name] > 1 else name
             if unique in pictures:
-                raise InputError(f"Two pictures are called {shown(unique)}: each needs a name of its own.")
+                raise InputError(f"Two pictures are called {quoted(unique)}: each needs a name of its own.")
             pictures[unique] = path
             if name in drawn:
                 boxes[unique] = drawn[name]
@@ -94,7 +94,7 @@ def random_sample(pictures: Mapping[str, str | Path], limit: int | None, seed: i
 def _in_source(given: str, remote: Callable[[str], dict[str, str]] | None) -> Mapping[str, str | Path]:
     if "://" in given:
         if remote is None:
-            raise InputError(f"{shown(given)} is not on this machine: Ray reads it, give --ray local or an address.")
+            raise InputError(f"{quoted(given)} is not on this machine: Ray reads it, give --ray local or an address.")
         return remote(given)
     source = Path(given)
     if source.is_file() and is_picture_name(source.name):
@@ -113,7 +113,7 @@ def find_pictures(folder: str | os.PathLike) -> dict[str, Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(
-            f"'{shown(folder.name)}' is neither a picture nor a folder: give PNG, JPEG, WebP, GIF or TIFF files, or "
+            f"'{quoted(folder.name)}' is neither a picture nor a folder: give PNG, JPEG, WebP, GIF or TIFF files, or "
             "folders of them."
         )
     found = {

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from ..errors import InputError, shown
+from ..errors import InputError, quoted
 from ..evidence.measure import measure, to_json
 from ..evidence.metrics import Measurement
 from ..explain import explain, explain_stream
@@ -104,7 +104,7 @@ def api_classify(image, model, top_k) -> dict:
     """Classifies one picture: the `top_k` most probable of the model's classes, best first."""
     clf = classifier(model)
     if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= len(clf.labels):
-        raise InputError(f"top_k is {shown(repr(top_k))}: it must be a whole number from 1 to {len(clf.labels)}.")
+        raise InputError(f"top_k is {quoted(repr(top_k))}: it must be a whole number from 1 to {len(clf.labels)}.")
     given = opened(image)
     predictions = clf.labels.top_predictions(clf.predict(given.image), top_k)
     return {"model": clf.name, "predictions": [vars(prediction) for prediction in predictions]} | given.to_json()
@@ -115,7 +115,7 @@ def api_explain(image, method, class_name, model, target_layer, max_n, alpha, co
     """Explains one class of one picture by one method: the overlay, the facts with the raw map, and the maps as NPZ."""
     if isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
         raise InputError(
-            f"alpha is {shown(repr(alpha))}: it must be a number from 0 (picture only) to 1 (heatmap only)."
+            f"alpha is {quoted(repr(alpha))}: it must be a number from 0 (picture only) to 1 (heatmap only)."
         )
     check_look(alpha, colormap, opacity)
     (method,) = check_methods([method])

@@ -21,7 +21,7 @@ from gradio.queueing import Event
 from PIL import Image
 
 import camkit
-from camkit.errors import InputError, shown
+from camkit.errors import InputError, quoted
 from camkit.web.server import folder as folders
 from camkit.web.server import limits, sessions
 from camkit.web.server import runs as visitors
@@ -222,11 +222,11 @@ def test_what_was_sent_is_repeated_in_80_characters(server_url):
 
 
 def test_shown_is_one_short_line():
-    assert shown("a\nb\x00\x1b[31m\u202ec") == "a b [31m c"
-    assert shown("y" * 80) == "y" * 80
-    assert shown("y" * 81) == "y" * 77 + "..."
-    assert len(shown(" " * 10**6 + "z")) <= 80
-    assert shown(None) == "None"
+    assert quoted("a\nb\x00\x1b[31m\u202ec") == "a b [31m c"
+    assert quoted("y" * 80) == "y" * 80
+    assert quoted("y" * 81) == "y" * 77 + "..."
+    assert len(quoted(" " * 10**6 + "z")) <= 80
+    assert quoted(None) == "None"
 
 
 def test_an_error_on_the_page_is_no_markup_and_for_a_program_plain():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from ...errors import InputError, shown
+from ...errors import InputError, quoted
 from ...evidence.settings import Settings
 from ...methods import DEFAULT_METHODS
 from ...report.report import summary_table, write_reports
@@ -41,11 +41,11 @@ def on_zip(path, methods, model, request: gr.Request):
                 break
             run.seconds_left = state.seconds_left
             left = "" if state.seconds_left is None else f", about {seconds_in_words(state.seconds_left)} left"
-            at = f" ({shown(state.picture)}: {state.label})" if state.label else ""
+            at = f" ({quoted(state.picture)}: {state.label})" if state.label else ""
             far = progress_html(f"{state.done} of {state.total} pictures{left}{at}", state.done / state.total)
             yield far, gr.skip(), gr.skip(), gr.skip()
     results = Results.of(clf, settings, state)
-    skipped = " ".join(f"Skipped {shown(name)}: {why}" for name, why in state.skipped.items())
+    skipped = " ".join(f"Skipped {quoted(name)}: {why}" for name, why in state.skipped.items())
     if not state.complete and not results.pictures:
         yield progress_html(f"Stopped before a picture was measured. {skipped}"), NO_STOP, gr.skip(), gr.skip()
         return

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import gradio as gr
 
-from ...errors import InputError, WeightsError, shown
+from ...errors import InputError, WeightsError, quoted
 from ...explain import explain_stream
 from ...explanation import Explanation
 from ...labels import Labels, imagenet
@@ -99,7 +99,7 @@ def explain_on_page(
 def fitting(max_n, channels: int) -> int:
     """The slider's number, or all channels of a layer that has fewer; InputError when it is none."""
     if isinstance(max_n, bool) or not isinstance(max_n, (int, float)) or not max_n >= 1:
-        raise InputError(f"max_n is {shown(repr(max_n))}: it must be a whole number from 1 to {channels}.")
+        raise InputError(f"max_n is {quoted(repr(max_n))}: it must be a whole number from 1 to {channels}.")
     return int(min(max_n, channels))
 
 
