@@ -110,11 +110,9 @@ def tiny_model():
 def registry_kept():
     """MODELS without an operator's, and afterwards as it was."""
     before = dict(MODELS)
-    for key in [key for key, spec in before.items() if spec.own is not None]:
+    for key in [key for key, spec in before.items() if spec.operator_model is not None]:
         del MODELS[key]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("camkit.models.registry._operators", [])
-        yield MODELS
+    yield MODELS
     MODELS.clear()
     MODELS.update(before)
 

@@ -10,10 +10,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .registry import HELP, MODELS, load
+from .registry import MODELS, load
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
+
+HELP = {
+    "model": f"{', '.join(MODELS)}, the path of a .keras or .h5 file, hf://owner/name, or a network of "
+    "keras.applications such as ResNet50",
+    "labels": "its class names: a text or CSV file with one a line, a JSON list or object of index to name or name to "
+    "index, a folder with a folder for each class, or 'imagenet'; default: the repository's labels.txt or labels.json, "
+    "else class 0, class 1 and so on",
+    "preprocess": "what its inputs are: none (0 to 255), unit (0 to 1), tf (-1 to 1), torch or caffe; needed unless "
+    "its own scaling layers decide",
+}
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:

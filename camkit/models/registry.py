@@ -1,7 +1,7 @@
 """The MODELS registry, `load`, and `register` for the models that a server's operator names.
 
-TensorFlow is imported by the first load, not before. MODELS and what is loaded are the state of this process:
-`register` alone adds an entry, and an operator's entry is completed when its model is loaded.
+TensorFlow is imported by the first load, not before. MODELS and the loads are the state of this process: `register`
+alone adds an entry, and an operator's entry is completed when its model is loaded.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import logging
 import os
 import re
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,25 +31,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@dataclass
-class OwnModel:
-    """A model that the operator names: `source`, `labels` and `preprocess` as for `load`, and what became of it.
-
-    status: "loading", "ready" or "failed"; message: for "failed" why, in one sentence that names no path.
-    """
+@dataclass(frozen=True)
+class OperatorModel:
+    """A model that the operator of a server names: the arguments of `load`."""
 
     source: str
     labels: str | None = None
     preprocess: str | None = None
-    status: str = "loading"
-    message: str = ""
-    classifier: Classifier | None = None
-    settled: threading.Event = field(default_factory=threading.Event)
-    loading: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def given(self) -> tuple:
-        return self.source, self.labels, self.preprocess
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +50,8 @@ class ModelSpec:
     weights: where the weights file comes from; None for bundled models and the operator's.
     zero: what a preprocessed value of zero looks like, in words. inputs: what the model is fed, such as "0 to 255".
     input_size: (height, width). channels: 3, or 1 for grey. labels: gives the class names.
-    own: for a model that the operator names; until it is loaded it has no target layers, and ImageNet's labels.
+    operator_model: for a model that the operator names; until it is loaded it has no target layers, and ImageNet's
+    labels. first: the operator names it, so that it stands before the others.
     """
 
     key: str
@@ -75,7 +66,8 @@ class ModelSpec:
     input_size: tuple[int, int] = (224, 224)
     channels: int = 3
     labels: Callable[[], Labels] = imagenet
-    own: OwnModel | None = None
+    operator_model: OperatorModel | None = None
+    first: bool = False
 
 
 def _build_vgg16(weights: Path | None) -> keras.Model:
@@ -117,8 +109,8 @@ def _build_lite0(weights: Path | None) -> keras.Model:
     return keras.models.load_model(weights or bundled, compile=False)
 
 
-MODELS: dict[str, ModelSpec] = {
-    spec.key: spec
+MODELS: OrderedDict[str, ModelSpec] = OrderedDict(
+    (spec.key, spec)
     for spec in (
         ModelSpec(
             key="vgg16",
@@ -157,18 +149,19 @@ MODELS: dict[str, ModelSpec] = {
             source="Tan and Le 2019, arXiv:1905.11946, Lite variant; weights Apache 2.0, see camkit/bundled",
         ),
     )
-}
+)
 
-_loaded: dict[tuple[str, Path | None], Classifier] = {}
-_loading = threading.Lock()  # for `_loaded`
+# The one load of each model and weights file: begun, done or failed.
+_loads: dict[tuple[str | OperatorModel, Path | None], Future[Classifier]] = {}
+_guard = threading.Lock()  # for `_loads`
 
 
 def load(name, labels=None, preprocess=None, *, weights: str | os.PathLike | None = None) -> Classifier:
-    """The classifier `name`: a key of MODELS, or a model of your own.
+    """Return the classifier `name`: a key of MODELS, or a model of your own.
 
-    Of MODELS there is one object per model and weights file, however often it is asked for. `weights` is a path; None
-    finds the file or, failing that, downloads it (`camkit.weights`); bundled models need none and never touch a
-    network.
+    Of MODELS there is one object per model and weights file, however often and by however many threads it is asked for;
+    a load that failed is tried again. `weights` is a path; None finds the file or, failing that, downloads it
+    (weights.py); bundled models need none and never touch a network.
 
     A model of your own is the path of a .keras or .h5 file, "hf://owner/name", a network of keras.applications
     ("ResNet50"), or a keras.Model, which stays as it is: any image classifier of one input (h, w, 1 or 3), where None
@@ -192,58 +185,95 @@ def load(name, labels=None, preprocess=None, *, weights: str | os.PathLike | Non
         raise InputError(
             f"{MODELS[str(name)].name} has labels and preprocessing of its own: give them for other models."
         )
-    spec = MODELS[str(name)]
-    return _load_own(spec) if spec.own else _load_ours(spec, weights)
-
-
-def _load_ours(spec: ModelSpec, weights: str | os.PathLike | None) -> Classifier:
-    from ..classifier import Classifier, prepare_device
-
-    path = Path(weights) if weights is not None else None
+    spec, path = MODELS[str(name)], Path(weights) if weights is not None else None
     if spec.weights is not None:
         path = spec.weights.obtain(path)
-    key = (spec.key, path and path.resolve())
-    with _loading:
-        if key not in _loaded:
-            prepare_device()
-            try:
-                _loaded[key] = Classifier(spec.build(path), spec)
-            except WeightsError as error:
-                if spec.weights is not None and path is not None:
-                    spec.weights.refuse(path, str(error))
-                raise
-        return _loaded[key]
+    future, mine = _claim(spec, path)
+    if mine:
+        _settle(future, spec, path)
+    return future.result()
 
 
-def is_loaded(name: str) -> bool:
-    """True once `load` has made this classifier, so that its weights are known to be usable."""
-    return any(model == name for model, _ in list(_loaded))
+def load_in_background(name: str) -> Future[Classifier]:
+    """Begin to load a key of MODELS in a daemon thread, or join the load that was begun; one that failed begins again.
+    Return the future of the classifier."""
+    spec = MODELS[name]
+    future, mine = _claim(spec, None)
+    if mine:
+        threading.Thread(target=_settle, args=(future, spec, None), name=f"{name}-loading", daemon=True).start()
+    return future
+
+
+def _claim(spec: ModelSpec, path: Path | None) -> tuple[Future[Classifier], bool]:
+    """Return the future of a load, and True when the caller is to settle it: nobody has begun, or it has failed."""
+    key = (spec.operator_model or spec.key, path and path.resolve())
+    with _guard:
+        known = _loads.get(key)
+        if known is not None and not (known.done() and known.exception()):
+            return known, False
+        _loads[key] = Future()
+        return _loads[key], True
+
+
+def _settle(future: Future[Classifier], spec: ModelSpec, path: Path | None) -> None:
+    try:
+        future.set_result(_make(spec, path))
+    except (InputError, WeightsError) as error:
+        future.set_exception(type(error)(str(error)))  # a new one: this one's frames hold what was built so far
+    except BaseException as error:  # Ctrl-C among them: who waits for this load must not wait for ever
+        future.set_exception(error)
+
+
+def _make(spec: ModelSpec, path: Path | None) -> Classifier:
+    from ..classifier import Classifier, prepare_device
+
+    prepare_device()
+    given = spec.operator_model
+    if given is None:
+        try:
+            return Classifier(spec.build(path), spec)
+        except WeightsError as error:
+            if spec.weights is not None and path is not None:
+                spec.weights.refuse(path, str(error))
+            raise
+    try:
+        classifier = _own_classifier(given.source, given.labels, given.preprocess, None, (spec.key, spec.name))
+    except (InputError, WeightsError) as error:
+        raise InputError(f"{spec.name} cannot be used. {error}") from error
+    except Exception as error:  # a file can go wrong in ways that cannot be foreseen, and the server must go on
+        message = f"{spec.name} cannot be used, for a reason that is in the server's log."
+        logger.exception("%s", message)
+        raise InputError(message) from error
+    classifier.spec = MODELS[spec.key] = replace(classifier.spec, operator_model=given, first=True)
+    return classifier
+
+
+def load_status(name: str) -> tuple[str, str]:
+    """Return how far a key of MODELS is: "absent", "loading", "ready" or "failed", and for "failed" why in a sentence.
+    Of several weights files the one that is furthest counts."""
+    wanted, found = MODELS[name].operator_model or name, ("absent", "")
+    for (key, _), future in list(_loads.items()):
+        if key == wanted and not future.done():
+            found = ("loading", "")
+        elif key == wanted and (error := future.exception()) is None:
+            return "ready", ""
+        elif key == wanted:
+            found = ("failed", str(error))
+    return found
 
 
 def check_model(name: str) -> ModelSpec:
-    """The registry entry; InputError for an unknown key."""
+    """Return the registry's entry; InputError for an unknown key."""
     if name not in MODELS:
         raise InputError(f"Model '{quoted(name)}' is unknown: use one of {', '.join(MODELS)}.")
     return MODELS[name]
 
 
-# What the command lines say of `load`'s arguments.
-HELP = {
-    "model": f"{', '.join(MODELS)}, the path of a .keras or .h5 file, hf://owner/name, or a network of "
-    "keras.applications such as ResNet50",
-    "labels": "its class names: a text or CSV file with one a line, a JSON list or object of index to name or name to "
-    "index, a folder with a folder for each class, or 'imagenet'; default: the repository's labels.txt or labels.json, "
-    "else class 0, class 1 and so on",
-    "preprocess": "what its inputs are: none (0 to 255), unit (0 to 1), tf (-1 to 1), torch or caffe; needed unless "
-    "its own scaling layers decide",
-}
-
-
-# --- models that somebody brings -----------------------------------------------------------------------------------
+# --- models of one's own -------------------------------------------------------------------------------------------
 
 
 def _own_classifier(given, labels, preprocess, weights, named: tuple[str, str]) -> Classifier:
-    """A classifier out of a keras.Model or of what names one; `named` is its key and its name for people."""
+    """Return a classifier out of a keras.Model or of what names one; `named` is its key and its name for people."""
     from ..classifier import Classifier, prepare_device
     from . import adapt, scaling, sources
 
@@ -275,78 +305,50 @@ def _own_classifier(given, labels, preprocess, weights, named: tuple[str, str]) 
 
 
 def name_of(source: str) -> str:
-    """What people call the model of a source: a file's name without its ending, "owner/name", or the network's."""
+    """Return a source's name for people: a file's name without its ending, "owner/name", or the network's."""
     return (
         source.removeprefix("hf://").partition("@")[0] if source.startswith("hf://") else Path(source).stem or "model"
     )
 
 
 def key_of(source: str) -> str:
-    """The same as a key: letters, digits, dots, hyphens and underscores."""
+    """Return a source's name as a key: letters, digits, dots, hyphens and underscores."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", name_of(source).rpartition("/")[2]).strip("_") or "model"
 
 
-_operators: list[str] = []  # keys that `register` was given, in order: they stand before the others in MODELS
-
-
 def register(source: str, labels: str | None = None, preprocess: str | None = None) -> str:
-    """Puts a model of the operator's into MODELS, after earlier ones and before all others; returns its key. Arguments
-    as for `load`; a key of MODELS moves to the front. Reads nothing: `load` of the key does, once, and what goes wrong
-    is told by its `own`."""
+    """Put a model of the operator's into MODELS, after earlier ones and before all others; return its key. Arguments as
+    for `load`; a key of MODELS moves to the front. Reads nothing: `load` of the key does, once, and completes the
+    entry."""
+    given = OperatorModel(source, labels, preprocess)
+    for known in MODELS.values():  # app.py is run again when `gradio app.py` reloads it
+        if known.operator_model == given:
+            return known.key
     if source in MODELS and labels is None and preprocess is None:
-        key, spec = source, MODELS[source]
+        spec = replace(MODELS[source], first=True)
     else:
-        for known in MODELS.values():  # app.py is run again when `gradio app.py` reloads it
-            if known.own is not None and known.own.given == (source, labels, preprocess):
-                return known.key
         base = key = key_of(source)
         number = 1
         while key in MODELS or key == "auto":  # "auto" is the API's word for the first that is ready
             number += 1
             key = f"{base}_{number}"
-        own = OwnModel(source, labels, preprocess)
-        name = name_of(source) if key == base else f"{name_of(source)} ({number})"
         spec = ModelSpec(
             key=key,
-            name=name,
-            build=lambda _: load(key).model,
-            preprocess=lambda image: load(key).spec.preprocess(image),
+            name=name_of(source) if key == base else f"{name_of(source)} ({number})",
+            build=_not_loaded,
+            preprocess=_not_loaded,
             target_layers=(),
             weights=None,
             zero="",
             source="named by the operator of this server",
-            own=own,
+            operator_model=given,
+            first=True,
         )
-    if key not in _operators:
-        _operators.append(key)
-    others = {other: MODELS[other] for other in MODELS if other not in _operators}
-    firsts = {first: MODELS.get(first, spec) for first in _operators}
-    MODELS.clear()
-    MODELS.update(firsts | others)
-    return key
+    MODELS[spec.key] = spec
+    for key in [key for key, each in MODELS.items() if not each.first]:
+        MODELS.move_to_end(key)
+    return spec.key
 
 
-def _load_own(spec: ModelSpec) -> Classifier:
-    """The operator's model, read once: a failure is final, so that no visitor makes the server try again and again."""
-    own = spec.own
-    assert own is not None
-    with own.loading:
-        if own.classifier is None and own.status != "failed":
-            try:
-                classifier = _own_classifier(own.source, own.labels, own.preprocess, None, (spec.key, spec.name))
-                classifier.spec = replace(classifier.spec, own=own)
-                MODELS[spec.key] = classifier.spec
-                own.classifier, own.status = classifier, "ready"
-            except (InputError, WeightsError) as error:
-                own.status, own.message = "failed", str(error)
-            except Exception:  # a file can go wrong in ways that nobody foresaw, and the server must go on
-                own.status, own.message = (
-                    "failed",
-                    "The model cannot be used, for a reason that is in the server's log.",
-                )
-                logger.exception("%s", own.message)
-            finally:
-                own.settled.set()
-        if own.classifier is None:
-            raise InputError(f"{spec.name} cannot be used. {own.message}")
-        return own.classifier
+def _not_loaded(_):
+    raise InputError("The model is not loaded yet: `load` completes its entry of MODELS.")

@@ -25,7 +25,7 @@ from ..picture import KINDS, OpenedPicture
 from ..report.results import metrics_csv
 from ..version import __version__
 from .server.files import versions, write_file, write_zip
-from .server.readiness import classifier, default_model, is_ready, own_in_words
+from .server.readiness import classifier, default_model, is_ready, operator_status
 from .server.runs import VISITORS, Run, in_words
 from .server.uploads import Picture, Upload
 from .tabs.widgets import AsSent, Drawn
@@ -81,8 +81,8 @@ def api_info() -> dict:
 
 def model_info(spec: ModelSpec) -> dict:
     state, sentence = "ready", f"{spec.name} is bundled."
-    if spec.own is not None:
-        state, sentence = spec.own.status, own_in_words(spec)
+    if spec.operator_model is not None:
+        state, sentence = operator_status(spec)
     elif spec.weights is not None:
         now = spec.weights.state
         state, sentence = now.status, now.sentence

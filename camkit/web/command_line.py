@@ -12,7 +12,8 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ..models.registry import HELP, register
+from ..models.options import HELP
+from ..models.registry import register
 
 VARIABLES = {"source": "CAMKIT_MODEL", "labels": "CAMKIT_LABELS", "preprocess": "CAMKIT_PREPROCESS"}
 

@@ -533,7 +533,7 @@ def save_published(path, model):
 def test_load_of_vgg16_from_a_file_in_the_official_layout(vgg16_random, chelsea, tmp_path, monkeypatch):
     path = tmp_path / "vgg16.h5"
     save_published(path, vgg16_random.model)
-    monkeypatch.setattr(models, "_loaded", {})  # half a gigabyte that only this test needs
+    monkeypatch.setattr(models, "_loads", {})  # half a gigabyte that only this test needs
     loaded = load("vgg16", weights=path)
     inputs = loaded.preprocess(chelsea)
     expected = vgg16_random.model(inputs, training=False)  # not compiled: that takes seconds

@@ -1,6 +1,7 @@
 """Models by file, by repository and by name; what a picture must look like for them; and the operator's models."""
 
 import json
+import threading
 import zipfile
 
 import keras
@@ -13,6 +14,7 @@ import camkit
 from camkit import InputError, WeightsError
 from camkit.maps import softmax
 from camkit.models import registry as models
+from camkit.models import sources
 from camkit.models.registry import register
 
 
@@ -271,7 +273,7 @@ def test_a_registered_model_stands_first_and_is_loaded_once(registry, small_file
     classifier = camkit.load(key)
     assert camkit.load(key) is classifier
     assert registry[key] is classifier.spec
-    assert (registry[key].own.status, registry[key].target_layers) == ("ready", ("only",))
+    assert (models.load_status(key), registry[key].target_layers) == (("ready", ""), ("only",))
     assert [entry.name for entry in registry[key].labels()] == ["a", "b", "c"]
     assert str(small_file.parent) not in f"{registry[key].source}{registry[key].name}"
 
@@ -286,27 +288,52 @@ def test_several_registered_models_keep_their_order_and_have_keys_of_their_own(r
     assert camkit.load("my_model") is not camkit.load("my_model_2")
 
 
-def test_a_registered_model_that_fails_says_why_and_is_not_tried_again(registry, tmp_path, monkeypatch):
-    key = register(str(tmp_path / "secret" / "none.keras"))
-    with pytest.raises(InputError, match=r"^none cannot be used\. There is no model file of this name: ") as caught:
+def test_a_registered_model_that_fails_says_why_and_is_tried_again(registry, small_file, tmp_path):
+    path = tmp_path / "secret" / "late.keras"
+    key = register(str(path))
+    assert models.load_status(key) == ("absent", "")
+    with pytest.raises(InputError, match=r"^late cannot be used\. There is no model file of this name: ") as caught:
         camkit.load(key)
     assert "secret" not in str(caught.value)
-    assert (registry[key].own.status, registry[key].own.settled.is_set()) == ("failed", True)
-    monkeypatch.setattr(models, "_own_classifier", lambda *_: pytest.fail("tried again"))
-    with pytest.raises(InputError, match=r"^none cannot be used\. "):
-        camkit.load(key)
+    assert models.load_status(key) == ("failed", str(caught.value))
+    path.parent.mkdir()
+    path.write_bytes(small_file.read_bytes())
+    assert models.load_in_background(key).result(60) is camkit.load(key)
+    assert models.load_status(key) == ("ready", "")
 
 
-def test_what_nobody_foresaw_stays_in_the_log(registry, monkeypatch, caplog):
+def test_what_cannot_be_foreseen_stays_in_the_log(registry, monkeypatch, caplog):
     def fail(*_):
         raise RuntimeError("/a/path/of/the/server")
 
-    monkeypatch.setattr(models, "_own_classifier", fail)
-    with pytest.raises(
-        InputError, match=r"^my cannot be used\. The model cannot be used, for a reason that is in .*log\.$"
-    ):
+    monkeypatch.setattr(sources, "find_source", fail)
+    with pytest.raises(InputError, match=r"^my cannot be used, for a reason that is in the server's log\.$"):
         camkit.load(register("my.keras"))
     assert "/a/path/of/the/server" in caplog.text
+
+
+def test_callers_at_the_same_time_share_one_load_and_its_failure(registry, monkeypatch):
+    go, told = threading.Event(), []
+
+    def fail(*_):
+        assert go.wait(60)
+        raise KeyboardInterrupt  # even then who waits must not wait for ever
+
+    def ask():
+        try:
+            camkit.load(key)
+        except KeyboardInterrupt:
+            told.append(True)
+
+    monkeypatch.setattr(sources, "find_source", fail)
+    key = register("interrupted.keras")
+    first, second = models.load_in_background(key), models.load_in_background(key)
+    assert first is second
+    waiting = threading.Thread(target=ask)
+    waiting.start()
+    go.set()
+    waiting.join(60)
+    assert told == [True] and isinstance(first.exception(60), KeyboardInterrupt)
 
 
 def test_probabilities_of_a_model_without_softmax_are_its_softmax(noise):

@@ -53,7 +53,6 @@ def server(server_url, tmp_path_factory):
             "GRADIO_SERVER_PORT": str(port := free_port()),
         }.items():
             patch.setenv(name, value)
-        patch.setattr("camkit.web.server.readiness._loading_own", set())
         patch.setattr(page, "start_warming", lambda: start_warming().join())
         patch.setattr(page, "start_tidying", lambda _: None)  # would not end
         patch.setattr(page.gr.Blocks, "block_thread", lambda launched: served.append(launched))
@@ -167,30 +166,61 @@ def test_the_page_shows_no_path(server):
 
 
 def test_a_model_that_takes_long_keeps_nobody_waiting_for_ever(registry, monkeypatch):
-    from camkit.models import registry as models
+    from camkit.models import sources
+    from camkit.models.registry import load_in_background, register
     from camkit.web.server import readiness
     from camkit.web.tabs import headline
 
-    go, make = threading.Event(), models._own_classifier
+    go = threading.Event()
 
     def slowly(*_):
         assert go.wait(60)
-        return make(grey_model(), LABELS, None, None, ("slow", "slow"))
+        return sources.Source(grey_model(), "a slow disk")
 
-    monkeypatch.setattr(models, "_own_classifier", slowly)
+    monkeypatch.setattr(sources, "find_source", slowly)
     monkeypatch.setattr(readiness, "LONGEST_LOADING", 0.05)
-    monkeypatch.setattr(readiness, "_loading_own", set())
-    key = models.register("slow.keras")
+    key = register("slow.keras")
     assert readiness.opening_model() == "efficientnet_lite0"
     assert readiness.downloading()
     assert "slow is being loaded." in headline.headline("auto")["sentence"]
     with pytest.raises(camkit.InputError, match=r"^slow is being loaded\. Meanwhile use EfficientNet-Lite0\.$"):
         readiness.classifier(key)
     go.set()
-    assert registry[key].own.settled.wait(60)
+    assert load_in_background(key).result(60) is readiness.classifier(key)
     assert readiness.opening_model() == key
-    assert len(readiness.classifier("auto").labels) == 3
+    assert readiness.classifier("auto").input_size == (28, 24)
     assert not readiness.downloading()
+
+
+def test_a_model_that_failed_is_tried_again_after_a_while_and_delays_no_page(registry, monkeypatch):
+    from camkit.models import sources
+    from camkit.models.registry import load_in_background, load_status, register
+    from camkit.web.server import readiness
+
+    asked, go = [], threading.Event()
+
+    def find(*_):
+        asked.append(len(asked))
+        if len(asked) == 1:
+            raise camkit.InputError("The disk is not there yet: wait.")
+        assert go.wait(60)
+        return sources.Source(grey_model(), "a disk")
+
+    monkeypatch.setattr(sources, "find_source", find)
+    key = register("late.keras")
+    refusal = r"^late cannot be used\. The disk is not there yet: wait\. Meanwhile use EfficientNet-Lite0\.$"
+    for _ in range(2):  # within a minute: not tried again
+        with pytest.raises(camkit.InputError, match=refusal):
+            readiness.classifier(key)
+    assert (asked, readiness.operator_status(registry[key])[0]) == ([0], "failed")
+    monkeypatch.setattr(readiness, "RETRY_AFTER", 0)
+    with pytest.raises(camkit.InputError, match=refusal):
+        readiness.classifier(key)
+    assert load_status(key) == ("loading", "")
+    assert readiness.opening_model() == "efficientnet_lite0"  # at once, though it is being loaded
+    go.set()
+    assert load_in_background(key).result(60) is readiness.classifier(key)
+    assert asked == [0, 1]
 
 
 # Class names may hold anything

@@ -10,19 +10,18 @@ import numpy as np
 from ...errors import WeightsError
 from ...explain import explain, explain_stream
 from ...models.registry import MODELS, load
-from .readiness import WARMED_UP, is_here, load_in_background, wait_for
+from .readiness import WARMED_UP, begin_loading, is_here, wait_for
 from .runs import log
 
 
 def warm_up() -> None:
-    """Loads and compiles what the first visitor will need, so that no visitor waits for it."""
+    """Load and compile what the first visitor will need, so that no visitor waits for it."""
     import_module("camkit.classifier")  # and TensorFlow with it
     for spec in list(MODELS.values()):
-        if spec.own is not None:
-            load_in_background(spec.key)
+        begin_loading(spec)
     for spec in list(MODELS.values()):
         wait_for(spec)
-    for spec in MODELS.values():
+    for spec in list(MODELS.values()):
         if spec.weights is not None:
             try:
                 spec.weights.find()  # a copy in Keras's cache counts once its checksum was seen
@@ -39,7 +38,7 @@ def warm_up() -> None:
 
 
 def warm(model: str) -> None:
-    """Loads a model and compiles what its first explanation needs."""
+    """Load a model and compile what its first explanation needs."""
     from ...classifier import device_name
 
     clf = load(model)

@@ -15,7 +15,7 @@ import gradio as gr
 from ...models.registry import MODELS
 from ...models.weights import MEGABYTE, WeightsState
 from ...units import seconds_in_words
-from ..server.readiness import WARMED_UP, default_model, device_in_words, downloading, is_here, own_in_words
+from ..server.readiness import WARMED_UP, default_model, device_in_words, downloading, is_here, operator_status
 from ..server.runs import in_words, visitor_of
 from .widgets import browser_code
 
@@ -106,7 +106,7 @@ def headline(model: str) -> dict:
     what a screen reader is told, and so says nothing that changes by the second."""
     running = MODELS[default_model() if model == "auto" else model]
     told = {
-        "model": running.name + (" (bundled)" if running.weights is None and running.own is None else ""),
+        "model": running.name + (" (bundled)" if running.weights is None and running.operator_model is None else ""),
         "device": device_in_words(),
         "inputs": running.inputs,
         "sentence": "",
@@ -122,7 +122,8 @@ def headline(model: str) -> dict:
         return told | {"sentence": words, "spoken": f"{state.short}.", "progress": state.percent / 100}
     if state is not None and state.status == "failed":
         return told | {"sentence": state.short, "spoken": state.short}
-    waited_for = [own_in_words(spec) for spec in MODELS.values() if spec.own and spec.own.status != "ready"]
+    operators = [operator_status(spec) for spec in MODELS.values() if spec.operator_model]
+    waited_for = [sentence for status, sentence in operators if status != "ready"]
     if waited_for:
         return told | {"sentence": " ".join(waited_for), "spoken": " ".join(waited_for)}
     return told | {"spoken": f"{MODELS[arrived].name} is here." if arrived else ""}
