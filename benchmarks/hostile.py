@@ -42,13 +42,12 @@ SHORT_EVENTS = {
 
 @dataclass
 class Server:
-    """A running `python app.py`: its address, process, folder for uploads, and how often it gives memory back."""
+    """A running `python app.py`: its address, process, folder for uploads and log."""
 
     url: str
     process: subprocess.Popen
     folder: Path
     log: Path
-    tidied: float
 
     def memory(self) -> float:
         """Megabytes of its own that the process holds in memory now: without the files that are mapped into it."""
@@ -58,13 +57,9 @@ class Server:
         raise AssertionError("the server has ended")
 
     def memory_after_rest(self) -> float:
-        """The least that it holds until it has given back what is free."""
+        """Megabytes that it holds once it computes nothing any more."""
         self.settle()
-        end, least = time.monotonic() + 1.2 * self.tidied, self.memory()
-        while time.monotonic() < end:
-            time.sleep(0.1)
-            least = min(least, self.memory())
-        return least
+        return self.memory()
 
     def on_disk(self) -> float:
         """Megabytes in its folder."""
@@ -90,20 +85,9 @@ class Server:
         return int(fields[11]) + int(fields[12])
 
 
-# `python app.py`, but tidying as often as its argument says.
-TIDYING = """
-import functools, runpy, sys
-import camkit.web.server.serving
-from camkit.web.server import folder
-folder.start_tidying = functools.partial(folder.start_tidying, every=float(sys.argv.pop()))
-runpy.run_path("app.py", run_name="__main__")
-"""
-
-
 @contextmanager
-def own_server(tidied: float = 5.0, **settings: str):
-    """A server in a process and with a folder of its own, warm. `tidied`: seconds between two times that it gives
-    memory back, 5 as people run it."""
+def own_server(**settings: str):
+    """A server in a process and with a folder of its own, warm."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -113,14 +97,14 @@ def own_server(tidied: float = 5.0, **settings: str):
         known |= {"GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": f"{folder}/uploads", "PYTHONUNBUFFERED": "1"}
         with log.open("w") as output:
             process = subprocess.Popen(
-                [sys.executable, "-c", TIDYING, str(tidied)],
+                [sys.executable, "app.py"],
                 cwd=ROOT,
                 env=known | settings,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
         try:
-            server = Server(f"http://127.0.0.1:{port}", process, Path(folder) / "uploads", log, tidied)
+            server = Server(f"http://127.0.0.1:{port}", process, Path(folder) / "uploads", log)
             end = time.monotonic() + LIMIT
             while "is ready on" not in log.read_text():
                 assert process.poll() is None and time.monotonic() < end, log.read_text()

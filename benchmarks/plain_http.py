@@ -67,10 +67,20 @@ def event_id(url: str, api_name: str) -> int:
     return next(event["id"] for event in events(url) if event["api_name"] == api_name)
 
 
+@cache
+def defaults(url: str) -> dict[int, list]:
+    """The defaults of each endpoint's parameters by the event's number; None where there is none."""
+    info = httpx.get(f"{url}/gradio_api/info", timeout=LIMIT).json()["named_endpoints"]
+    named = {name: [each["parameter_default"] for each in endpoint["parameters"]] for name, endpoint in info.items()}
+    return {event["id"]: named.get(f"/{event['api_name']}", []) for event in events(url)}
+
+
 def join(
     url: str, number: int, data: list, session: str | None = None, event_data=None, address: str | None = None
 ) -> httpx.Response:
-    """Puts an event into the queue, as the page does, and returns at once."""
+    """Puts an event into the queue, as the page does, and returns at once. `data` may end before parameters with a
+    default, which Gradio's clients fill in too."""
+    data = [*data, *defaults(url).get(number, [])[len(data) :]] if isinstance(number, int) else data
     body = {"fn_index": number, "data": data, "session_hash": session or uuid.uuid4().hex, "event_data": event_data}
     return httpx.post(f"{url}/gradio_api/queue/join", json=body, headers=sent_by(address), timeout=LIMIT)
 

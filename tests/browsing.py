@@ -156,9 +156,9 @@ def held_work(monkeypatch):
     """Long work goes on for some 32 pictures, each block of which is drawn, and then waits until somebody presses Stop,
     so that a test comes in time however fast the blocks and however busy the machine."""
     from camkit.classifier import Classifier
-    from camkit.web.server.runs import VISITORS
+    from camkit.web.server.runs import RUNS
 
-    run, stop = Classifier._run, VISITORS.stop
+    run, stop = Classifier._run, RUNS.stop
     pictures, stopped = 0, threading.Event()
 
     def passing(classifier, make, *given, **named):
@@ -176,7 +176,7 @@ def held_work(monkeypatch):
 
     monkeypatch.setattr("camkit.web.tabs.maps.REDRAW_SECONDS", 0)
     monkeypatch.setattr(Classifier, "_run", passing)
-    monkeypatch.setattr(VISITORS, "stop", stops)
+    monkeypatch.setattr(RUNS, "stop", stops)
     yield
     stopped.set()
 

@@ -138,12 +138,12 @@ def server_url(tmp_path_factory):
         session.setenv("KERAS_HOME", str(tmp_path_factory.getbasetemp() / "keras"))
         session.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))  # read when components are made
         from camkit.web.command_line import parse
-        from camkit.web.page import LAUNCH, open_page
+        from camkit.web.page import open_page
         from camkit.web.server.warming import start_warming
 
         demo = open_page(parse([]))
         start_warming().join()
-        _, url, _ = demo.launch(prevent_thread_lock=True, server_port=free_port(), quiet=True, **LAUNCH)
+        _, url, _ = demo.launch(prevent_thread_lock=True, server_port=free_port(), quiet=True)
         yield url.rstrip("/")
         demo.close()
 

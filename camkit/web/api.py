@@ -1,11 +1,13 @@
 """The public endpoints: /info, /classify, /explain, /compare and /evaluate.
 
-Their inputs are hidden components whose names, types, defaults and words document them; values reach the handlers as
-they were sent, so that camkit's own checks name the parameter and what it may be. Pictures pass the guard of uploads.
+Their inputs are hidden components whose names, types and defaults document them, and PARAMETERS says what each is.
+Values reach the handlers as they were sent, so that camkit's own checks name the parameter and what it may be.
 """
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,9 +28,9 @@ from ..report.results import metrics_csv
 from ..version import __version__
 from .server.files import versions, write_file, write_zip
 from .server.readiness import classifier, default_model, is_ready, operator_status
-from .server.runs import VISITORS, Run, in_words
-from .server.uploads import Picture, Upload
-from .tabs.widgets import AsSent, Drawn
+from .server.refusals import with_clear_errors
+from .server.runs import RUNS, Run
+from .server.uploads import open_upload, sent_file
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
@@ -36,25 +38,18 @@ if TYPE_CHECKING:
 _REVISION = Path(__file__).resolve().parents[2] / "REVISION"  # written by the deployment
 REVISION = _REVISION.read_text().strip() if _REVISION.exists() else "development"
 PARAMETERS = {
-    "image": f"A picture file: {KINDS}, at most 20 MB, 25 megapixels and 10,000 pixels a side. "
-    "One that is longer than 1280 pixels is reduced to that first. 'window' in the answer: which grey values are "
-    "shown of more than 8 bits.",
-    "model": "The classifier; 'auto' takes the first one of /info that is ready: the operator's, then VGG16 when its "
-    "weights are on the server, else the bundled one.",
+    "image": f"A {KINDS} file of at most 20 MB, 25 megapixels and 10,000 pixels a side.",
+    "model": "The classifier, one of /info's models; 'auto' takes the first that is ready.",
     "top_k": "How many classes to return, from 1 to the model's number of classes.",
-    "method": "The class activation map to compute.",
-    "methods": "The class activation maps to compute; at least one.",
-    "class_name": "The class to explain: a name, another word for it, or an index from 0 on as text; '' takes the top "
-    "class.",
-    "target_layer": "The layer whose activations are mapped, one of the model's target_layers in /info; '' takes the "
-    "last.",
-    "max_n": "How many channels Faster Score-CAM takes, from 1 to the layer's number (10, the default, takes all of a "
-    "layer with fewer); the others ignore it.",
-    "alpha": "The weight of the heatmap in the overlay, 0 (picture only) to 1 (heatmap only).",
+    "method": "The map to compute.",
+    "methods": "The maps to compute, at least one.",
+    "class_name": "A name, another word for it or an index as text; '' takes the top class.",
+    "target_layer": "One of the model's target_layers in /info; '' takes the last.",
+    "max_n": "Channels of Faster Score-CAM, from 1 to the layer's number; 10 takes all of a layer with fewer.",
+    "alpha": "The heatmap's weight, 0 (picture only) to 1 (heatmap only).",
     "colormap": "The colours of the heatmap.",
-    "opacity": "'even' gives every pixel of the heatmap the weight alpha; 'map' gives it alpha times the map, so that "
-    "the picture keeps its colours where the map is low.",
-    "faithfulness": "Whether to measure the maps as /evaluate does; takes about ten seconds more on a CPU.",
+    "opacity": "'even' gives every pixel of the heatmap the weight alpha, 'map' alpha times the map.",
+    "faithfulness": "Whether to measure the maps too, as /evaluate does: ten seconds more on a CPU.",
 }
 
 
@@ -62,16 +57,16 @@ PARAMETERS = {
 
 
 def api_info() -> dict:
-    """What this server runs: version, revision, models with state and target layers, methods, device, libraries."""
+    """Describe this server: version, revision, models with state and target layers, methods, device, libraries."""
     from ..classifier import device_name, gpus
 
-    told = ("name", "summary", "formula", "paper", "url", "differs")
+    fields = ("name", "summary", "formula", "paper", "url", "differs")
     return {
         "version": __version__,
         "revision": REVISION,
         "default_model": default_model(),
         "models": {key: model_info(spec) for key, spec in MODELS.items()},
-        "methods": {key: {name: getattr(method, name) for name in told} for key, method in METHODS.items()},
+        "methods": {key: {name: getattr(method, name) for name in fields} for key, method in METHODS.items()},
         "colormaps": list(COLORMAPS),
         "device": device_name(),
         "gpus": list(gpus()),
@@ -99,20 +94,20 @@ def model_info(spec: ModelSpec) -> dict:
     }
 
 
-@in_words(markup=False)
-def api_classify(image, model, top_k) -> dict:
-    """Classifies one picture: the `top_k` most probable of the model's classes, best first."""
+@with_clear_errors(markup=False)
+def api_classify(image, model, top_k, request: gr.Request) -> dict:
+    """Classify one picture: the `top_k` most probable of the model's classes, best first."""
     clf = classifier(model)
     if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= len(clf.labels):
         raise InputError(f"top_k is {quoted(repr(top_k))}: it must be a whole number from 1 to {len(clf.labels)}.")
-    given = opened(image)
+    given = opened(image, request)
     predictions = clf.labels.top_predictions(clf.predict(given.image), top_k)
     return {"model": clf.name, "predictions": [vars(prediction) for prediction in predictions]} | given.to_json()
 
 
-@in_words(markup=False)
+@with_clear_errors(markup=False)
 def api_explain(image, method, class_name, model, target_layer, max_n, alpha, colormap, opacity, request: gr.Request):
-    """Explains one class of one picture by one method: the overlay, the facts with the raw map, and the maps as NPZ."""
+    """Explain one class of one picture by one method: the overlay, the facts with the raw map, and the maps as NPZ."""
     if isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
         raise InputError(
             f"alpha is {quoted(repr(alpha))}: it must be a number from 0 (picture only) to 1 (heatmap only)."
@@ -122,11 +117,11 @@ def api_explain(image, method, class_name, model, target_layer, max_n, alpha, co
     clf = classifier(model)
     index = class_index_of(class_name, clf.labels)
     if METHODS[method].uses_gradient:
-        given = opened(image)
+        given = opened(image, request)
         explanation = explain(clf, given.image, [method], index, target_layer, max_n_of(max_n))
     else:
-        with VISITORS.api_run(request) as run:
-            given = opened(image)
+        with RUNS.api_run(request) as run:
+            given = opened(image, request)
             explanation = run.last(explain_stream(clf, given.image, [method], index, target_layer, max_n_of(max_n)))
     cam = explanation.cams[method]
     picture = write_file("overlay.png", encode(overlay(explanation.image, cam.map, alpha, colormap, opacity)))
@@ -134,17 +129,17 @@ def api_explain(image, method, class_name, model, target_layer, max_n, alpha, co
     return picture, facts, write_file("maps.npz", maps_npz(explanation))
 
 
-@in_words(markup=False)
+@with_clear_errors(markup=False)
 def api_compare(image, methods, class_name, model, target_layer, max_n, faithfulness, opacity, request: gr.Request):
-    """Explains one class of one picture by several methods. Streams the maps so far, as JPEG until they are final; the
-    last answer is complete and brings the zip. With `faithfulness` they are measured too, as by /evaluate."""
+    """Explain one class of one picture by several methods. Streams the maps so far, as JPEG until they are final; the
+    last answer is complete and brings the zip."""
     check_look(opacity=opacity)
     clf, methods = classifier(model), check_methods(methods)
     index = class_index_of(class_name, clf.labels)
     final: dict[str, bytes] = {}
     sent = None
-    with VISITORS.api_run(request) as run:
-        given = opened(image)
+    with RUNS.api_run(request) as run:
+        given = opened(image, request)
         for snapshot in run.watch(explain_stream(clf, given.image, methods, index, target_layer, max_n_of(max_n))):
             if not snapshot.complete and snapshot is not sent:
                 yield overlays(snapshot, final, opacity), comparison_json(snapshot) | given.to_json(), None
@@ -157,14 +152,14 @@ def api_compare(image, methods, class_name, model, target_layer, max_n, faithful
     yield overlays(snapshot, final, opacity), facts, write_zip(snapshot, opacity=opacity, extra=extra, drawn=final)
 
 
-@in_words(markup=False)
+@with_clear_errors(markup=False)
 def api_evaluate(image, methods, class_name, model, request: gr.Request) -> dict:
-    """Measures how far each method's map of one picture can be believed: every metric, the insertion and deletion
+    """Measure how far each method's map of one picture can be believed: every metric, the insertion and deletion
     curves, the costs, and the same for a random, a centred and a uniform map as controls."""
     clf, methods = classifier(model), check_methods(methods)
     index = class_index_of(class_name, clf.labels)
-    with VISITORS.api_run(request) as run:
-        given = opened(image)
+    with RUNS.api_run(request) as run:
+        given = opened(image, request)
         explanation = run.last(explain_stream(clf, given.image, methods, index))
         measurements = measure_all(run, clf, explanation)
     return comparison_json(explanation) | given.to_json() | {"faithfulness": to_json(measurements)}
@@ -173,15 +168,16 @@ def api_evaluate(image, methods, class_name, model, request: gr.Request) -> dict
 # --- arguments and answers -----------------------------------------------------------------------------------------
 
 
-def opened(image: Upload | None) -> OpenedPicture:
-    """The picture of a request, decoded; InputError when there is none or it cannot be used."""
-    if image is None:
+def opened(image: dict | None, request: gr.Request) -> OpenedPicture:
+    """Return the picture of a request, decoded; InputError when there is none or it cannot be used."""
+    path = sent_file(image, request)
+    if path is None:
         raise InputError(f"There is no picture: send a {KINDS} file as 'image'.")
-    return image.open()
+    return open_upload(path)
 
 
 def measure_all(run: Run, clf: Classifier, explanation: Explanation) -> dict[str, Measurement]:
-    """Every Measurement by key, methods first."""
+    """Return every Measurement by key, methods first."""
     return {key: each for key, each in run.watch(measure(clf, explanation)) if each is not None}
 
 
@@ -191,13 +187,13 @@ def max_n_of(value):
 
 
 def class_index_of(text: str, labels: Labels) -> int | None:
-    """A class name or an index as text -> class index; "" -> None, the top class."""
+    """Return the class index of a name or of an index as text; None, the top class, for ""."""
     return labels.find_class(text).index if text and text.strip() else None
 
 
 def overlays(snapshot: Explanation, final: dict[str, bytes], opacity: str) -> list[tuple[str, str]]:
-    """The overlays as files with their captions: JPEG of a map that still changes, PNG of one that does not, which is
-    kept in `final`."""
+    """Return the overlays as files with their captions: JPEG of a map that still changes, PNG of one that does not,
+    which is kept in `final`."""
     shown = []
     for key, cam in snapshot.cams.items():
         if key not in final:
@@ -210,9 +206,9 @@ def overlays(snapshot: Explanation, final: dict[str, bytes], opacity: str) -> li
 
 
 def prediction_json(explanation: Explanation) -> dict:
-    told = ("model", "target_layer", "class_index", "class_name", "probability", "predictions")
+    fields = ("model", "target_layer", "class_index", "class_name", "probability", "predictions")
     known = explanation.to_json()
-    return {name: known[name] for name in told}
+    return {name: known[name] for name in fields}
 
 
 def comparison_json(explanation: Explanation) -> dict:
@@ -226,70 +222,37 @@ def comparison_json(explanation: Explanation) -> dict:
 # --- the hidden components -----------------------------------------------------------------------------------------
 
 
-class Documented(Drawn):
-    """Mixed into an input: its words in /gradio_api/info."""
-
-    label: str
-
-    def api_info(self) -> dict:
-        return super().api_info() | {"additional_description": PARAMETERS[self.label]}  # type: ignore[misc]
-
-
-class OneOf(Documented, AsSent, gr.Dropdown): ...
-
-
-class Several(Documented, AsSent, gr.CheckboxGroup): ...
-
-
-class Value(Documented, AsSent, gr.Number): ...
-
-
-class Switch(Documented, AsSent, gr.Checkbox): ...
-
-
-class Text(Documented, gr.Textbox): ...
-
-
-class DocumentedPicture(Documented, Picture):
-    skip_api = False
+def words(handler: Callable) -> str:
+    """Return an endpoint's description: its docstring, and what each of its parameters is."""
+    described = [f"{name}: {PARAMETERS[name]}" for name in inspect.signature(handler).parameters if name in PARAMETERS]
+    return "\n\n".join([inspect.getdoc(handler) or "", *described])
 
 
 def build() -> None:
-    """The endpoints on one hidden button; an input that several of them take is one component."""
+    """Build the endpoints on one hidden button; an input that several of them take is one component."""
     with gr.Row(visible=False):
-        image = DocumentedPicture(label="image")
-        model = OneOf(["auto", *MODELS], value="auto", label="model")
-        top_k = Value(5, precision=0, label="top_k")
-        method = OneOf(list(METHODS), value="gradcam", label="method")
-        methods = Several(list(METHODS), value=list(DEFAULT_METHODS), label="methods")
-        class_name, target_layer = Text("", label="class_name"), Text("", label="target_layer")
-        max_n = Value(10, precision=0, label="max_n")
-        alpha = Value(ALPHA, label="alpha")
-        colormap = OneOf(list(COLORMAPS), value="viridis", label="colormap")
-        opacity = OneOf(list(OPACITIES), value="even", label="opacity")
-        faithfulness = Switch(False, label="faithfulness")
+        image = gr.Image(label="image")
+        model = gr.Dropdown(["auto", *MODELS], value="auto", label="model")
+        top_k = gr.Number(5, precision=0, label="top_k")
+        method = gr.Dropdown(list(METHODS), value="gradcam", label="method")
+        methods = gr.CheckboxGroup(list(METHODS), value=list(DEFAULT_METHODS), label="methods")
+        class_name, target_layer = gr.Textbox("", label="class_name"), gr.Textbox("", label="target_layer")
+        max_n = gr.Number(10, precision=0, label="max_n")
+        alpha = gr.Number(ALPHA, label="alpha")
+        colormap = gr.Dropdown(list(COLORMAPS), value="viridis", label="colormap")
+        opacity = gr.Dropdown(list(OPACITIES), value="even", label="opacity")
+        faithfulness = gr.Checkbox(False, label="faithfulness")
         picture, several = gr.Image(format="png", label="overlay"), gr.Gallery(format="png", label="overlays")
         facts, archive = gr.JSON(label="facts"), gr.File(label="maps.npz")
         bundle = gr.File(label="bundle.zip")
         on = gr.Button("api")
-        on.click(api_info, None, gr.JSON(label="info"), api_name="info", queue=False)
-        once = {"preprocess": False}  # each by itself: all of them together, by `uploads.Page`
-        on.click(api_classify, [image, model, top_k], gr.JSON(label="predictions"), api_name="classify", **once)
         shared = [class_name, model, target_layer, max_n]
-        on.click(
-            api_explain,
-            [image, method, *shared, alpha, colormap, opacity],
-            [picture, facts, archive],
-            api_name="explain",
-            **once,
-        )
-        on.click(
-            api_compare,
-            [image, methods, *shared, faithfulness, opacity],
-            [several, facts, bundle],
-            api_name="compare",
-            **once,
-        )
-        on.click(
-            api_evaluate, [image, methods, class_name, model], gr.JSON(label="figures"), api_name="evaluate", **once
-        )
+        on.click(api_info, None, gr.JSON(label="info"), api_name="info", queue=False)
+        for handler, inputs, outputs in (
+            (api_classify, [image, model, top_k], gr.JSON(label="predictions")),
+            (api_explain, [image, method, *shared, alpha, colormap, opacity], [picture, facts, archive]),
+            (api_compare, [image, methods, *shared, faithfulness, opacity], [several, facts, bundle]),
+            (api_evaluate, [image, methods, class_name, model], gr.JSON(label="figures")),
+        ):
+            name = handler.__name__.removeprefix("api_")
+            on.click(handler, inputs, outputs, api_name=name, api_description=words(handler), preprocess=False)

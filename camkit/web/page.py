@@ -7,32 +7,28 @@ import logging
 import os
 import sys
 
-from .server.serving import LAUNCH  # isort: skip - it sets what must stand before Gradio is imported
-
 import gradio as gr
 
 from ..errors import InputError
 from . import api
 from .command_line import from_environment, parse, register_all
-from .server.folder import claim_folder, start_tidying
+from .server.folder import claim_folder
 from .server.limits import limits
-from .server.runs import on_leave
-from .server.uploads import Page
+from .server.serving import Page
 from .server.warming import start_warming
 from .tabs import about, contrast, cover, evidence, many, maps
 
 
 def build() -> gr.Blocks:
     """Return the page and its endpoints for the models registered so far, not launched."""
-    with Page(title="Class activation maps, side by side", analytics_enabled=False, fill_width=True) as page:
+    with Page(title="Class activation maps, side by side", fill_width=True) as page:
         screen = maps.build(page)
         with gr.Tabs():
             for tab in (evidence, contrast, cover, many):
                 tab.build(screen)
             about.build()
         api.build()
-        page.unload(on_leave)
-    # Nobody goes past the queue, and nobody waits in it for others: who may begin, `runs.py` decides.
+    # All events are queued; runs.py limits what is under way.
     return page.queue(max_size=1000, default_concurrency_limit=None, api_open=False)
 
 
@@ -60,7 +56,6 @@ def launch(page: gr.Blocks, options: argparse.Namespace) -> None:
             share=options.share or None,  # None: GRADIO_SHARE and Colab decide
             prevent_thread_lock=True,
             quiet=True,  # Gradio's own lines recommend a call of launch(), which is not at hand here
-            **LAUNCH,
         )
     except (OSError, OverflowError) as error:
         known = f"Port {port} cannot be used, it is taken or not allowed: set GRADIO_SERVER_PORT to another."
@@ -68,7 +63,6 @@ def launch(page: gr.Blocks, options: argparse.Namespace) -> None:
     if url:  # none in the thread in which `gradio app.py` builds the page again
         print(f"* Running on local URL:  {url.rstrip('/')}", flush=True)
     start_warming()
-    start_tidying(page)
     page.block_thread()
 
 

@@ -7,7 +7,7 @@ import plain_http
 import pytest
 from conftest import EXAMPLES
 
-from camkit.web.server.runs import in_words
+from camkit.web.server.refusals import with_clear_errors
 
 SETTINGS = [["gradcam"], "efficientnet_lite0", "block3b_add", 10, True]
 
@@ -39,7 +39,7 @@ def test_a_stream_with_nothing_to_do_empties_nothing(server_url, streams, short_
 
 
 def test_a_stream_that_ends_before_its_first_answer_leaves_the_outputs_as_they_are():
-    @in_words
+    @with_clear_errors
     def nothing_to_do(wanted):
         if wanted:
             yield wanted

@@ -1,7 +1,6 @@
 """What passes the gatekeeper, the folder's bound, the places for long work: each without a browser, most without
 TensorFlow."""
 
-import io
 import os
 import re
 import threading
@@ -10,23 +9,18 @@ from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 
-import gradio as gr
 import httpx
 import numpy as np
 import plain_http
 import pytest
 from conftest import EXAMPLES
-from filelock import FileLock
-from gradio.queueing import Event
 from PIL import Image
 
 import camkit
 from camkit.errors import InputError, quoted
 from camkit.web.server import folder as folders
-from camkit.web.server import limits, sessions
-from camkit.web.server import runs as visitors
-from camkit.web.server.files import write_file
-from camkit.web.server.gatekeeper import CLOSED, unfinished
+from camkit.web.server import limits, refusals, runs, sessions
+from camkit.web.server.gatekeeper import CLOSED
 
 # Every route of the pinned Gradio that stays open, and what for.
 OPEN = {
@@ -113,36 +107,30 @@ def test_a_route_that_nobody_needs_is_refused_in_a_sentence(server_url, method, 
         }
 
 
-@pytest.mark.parametrize("index", [-1, 9999, None, "0", True, 1.0, [1], {"a": 1}])
-def test_an_event_that_does_not_exist(server_url, index):
-    answer = plain_http.join(server_url, index, [])
-    assert answer.status_code == 404
+JOIN = "/gradio_api/queue/join"
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "status"),
+    [
+        *[(JOIN, body, 400) for body in (b"", b"[]", b"{", b"null", b'"x"', b"[" * 100_000, b"\xff\xfe")],
+        *[(JOIN, {"fn_index": index, "data": []}, 404) for index in (-1, 9999, None, "0", True, 1.0, [1], {"a": 1})],
+        *[
+            (f"/gradio_api/{base}/{name}", {"data": []}, 404)
+            for base in ("call", "call/v2", "run", "api")
+            for name in ("nothing", "on_nothing")
+        ],
+        ("/gradio_api/call/classify", {"data": []}, 400),
+        ("/gradio_api/call/classify", {"data": "x"}, 400),
+        ("/gradio_api/call/classify", {}, 400),
+        ("/gradio_api/run/classify", {"data": [None, "auto", 5]}, 404),  # not past the queue
+    ],
+)
+def test_a_request_that_fits_no_event_is_refused_in_a_sentence(server_url, path, content, status):
+    given = {"content": content} if isinstance(content, bytes) else {"json": content}
+    answer = httpx.post(server_url + path, **given)
+    assert answer.status_code == status, answer.text
     plain_http.assert_clean(answer.json()["detail"])
-
-
-@pytest.mark.parametrize("name", ["nothing", "../config", "on_nothing"])
-def test_an_endpoint_that_does_not_exist(server_url, name):
-    for base in ("call", "call/v2"):
-        answer = httpx.post(f"{server_url}/gradio_api/{base}/{name}", json={"data": []})
-        assert answer.status_code in (404, 405), answer.text
-
-
-@pytest.mark.parametrize("body", [b"", b"[]", b"{", b"null", b'"x"', b"[" * 100_000, b"\xff\xfe"])
-def test_a_request_that_is_no_json_object(server_url, body):
-    answer = httpx.post(f"{server_url}/gradio_api/queue/join", content=body)
-    assert answer.status_code == 400
-    plain_http.assert_clean(answer.json()["detail"])
-
-
-def test_a_request_of_another_shape_is_no_fault_of_the_server(server_url):
-    event = plain_http.event_id(server_url, "classify")
-    for body in (
-        {"fn_index": event},
-        {"fn_index": event, "data": "x"},
-        {"fn_index": event, "data": [], "session_hash": 1},
-    ):
-        answer = httpx.post(f"{server_url}/gradio_api/queue/join", json=body)
-        assert answer.status_code in (400, 422), answer.text
 
 
 def test_a_request_that_is_too_large_is_refused_unread(server_url):
@@ -151,7 +139,7 @@ def test_a_request_that_is_too_large_is_refused_unread(server_url):
         for _ in range(40):
             yield bytes(1_000_000)
 
-    answer = httpx.post(f"{server_url}/gradio_api/queue/join", content=endless())
+    answer = httpx.post(server_url + JOIN, content=endless())
     assert answer.status_code == 413
     assert answer.json()["detail"] == "The request has more than 27 MB, the most allowed."
     headers = {"Content-Type": "multipart/form-data; boundary=b"}
@@ -167,41 +155,20 @@ def test_a_request_that_is_too_large_is_refused_unread(server_url):
 
 def test_requests_of_one_address_are_counted(server_url, monkeypatch):
     monkeypatch.setenv("CAMKIT_REQUESTS_PER_ADDRESS", "0")
-    answer = plain_http.join(server_url, plain_http.event_id(server_url, "classify"), [])
+    answer = plain_http.join(server_url, plain_http.event_id(server_url, "on_measure"), [])
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "5")
     assert answer.json()["detail"] == (
         "0 requests from your address are not answered yet, the most allowed: try again in 5 seconds."
     )
 
 
-def test_a_request_that_gradio_forgot_to_forget_is_not_counted_and_not_kept():
-    """One that is cancelled a second time while it is closing stays among its events for ever."""
-    with gr.Blocks() as blocks:
-        gr.Button().click(lambda: None, api_name="named")
-    (function,), queue = blocks.fns.values(), blocks._queue
-    waiting, running, left = (Event(None, function, None, None) for _ in range(3))
-    queue.create_event_queue_for_fn(function)
-    queue.event_queue_per_concurrency_id[function.concurrency_id].queue.append(waiting)
-    queue.active_jobs = [None, [running]]
-    queue.event_ids_to_events |= {each._id: each for each in (waiting, running, left)}
-    assert unfinished(queue) == [waiting, running]
-    assert list(queue.event_ids_to_events.values()) == [waiting, running]
+@pytest.mark.parametrize("root", ["", "/cam", "/camkit", "/gradio"])
+@pytest.mark.parametrize("taken_off", [True, False])
+def test_the_door_is_closed_under_any_root_path(server_url, root, taken_off):
+    from camkit.web.server.gatekeeper import page_path
 
-
-def test_a_session_that_went_away_is_forgotten():
-    """Gradio keeps the numbers of the events that it was not told the end of."""
-    with gr.Blocks() as blocks:
-        queue = blocks._queue
-    queue.pending_event_ids_session = {"here": {"one"}, "gone": {"other"}}
-    queue.pending_messages_per_session["here"] = None
-    assert unfinished(queue) == []
-    assert queue.pending_event_ids_session == {"here": {"one"}}
-
-
-def test_a_value_that_is_not_offered_does_not_bring_the_list_of_those_that_are(server_url):
-    number = plain_http.event_id(server_url, "on_class")
-    message = plain_http.run(server_url, number, [None, "no class", ["gradcam"], "vgg17", "x", 10, True])
-    assert plain_http.refusal(message).startswith("The request cannot be read: ")
+    path = "/gradio_api/queue/join"
+    assert page_path({"path": path if taken_off else root + path, "root_path": root}) == path
 
 
 def test_what_was_sent_is_repeated_in_80_characters(server_url):
@@ -235,11 +202,11 @@ def test_an_error_on_the_page_is_no_markup_and_for_a_program_plain():
 
     for markup, text in ((True, "'&lt;img src=//a.b/c&gt;' is no class."), (False, "'<img src=//a.b/c>' is no class.")):
         with pytest.raises(Exception, match="is no class") as caught:
-            visitors.in_words(broken, markup=markup)()
+            refusals.with_clear_errors(broken, markup=markup)()
         assert caught.value.message == text
 
 
-# Addresses, places, listeners
+# Addresses and limits
 
 
 @pytest.mark.parametrize(
@@ -255,7 +222,7 @@ def test_an_error_on_the_page_is_no_markup_and_for_a_program_plain():
 )
 def test_the_address_is_what_the_outermost_of_our_proxies_saw(monkeypatch, proxies, forwarded, expected):
     monkeypatch.setenv("CAMKIT_PROXIES", proxies)
-    assert visitors.address("peer", {"x-forwarded-for": forwarded}) == expected
+    assert runs.client_address("peer", {"x-forwarded-for": forwarded}) == expected
 
 
 def test_a_space_has_one_proxy(monkeypatch):
@@ -280,94 +247,87 @@ def test_a_wrong_limit_is_named_at_the_start(monkeypatch):
     assert ended.value.code == "CAMKIT_LONG_PER_ADDRESS is 'many': it must be a whole number from 0 on."
 
 
+# Places, requests that are not answered yet
+
+
 def asks(session: str, address: str = "a"):
-    return SimpleNamespace(session_hash=session, client=SimpleNamespace(host=address), headers={})
+    return SimpleNamespace(
+        session_hash=session, client=SimpleNamespace(host=address), headers={}, state=SimpleNamespace()
+    )
 
 
-@pytest.fixture
-def heard(monkeypatch):
-    """Listeners that are always there."""
-    monkeypatch.setattr(visitors.LISTENERS, "hear", lambda session: True)
-    monkeypatch.setattr(visitors.LISTENERS, "come", lambda session, seconds: True)
-
-
-def test_places_are_counted_by_address_and_in_all(monkeypatch, heard):
+def test_places_are_counted_by_address_and_in_all(monkeypatch):
     monkeypatch.setenv("CAMKIT_LONG_PER_ADDRESS", "1")
     monkeypatch.setenv("CAMKIT_LONG_IN_ALL", "2")
-    both = visitors.Visitors()
-    with both.api_run(asks("one", "a")) as first:
+    all_runs = runs.Runs()
+
+    def refused(address: str, sentence: str) -> None:
+        with pytest.raises(runs.Busy, match=sentence), all_runs.api_run(asks("me", address)):
+            pytest.fail("begun")
+
+    with all_runs.api_run(asks("me", "a")) as first:
         first.seconds_left = 41.6
-        with pytest.raises(visitors.Busy, match=r"^1 long computations from your address .* in about 42 s\.$"):
-            both.begin_long(both._new_run(asks("two", "a")))
-        with both.api_run(asks("three", "b")) as second:
+        refused("a", r"^1 long computations from your address .* in about 42 s\.$")
+        with all_runs.api_run(asks("me", "b")) as second:
             second.seconds_left = 7
-            with pytest.raises(visitors.Busy, match=r"^The server is busy with 2 long computations: .* in 7 s\.$"):
-                both.begin_long(both._new_run(asks("four", "c")))
-            first.stopped = True  # its place is free at once, for it ends after the block it is at
-            with both.api_run(asks("two", "a")):
+            refused("c", r"^The server is busy with 2 long computations: .* in 7 s\.$")
+            first.cancel.set()  # its place is free at once, for it ends after the block it is at
+            with all_runs.api_run(asks("me", "a")):
                 pass
-    with both.api_run(asks("five", "a")):
+    with all_runs.api_run(asks("me", "a")):
         pass
 
 
-def test_long_work_that_was_unheard_once_stays_given_up_when_its_visitor_listens_again(heard):
-    own = visitors.Visitors()
-    with own.api_run(asks("me")) as run:
-        own.unheard("somebody else")
-        assert not run.gone
-        own.unheard("me")  # the stream was closed; the next request of this session has opened another
-        assert run.gone
-        with own.api_run(asks("me")) as after:  # and is not told that one of its own still runs
-            assert not after.gone
-    short = own._new_run(asks("me"))
-    own._runs["me"] = short
-    own.unheard("me")
-    assert not short.gone  # what is quick is finished
-
-
-def test_a_refused_visitor_holds_nothing(monkeypatch, heard):
+def test_a_page_has_one_run_and_a_new_one_ends_the_old(monkeypatch):
+    all_runs = runs.Runs()
+    with all_runs.page_run(asks("me")) as old, all_runs.page_run(asks("you")) as other:
+        with all_runs.page_run(asks("me")) as new:
+            assert old.cancel.is_set() and not new.cancel.is_set()
+            with pytest.raises(InputError, match="^Stopped"):
+                old.last(each for each in [1])
+        all_runs.stop("you")
+        assert other.cancel.is_set()
     monkeypatch.setenv("CAMKIT_LONG_PER_ADDRESS", "0")
-    none = visitors.Visitors()
-    with pytest.raises(visitors.Busy), none.api_run(asks("one")):
+    with pytest.raises(runs.Busy), all_runs.page_run(asks("me")):
         pass
-    assert not none.busy("one")
+    assert not all_runs.busy("me")  # who was refused holds nothing
 
 
-def test_long_work_that_nobody_listens_to_does_not_begin(monkeypatch):
-    monkeypatch.setattr(visitors, "LISTENER_COMES", 0.01)
-    with pytest.raises(InputError, match="^Nobody listened"), visitors.VISITORS.api_run(asks("deaf")):
-        pytest.fail("begun")
-    assert not visitors.VISITORS.busy("deaf")
+def test_requests_are_given_up_with_the_last_stream_of_their_session():
+    known = runs.PendingRequests()
+    one, two, other = runs.Pending("a", "me", "1"), runs.Pending("a", "me", "2"), runs.Pending("b", "you", "3")
+    for each in (one, two, other):
+        known.add(each)
+    for _ in range(2):
+        known.open_stream("me")
+    known.answered("1")
+    assert (known.count("a"), known.count("b")) == (1, 1)
+    known.close_stream("me", cut_off=True)
+    assert not two.cancel.is_set()
+    known.close_stream("me", cut_off=True)
+    assert [each.cancel.is_set() for each in (one, two, other)] == [False, True, False]
+    assert (known.count("a"), known.listened("me"), known.session_of("3")) == (0, False, "you")
 
 
-def test_long_work_ends_with_its_last_listener():
-    seen = []
-    with visitors.LISTENERS.listening("ear"), visitors.VISITORS.api_run(asks("ear")) as run:
-        seen.append(run.ended)
-        with visitors.LISTENERS.listening("ear"):
-            pass
-        seen.append(run.ended)
-        leave = visitors.LISTENERS.listening("other")
-        with leave:
-            seen.append(run.ended)
-    with pytest.raises(InputError, match="^Stopped"):
-        list(run.watch([1]))
-    assert seen == [False, False, False]
+def test_long_work_that_nobody_listens_to_is_given_up(server_url, monkeypatch):
+    from camkit.web import api
 
+    cancelled = threading.Event()
+    monkeypatch.setattr("camkit.web.server.gatekeeper.LISTENER_COMES", 0.01)
+    monkeypatch.setattr(api, "open_upload", lambda path: pytest.fail("never"))
+    take_place = runs.RUNS.take_place
 
-def test_a_listener_that_comes_late_is_waited_for():
-    come = threading.Event()
+    def remember(run) -> None:
+        take_place(run)
+        assert run.cancel.wait(60)
+        cancelled.set()
+        raise InputError("over")
 
-    def listen():
-        with visitors.LISTENERS.listening("late"):
-            come.wait(60)
-
-    thread = threading.Timer(0.05, listen)
-    thread.start()
-    with visitors.VISITORS.api_run(asks("late")) as run:
-        assert not run.ended
-    come.set()
-    thread.join(60)
+    monkeypatch.setattr(runs.RUNS, "take_place", remember)
+    path = plain_http.upload(server_url, (EXAMPLES / "coffee.jpg").read_bytes())
+    data = [{"path": path, "meta": plain_http.META}, ["scorecam"]]
+    plain_http.join(server_url, plain_http.event_id(server_url, "compare"), data).raise_for_status()
+    assert cancelled.wait(60)
 
 
 # The folder of uploads
@@ -389,107 +349,60 @@ def lay(folder: Path, name: str, megabytes: int, age: float) -> Path:
     return path
 
 
-def test_the_oldest_files_go_first_and_none_that_may_be_in_use(folder):
+def test_the_least_used_files_go_first_and_none_that_may_be_in_use(folder):
     oldest, older, young = lay(folder, "a", 4, 300), lay(folder, "b", 4, 200), lay(folder, "c", 4, 1)
-    bound = folders.UploadFolder()
-    bound.tidy()
+    assert folders.make_room()
     assert [path.exists() for path in (oldest, older, young)] == [False, True, True]
-    bound.begin_upload("x", 5_000_000)
+    folders.begin_upload("x", 5_000_000)
     assert [path.exists() for path in (older, young)] == [False, True]
-    with pytest.raises(folders.NoRoom, match="^The server's folder of uploads is full: try again in a minute.$"):
-        bound.begin_upload("y", 5_000_000)  # what has arrived and what arrives fill it, and nothing is old enough
+    with pytest.raises(folders.NoRoom, match=r"^The server's folder of uploads is full: try again in a minute\.$"):
+        folders.begin_upload("y", 7_000_000)
 
 
-def test_a_file_lasts_an_hour_and_what_it_leaves_empty_a_minute(folder):
-    old, young = lay(folder, "a", 1, visitors.FILES_LIVE + 1), lay(folder, "b", 1, visitors.FILES_LIVE - 60)
-    bound = folders.UploadFolder()
-    bound.tidy()
+def test_what_gradio_does_not_know_goes_after_two_hours_and_empty_folders_after_a_minute(folder):
+    old, young = lay(folder, "a", 1, 2 * runs.FILES_LIVE + 1), lay(folder, "b", 1, 60)
+    folders.make_room()
     assert [old.exists(), old.parent.exists(), young.exists()] == [False, True, True]
-
     os.utime(old.parent, (time.time() - folders.KEEP - 1,) * 2)
-    under_way = bound.begin_upload("x", 1)
-    bound.tidy()
-    assert old.parent.exists()  # the upload may go there
-    bound.end_upload(under_way, whole=True)
-    bound.tidy()
+    young.unlink()
+    os.utime(folder, (0, 0))
+    folders.make_room()
     assert [path.name for path in folder.iterdir()] == ["b"]
 
-    young.unlink()
-    young.parent.rmdir()
-    os.utime(folder, (0, 0))
-    bound.tidy()
-    assert folder.is_dir()
 
-
-def test_the_folder_is_looked_through_when_it_may_be_full_and_not_for_every_upload(folder, monkeypatch):
-    looked = []
-    monkeypatch.setattr(folders, "_contents", lambda root: looked.append(root) or ([], {}))
-    bound = folders.UploadFolder()
-    for address in ("a", "b", "c"):
-        bound.end_upload(bound.begin_upload(address, 3_000_000), whole=True)
-    assert len(looked) == 1
-    bound.begin_upload("d", 3_000_000)  # with what has arrived it is over 10 MB
-    assert len(looked) == 2
-
-
-def test_an_answer_is_written_though_its_empty_folder_was_just_tidied_away(folder, monkeypatch):
-    write, gone = Path.write_bytes, []
-
-    def tidied_once(path: Path, content: bytes) -> int:
-        if not gone:
-            gone.append(path.parent.rmdir())
-        return write(path, content)
-
-    monkeypatch.setattr(Path, "write_bytes", tidied_once)
-    path = Path(write_file("map.png", b"a map"))
-    assert (path.read_bytes(), len(gone)) == (b"a map", 1)
+def test_answers_are_files_of_their_own_within_the_bound(folder):
+    old = lay(folder, "a", 9, 300)
+    one, other = (Path(folders.write_file("map.png", bytes(1_500_000))) for _ in range(2))
+    assert one != other and one.name == other.name == "map.png"
+    assert not old.exists()
 
 
 def test_one_address_has_a_share_of_a_minutes_uploads(folder):
-    bound = folders.UploadFolder()
-    number = bound.begin_upload("x", 5_000_000)
-    bound.end_upload(number, whole=True)
+    folders.begin_upload("share", 5_000_000)
     words = r"^At most 8 MB may be uploaded from an address in a minute: try again in 6\d seconds\.$"
     with pytest.raises(folders.NoRoom, match=words) as caught:
-        bound.begin_upload("x", 5_000_000)
+        folders.begin_upload("share", 5_000_000)
     assert 59 <= caught.value.wait <= 62
-    bound.begin_upload("y", 5_000_000)
+    folders.begin_upload("another", 5_000_000)
 
 
-def test_parts_of_an_upload_go_when_it_is_cut_off(folder):
-    bound = folders.UploadFolder()
-    one, other = bound.begin_upload("x", 1), bound.begin_upload("x", 1)
-    part = folder / "tmpabc"
-    part.write_bytes(b"x")
-    bound.end_upload(one, whole=False)
-    assert part.exists()  # it may be the other's
-    bound.end_upload(other, whole=False)
-    assert not part.exists()
+def test_parts_of_uploads_that_were_cut_off_are_removed(folder):
+    (folder / "tmpabc").write_bytes(b"x")
+    answer = Path(folders.write_file("map.png", b"a map"))
+    folders.remove_parts()
+    assert not (folder / "tmpabc").exists() and answer.exists()
 
 
-def test_a_process_has_a_folder_of_its_own_and_sweeps_those_of_the_dead(tmp_path, monkeypatch):
-    dead, alive = tmp_path / "camkit-dead", tmp_path / "camkit-alive"
-    for each in (dead, alive):
-        (each / "a").mkdir(parents=True)
-        (each / "a" / "file").write_bytes(b"x")
-        each.with_suffix(".lock").touch()
-    (tmp_path / "of somebody else").mkdir()
+def test_the_folder_is_one_of_our_own(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    at_exit = []
-    monkeypatch.setattr(folders.atexit, "register", lambda *call: at_exit.append(call))
-    claim = folders.claim_folder.__wrapped__  # as a process does that has not yet claimed one
-    with FileLock(alive.with_suffix(".lock")):
-        own = claim()
-        assert (own.parent, os.environ["GRADIO_TEMP_DIR"]) == (tmp_path, str(own))
-        assert own.is_dir() and not dead.exists()
-        monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-        other = claim()
-        assert other != own and own.is_dir()  # what this process holds is no dead one's either
-    for leave, *given in at_exit:
-        leave(*given)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "camkit-alive", "camkit-alive.lock", "folders.lock", "of somebody else"
-    ]  # fmt: skip
+    for _ in range(2):
+        folders.claim_folder()
+        (own,) = tmp_path.iterdir()
+        assert os.environ["GRADIO_TEMP_DIR"] == str(own)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "file"))
+    with pytest.raises(SystemExit, match="cannot be written: set GRADIO_TEMP_DIR to a folder that can"):
+        folders.claim_folder()
 
 
 # What the page remembers
@@ -503,7 +416,7 @@ def test_pages_are_forgotten_oldest_first_and_told_so(monkeypatch, lite0, chelse
     monkeypatch.setattr(sessions, "MEMORIES", kept)
 
     def keep(visitor: str, address: str) -> None:
-        kept.keep(visitors.Run(1, visitor, address), b"", explanation)
+        kept.keep(runs.Run(1, visitor, address), b"", explanation)
 
     keep("1", "a")
     keep("2", "a")
@@ -521,10 +434,12 @@ def test_pages_are_forgotten_oldest_first_and_told_so(monkeypatch, lite0, chelse
 def test_measurements_are_kept_with_the_run_they_are_of(lite0, chelsea):
     kept = sessions.Memories()
     explanation = camkit.explain(lite0, chelsea, ["gradcam"])
-    kept.keep(visitors.Run(1, "me", "a"), b"", explanation)
+    kept.keep(runs.Run(1, "me", "a"), b"", explanation)
     kept.measured("me", 1, {"gradcam": "figures"})
     assert kept.find("me").measurements == {"gradcam": "figures"}
-    kept.keep(visitors.Run(2, "me", "a"), b"", explanation)  # other maps
+    kept.keep(runs.Run(2, "me", "a"), b"", explanation)  # other maps
+    kept.keep(runs.Run(1, "me", "a"), b"", explanation)  # the last of the old run, too late
+    assert kept.find("me").run == 2
     kept.measured("me", 1, {"gradcam": "figures"})  # of the old ones, too late
     kept.measured("nobody", 1, {"gradcam": "figures"})
     assert kept.find("me").measurements == {}
@@ -536,7 +451,7 @@ def test_what_is_remembered_is_small_and_gives_the_same_back(monkeypatch, lite0,
     picture = page_jpeg(chelsea)
     shown_image = camkit.open_picture(picture)
     explanation = camkit.explain(lite0, shown_image, ["gradcam", "gradcam_plus_plus"])
-    sessions.MEMORIES.keep(visitors.Run(1, "me", "a"), picture, explanation)
+    sessions.MEMORIES.keep(runs.Run(1, "me", "a"), picture, explanation)
     memory = sessions.MEMORIES.find("me")
     arrays = [cam.raw.nbytes + cam.map.nbytes for cam in memory.known.cams.values()]
     assert len(memory.picture) + sum(arrays) + memory.known.image.nbytes < 300_000
@@ -547,14 +462,13 @@ def test_what_is_remembered_is_small_and_gives_the_same_back(monkeypatch, lite0,
         assert (again.cams[key].raw == cam.raw).all()
 
 
-def test_the_picture_of_the_page_says_how_16_bits_are_shown(lite0):
-    from camkit.web.server.uploads import Upload, page_jpeg, window_of
+def test_the_picture_of_the_page_says_how_16_bits_are_shown(lite0, tmp_path):
+    from camkit.web.server.uploads import page_jpeg, page_picture, window_of
     from camkit.web.tabs.maps import explained_html
 
     deep = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
-    held = io.BytesIO()
-    Image.fromarray(deep).save(held, "PNG")
-    picture = Upload(held.getvalue()).for_page()
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    picture = page_picture(tmp_path / "deep.png")
     assert window_of(picture) == "shown from 0 to 4095 of 65535"
     explanation = camkit.explain(lite0, camkit.open_picture(picture), ["gradcam"])
     assert "grey values are shown from 0 to 4095 of 65535" in explained_html(explanation, window_of(picture))
@@ -563,8 +477,8 @@ def test_the_picture_of_the_page_says_how_16_bits_are_shown(lite0):
         assert window_of(page_jpeg(explanation.image, comment)) == ""
 
 
-def test_a_page_that_was_forgotten_says_so_and_works_on(server_url):
-    session, number = "forgotten", plain_http.event_id(server_url, "on_settings")
+def test_a_page_that_was_forgotten_says_so_and_works_on(server_url, monkeypatch):
+    session = "forgotten"
     settings = [["gradcam"], "efficientnet_lite0", "top_activation", 10, True]
     path = plain_http.upload(server_url, (EXAMPLES / "coffee.jpg").read_bytes())
 
@@ -575,9 +489,8 @@ def test_a_page_that_was_forgotten_says_so_and_works_on(server_url):
 
     assert event("on_picture")["success"]
     assert event("on_settings")["success"]
-    with sessions.MEMORIES._guard:
-        del sessions.MEMORIES._kept[session]
+    monkeypatch.setattr("camkit.web.tabs.maps.MEMORIES", other := sessions.Memories())
+    monkeypatch.setattr(sessions, "MEMORIES", other)
     assert plain_http.refusal(event("on_settings")) == sessions.FORGOTTEN
     assert plain_http.refusal(event("on_class", 7)) == sessions.FORGOTTEN
     assert event("on_picture")["success"]
-    assert number

@@ -21,7 +21,7 @@ SHORT_SCORECAM = ["faster_scorecam", "", "auto", "block3b_add", 1, 0.5, "viridis
 
 @pytest.fixture(scope="module")
 def server():
-    with hostile.own_server(tidied=0.5, CAMKIT_UPLOAD_MEGABYTES_PER_ADDRESS="60") as server:
+    with hostile.own_server(CAMKIT_UPLOAD_MEGABYTES_PER_ADDRESS="60") as server:
         yield server
 
 

@@ -54,7 +54,6 @@ def server(server_url, tmp_path_factory):
         }.items():
             patch.setenv(name, value)
         patch.setattr(page, "start_warming", lambda: start_warming().join())
-        patch.setattr(page, "start_tidying", lambda _: None)  # would not end
         patch.setattr(page.gr.Blocks, "block_thread", lambda launched: served.append(launched))
         patch.setattr(app_log, "level", logging.INFO)
         app_log.addHandler(handler)

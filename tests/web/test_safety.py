@@ -8,23 +8,17 @@ import base64
 import io
 import json
 import os
-import struct
-import time
 import uuid
 from pathlib import Path
 
 import httpx
-import numpy as np
 import plain_http
 import pytest
 from conftest import EXAMPLES
-from gradio.data_classes import ImageData
 from PIL import Image
-from plain_http import META, ROOT, one_bit, png
+from plain_http import META, ROOT, png
 
-from camkit.errors import InputError
 from camkit.web.server.sessions import FORGOTTEN
-from camkit.web.server.uploads import Upload
 
 SECRET = "the secret of this server"
 NOT_UPLOADED = "The picture must be uploaded first: its file is not among the uploads."
@@ -81,69 +75,78 @@ def send(url: str, payload, event: str = "classify") -> dict:
 # The hole: files of the server's disk
 
 
-def outside(folder: Path, uploaded: str) -> dict:
-    """Payloads that ask for a file outside the uploads; by name, so that a failure says which."""
+ADDRESS = "Send the file itself: this server fetches none from an address."
+SHAPE = "The request cannot be read: what each endpoint takes is described at /gradio_api/info."
+
+
+def hostile_payloads(folder: Path, uploaded: str) -> dict[str, tuple]:
+    """What is sent as a picture that is none among the uploads, and the refusal, by name."""
     private, secret = str(folder / "private.png"), str(folder / "secret.txt")
     climb = str(Path(uploaded).parent) + "/.." * 30
     link = Path(uploaded).parent / "link.png"
     link.unlink(missing_ok=True)
     link.symlink_to(private)
-    return {
-        "with meta": {"path": private, "meta": META},
-        "without meta": {"path": private},
-        "other meta": {"path": private, "meta": {"_type": "something"}},
-        "empty meta": {"path": private, "meta": {}},
-        "as svg": {"path": secret, "orig_name": "drawing.svg"},
-        "as svg with meta": {"path": secret, "orig_name": "drawing.svg", "meta": META},
-        "climbing": {"path": climb + private},
-        "climbing with meta": {"path": climb + private, "meta": META},
-        "symbolic link": {"path": str(link)},
-        "symbolic link with meta": {"path": str(link), "meta": META},
-        "stream": {"path": private, "is_stream": True},
-        "file address": {"url": f"file://{private}"},
-        "file address as path": {"path": f"file://{private}", "meta": META},
-        "the folder itself": {"path": str(Path(uploaded).parent)},
-        "no path": {},
-        "zero byte": {"path": uploaded + "\0.png"},
-        "endless name": {"path": str(Path(uploaded).parent / ("a" * 5000))},
+    paths = {
+        "outside": private,
+        "climbing": climb + private,
+        "symbolic link": str(link),
+        "file address": f"file://{private}",
+        "the folder itself": str(Path(uploaded).parent),
+        "zero byte": uploaded + "\0.png",
+        "endless name": str(Path(uploaded).parent / ("a" * 5000)),
+        "no text": {"path": private},
+        "nothing": None,
+    }
+    found = {f"{name} with meta": ({"path": path, "meta": META}, NOT_UPLOADED) for name, path in paths.items()}
+    found |= {name: ({"path": path}, NOT_UPLOADED) for name, path in paths.items()}
+    return found | {
+        "other meta": ({"path": private, "meta": {"_type": "something"}}, NOT_UPLOADED),
+        "text for meta": ({"path": private, "meta": "gradio.FileData"}, NOT_UPLOADED),
+        "as svg": ({"path": secret, "orig_name": "drawing.svg", "meta": META}, NOT_UPLOADED),
+        "stream": ({"path": private, "is_stream": True}, NOT_UPLOADED),
+        "address of a file": ({"url": f"file://{private}"}, NOT_UPLOADED),
+        "address": ({"path": "https://example.com/cat.png", "meta": META}, ADDRESS),
+        "address without meta": ({"path": "http://169.254.169.254/"}, ADDRESS),
+        "address alone": ({"url": "HTTPS://example.com/cat.png", "path": None}, ADDRESS),
+        "no path": ({}, SHAPE),
+        "in a gallery": ([{"image": {"path": private, "meta": META}, "caption": None}], SHAPE),
+        "as text": (private, SHAPE),
+        "in a list": ([private], SHAPE),
+        "number": (5, SHAPE),
+        "nothing at all": (None, f"There is no picture: send a {KINDS} file as 'image'."),
     }
 
 
-MALFORMED = {
-    "in a gallery": lambda path: [{"image": {"path": path, "meta": META}, "caption": None}],
-    "in a gallery without meta": lambda path: [{"image": {"path": path}}],
-    "as text": lambda path: path,
-    "in a list": lambda path: [path],
-    "nested": lambda path: {"path": {"path": path}},
-    "text for meta": lambda path: {"path": path, "meta": "gradio.FileData"},
-    "number": lambda path: 5,
-    "zero byte with meta": lambda path: {"path": path + "\0", "meta": META},
-    "endless name with meta": lambda path: {"path": path + "a" * 5000, "meta": META},
-}
-
-
 @pytest.mark.parametrize("event", PICTURE_EVENTS)
-def test_no_file_outside_the_uploads_is_opened(server_url, folder, uploaded, event):
-    for name, payload in outside(folder, uploaded).items():
+def test_nothing_but_an_upload_is_opened(server_url, folder, uploaded, event):
+    for name, (payload, sentence) in hostile_payloads(folder, uploaded).items():
         message = send(server_url, payload, event)
-        assert plain_http.refusal(message) == NOT_UPLOADED, name
+        assert plain_http.refusal(message) == sentence, name
         assert SECRET not in json.dumps(message)
+
+
+@pytest.mark.parametrize("base", ["call", "call/v2"])
+def test_nor_over_plain_http(server_url, folder, uploaded, base):
+    for name, (payload, sentence) in hostile_payloads(folder, uploaded).items():
+        values = [payload, *REST["classify"]]
+        body = {"data": values} if base == "call" else dict(zip(("image", "model", "top_k"), values, strict=True))
+        asked = httpx.post(f"{server_url}/gradio_api/{base}/classify", json=body).raise_for_status().json()
+        answer = httpx.get(f"{server_url}/gradio_api/call/classify/{asked['event_id']}", timeout=60).text
+        assert answer.startswith("event: error") and json.dumps(sentence) in answer, name
+
+
+def test_a_picture_of_this_servers_own_address_is_opened(server_url, uploaded):
+    """As the page and the clients name an upload: by its path, with its address beside it."""
+    own = {"path": uploaded, "url": f"{server_url}/gradio_api/file={uploaded}", "meta": META}
+    assert send(server_url, own)["success"]
 
 
 def test_the_page_explains_no_file_but_an_uploaded_one(server_url, folder, uploaded):
     event = plain_http.event_id(server_url, "on_picture")
-    paths = [payload.get("path", payload.get("url")) for payload in outside(folder, uploaded).values()]
-    for path in [*paths, "", 5, [uploaded], {"path": uploaded}]:
+    for path in [str(folder / "private.png"), "https://example.com/cat.png", "", 5, [uploaded], {"path": uploaded}]:
         message = plain_http.run(server_url, event, SETTINGS, {"file": path})
         assert plain_http.refusal(message) == NOT_UPLOADED, path
     assert plain_http.run(server_url, event, SETTINGS, {"file": uploaded})["success"]
-
-
-@pytest.mark.parametrize("event", PICTURE_EVENTS)
-def test_a_payload_of_another_shape_is_refused(server_url, folder, event):
-    for name, shape in MALFORMED.items():
-        message = plain_http.refusal(send(server_url, shape(str(folder / "private.png")), event))
-        assert message == NOT_UPLOADED or message.startswith("The request cannot be read: "), name
 
 
 @pytest.mark.parametrize("event", PICTURE_EVENTS)
@@ -158,18 +161,6 @@ def test_what_was_uploaded_is_opened_without_meta_too(server_url, uploaded):
 def test_every_event_that_takes_a_picture_is_tested(server_url):
     takes = {event["api_name"] for event in plain_http.events(server_url) if "image" in event["kinds"]}
     assert takes == set(PICTURE_EVENTS)
-
-
-@pytest.mark.parametrize(
-    "address", ["http://127.0.0.1:{port}/config", "https://example.com/cat.png", "http://169.254.169.254/"]
-)
-def test_the_server_fetches_no_address(server_url, address):
-    """Gradio would download it, of any size, past the limit of an upload."""
-    address = address.format(port=httpx.URL(server_url).port)
-    assert plain_http.refusal(send(server_url, {"path": address, "meta": META})) == (
-        "Send the file itself: this server fetches none from an address."
-    )
-    assert plain_http.refusal(send(server_url, {"path": address})) == NOT_UPLOADED
 
 
 @pytest.mark.parametrize(
@@ -292,11 +283,10 @@ def test_the_painters_mask(server_url, visitor):
         "data:text/plain,x",
         "/etc/passwd",
         "x" * 1000,
-        {"path": "/etc/passwd"},
         [1, 2],
         7,
     ],
-    ids=["another size", "a GIF", "too long", "no PNG", "no base64", "a path", "text", "a file", "a list", "a number"],
+    ids=["another size", "a GIF", "too long", "no PNG", "no base64", "a path", "text", "a list", "a number"],
 )
 def test_a_mask_that_is_not_the_painters_is_refused(server_url, visitor, mask):
     assert plain_http.refusal(paint(server_url, visitor, {"mask": mask})) == (
@@ -307,42 +297,10 @@ def test_a_mask_that_is_not_the_painters_is_refused(server_url, visitor, mask):
 # Limits
 
 
-@pytest.fixture
-def component(server_url):
-    from camkit.web.server import uploads
-
-    return uploads.Picture()
-
-
-@pytest.fixture
-def upload_of(component):
-    """What a handler gets when it opens a file of these bytes."""
-    place = Path(component.GRADIO_CACHE) / uuid.uuid4().hex
-    place.mkdir()
-
-    def preprocess(content: bytes) -> Upload:
-        (place / "upload").write_bytes(content)
-        return component.preprocess(ImageData(path=str(place / "upload")))
-
-    return preprocess
-
-
-@pytest.fixture
-def opened(upload_of):
-    """What such a file's picture is: (H, W, 3) uint8 RGB."""
-    return lambda content: upload_of(content).open().image
-
-
 def test_a_file_over_20_megabytes_is_refused_at_the_upload(server_url):
     answer = httpx.post(f"{server_url}/gradio_api/upload", files={"files": ("a.png", bytes(20_000_001))}, timeout=60)
     assert answer.status_code == 413
     plain_http.assert_clean(answer.text)
-
-
-def test_a_file_over_20_megabytes_that_got_past_the_upload_is_refused_unread(opened, monkeypatch):
-    monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail("read"))
-    with pytest.raises(InputError, match=r"^The picture file has 20 MB: at most 20 MB are allowed\.$"):
-        opened(bytes(20_000_001))
 
 
 def test_20_megabytes_as_base64_are_refused_before_they_are_decoded(server_url, monkeypatch):
@@ -373,109 +331,18 @@ def test_a_size_outside_the_limits_is_refused_before_decoding(server_url, monkey
     assert plain_http.refusal(send(server_url, {"path": path, "meta": META})) == message
 
 
-def test_a_decompression_bomb_stays_within_the_limits(opened):
-    """25 megapixels of nothing in a small file are allowed and cost no more than any picture of that size."""
-    assert len(one_bit()) < 30_000
-    assert opened(one_bit()).shape == (1280, 1280, 3)
-
-
 def test_nothing_is_reported(server_url):
     from camkit.web import page
+    from camkit.web.server.serving import LAUNCH
 
     demo = page.build()
     assert demo.analytics_enabled is False
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
     assert httpx.get(f"{server_url}/config").json()["analytics_enabled"] is False
-    assert page.LAUNCH["show_error"] is False
+    assert LAUNCH["show_error"] is False
 
 
-# Formats
-
-
-def rgb_16_bits() -> bytes:
-    """A 10 x 8 PNG of 16 bits a colour, which Pillow reads but cannot write: full red, half green, no blue."""
-    return png(10, 8, depth=16, rows=(b"\0" + struct.pack(">HHH", 65535, 32768, 0) * 10) * 8)
-
-
-def with_transparency() -> bytes:
-    palette = Image.new("P", (10, 8), 1)
-    palette.putpalette([0, 0, 0, 255, 0, 0])
-    return encoded(palette, transparency=1)
-
-
-def animated(kind: str) -> bytes:
-    frames = [Image.new("RGB", (10, 8), colour) for colour in ("red", "green", "blue")]
-    exact = {"lossless": True} if kind == "WEBP" else {}
-    return encoded(frames[0], kind, save_all=True, append_images=frames[1:], **exact)
-
-
-def rotated() -> bytes:
-    """8 x 10 once its EXIF orientation is applied, its upper part white."""
-    image = Image.new("RGB", (10, 8), "black")
-    image.paste("white", (0, 0, 5, 8))
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    return encoded(image, exif=exif)
-
-
-GREY16 = Image.fromarray(np.array([[1000] * 10, *[[2000] * 10] * 6, [3000] * 10], np.uint16))  # 2000 is the middle
 RED = Image.new("RGB", (10, 8), "red")
-
-
-@pytest.mark.parametrize(
-    ("content", "colour"),
-    [
-        (encoded(RED), (255, 0, 0)),
-        (encoded(RED, "JPEG", quality=95), (254, 0, 0)),
-        (encoded(RED, "WEBP", lossless=True), (255, 0, 0)),
-        (encoded(RED, "GIF"), (255, 0, 0)),
-        (encoded(RED, "TIFF", compression="tiff_lzw"), (255, 0, 0)),
-        (encoded(RED, "BMP"), (255, 0, 0)),
-        (encoded(RED, "AVIF", quality=100), (255, 0, 0)),
-        (encoded(GREY16), (128, 128, 128)),
-        (encoded(GREY16, "TIFF"), (128, 128, 128)),
-        (rgb_16_bits(), (255, 128, 0)),
-        (with_transparency(), (255, 255, 255)),
-        (encoded(Image.new("CMYK", (10, 8), (0, 255, 255, 0)), "JPEG", quality=95), (255, 0, 0)),
-        (encoded(Image.new("LA", (10, 8), (0, 128))), (127, 127, 127)),
-        (encoded(Image.new("RGBA", (10, 8), (255, 0, 0, 0))), (255, 255, 255)),
-        (encoded(Image.new("1", (10, 8), 1)), (255, 255, 255)),
-        (encoded(GREY16.convert("F"), "TIFF"), (128, 128, 128)),
-        (animated("GIF"), (255, 0, 0)),
-        (animated("WEBP"), (255, 0, 0)),
-        (rotated(), (255, 255, 255)),
-    ],
-    ids=[
-        "png",
-        "jpeg",
-        "webp",
-        "gif",
-        "tiff",
-        "bmp",
-        "avif",
-        "grey 16 png",
-        "grey 16 tiff",
-        "rgb 16 png",
-        "palette transparency",
-        "cmyk jpeg",
-        "grey with alpha",
-        "alpha",
-        "1 bit",
-        "float tiff",
-        "animated gif",
-        "animated webp",
-        "exif",
-    ],
-)
-def test_allowed_formats_arrive_as_rgb(opened, content, colour):
-    image = opened(content)
-    assert image.dtype == np.uint8
-    assert image.shape in ((8, 10, 3), (10, 8, 3))
-    np.testing.assert_allclose(image[1, 1], colour, atol=2)
-
-
-def test_exif_turns_the_picture(opened):
-    assert opened(rotated()).shape == (10, 8, 3)
 
 
 @pytest.mark.parametrize(
@@ -493,76 +360,3 @@ def test_other_formats_are_refused_whatever_they_are_called(server_url, content,
     for name in ("picture.png", "drawing.svg"):
         path = plain_http.upload(server_url, content, name)
         assert plain_http.refusal(send(server_url, {"path": path, "meta": META, "orig_name": name})) == message
-
-
-def seeds() -> list[bytes]:
-    """A small picture in every format and many modes."""
-    picture = Image.fromarray(np.random.default_rng(5).integers(0, 256, (24, 32, 3), np.uint8))
-    kinds = [
-        ("PNG", {}),
-        ("JPEG", {}),
-        ("JPEG", {"progressive": True}),
-        ("WEBP", {}),
-        ("WEBP", {"lossless": True}),
-        ("GIF", {}),
-        ("TIFF", {}),
-        ("TIFF", {"compression": "tiff_lzw"}),
-        ("TIFF", {"compression": "jpeg"}),
-        ("BMP", {}),
-        ("AVIF", {}),
-    ]
-    modes = [(mode, "PNG") for mode in ("1", "L", "LA", "P", "RGBA")] + [("CMYK", "TIFF"), ("F", "TIFF")]
-    return [
-        *[encoded(picture, kind, **options) for kind, options in kinds],
-        *[encoded(picture.convert(mode), kind) for mode, kind in modes],
-        encoded(GREY16),
-        rgb_16_bits(),
-        with_transparency(),
-        rotated(),
-        animated("GIF"),
-        animated("WEBP"),
-    ]
-
-
-def mutated(content: bytes, random: np.random.Generator) -> bytes:
-    """The file with some bytes changed, a piece cut out, doubled or overwritten with noise, or its end missing."""
-    data = bytearray(content)
-    for _ in range(int(random.integers(1, 6))):
-        place, length = int(random.integers(len(data))), int(random.integers(1, 24))
-        kind = random.integers(5)
-        if kind == 0:
-            data[place] ^= int(random.integers(1, 256))
-        elif kind == 1:
-            del data[place : place + length]
-        elif kind == 2:
-            data[place:place] = data[place : place + length]
-        elif kind == 3:
-            data[place : place + length] = random.bytes(length)
-        else:
-            del data[max(8, place) :]
-        data = data or bytearray(b"\0")
-    return bytes(data)
-
-
-def test_500_broken_files_are_pictures_or_sentences(upload_of, tiny, monkeypatch):
-    import gradio as gr
-
-    from camkit.web import api
-
-    monkeypatch.setattr(api, "classifier", lambda model: tiny)
-    random, originals = np.random.default_rng(2026), seeds()
-    answered = refused = 0
-    for number in range(500):
-        content = mutated(originals[number % len(originals)], random)
-        begin = time.perf_counter()
-        try:
-            answer = api.api_classify(upload_of(content), "auto", 3)
-            assert len(answer["predictions"]) == 3
-            json.dumps(answer, allow_nan=False)
-            answered += 1
-        except gr.Error as error:
-            plain_http.assert_clean(error.message)
-            assert error.message.startswith("The picture ")
-            refused += 1
-        assert time.perf_counter() - begin < 2, number
-    assert answered > 50 < refused

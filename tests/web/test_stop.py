@@ -1,7 +1,6 @@
 """Stop means stop: whatever is long ends after the block it is at, however it is ended, and its place is free.
 
-No time decides: a job's pass through the classifier is held until the server knows that the job is to end. Then it may
-go on, and no further pass of the job may begin.
+No time decides: a job's stream is held at its second item until the server knows that the job is to end.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import threading
 import uuid
 import zipfile
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import httpx
@@ -19,13 +17,12 @@ import plain_http
 import pytest
 from conftest import EXAMPLES
 
-from camkit.classifier import Classifier
-from camkit.web.server.runs import LISTENERS, VISITORS
+from camkit.web import api
+from camkit.web.server.runs import RUNS
+from camkit.web.tabs import contrast, evidence, many, maps
 
 LIMIT = 60
-LAYER = "block3b_add"  # 40 channels
-MODEL = "efficientnet_lite0"
-MASKED, WHOLE = "_make_masked", "_make_whole"  # of the passes that a Score-CAM makes, and of those that measure
+MODEL, LAYER = "efficientnet_lite0", "block3b_add"  # 40 channels
 
 
 def settings(*methods: str) -> list:
@@ -34,152 +31,113 @@ def settings(*methods: str) -> list:
 
 @dataclass(frozen=True)
 class Job:
-    """One kind of long work: the event that begins it, the values it is sent, given the picture and the zip, and the
-    kind of pass that is held. `page`: it works on what a page shows, so the page explains a picture first."""
+    """One kind of long work: the event that begins it, the values it is sent, given the picture and the zip, and where
+    its stream comes from. `page`: it works on what a page shows, so the page explains a picture first."""
 
     name: str
     event: str
     values: Callable[[dict, dict], list]
-    kind: str
+    module: object
+    stream: str
     page: bool = True
 
 
+def compare(method: str, measured: bool) -> Callable:
+    return lambda image, _: [image, [method], "", MODEL, LAYER, 10, measured, "even"]
+
+
 JOBS = (
-    Job("/compare, explaining", "compare", lambda image, _: [image, ["scorecam"], "", MODEL, LAYER], MASKED, False),
+    Job("/compare, explaining", "compare", compare("scorecam", False), api, "explain_stream", False),
+    Job("/compare, measuring", "compare", compare("gradcam", True), api, "measure", False),
+    Job("/evaluate", "evaluate", lambda image, _: [image, ["gradcam"], "", MODEL], api, "measure", False),
     Job(
-        "/compare, measuring",
-        "compare",
-        lambda image, _: [image, ["gradcam"], "", MODEL, LAYER, 10, True],
-        WHOLE,
+        "/explain",
+        "explain",
+        lambda image, _: [image, "scorecam", "", MODEL, LAYER, 10, 0.5, "viridis"],
+        api,
+        "explain_stream",
         False,
     ),
-    Job("/evaluate, explaining", "evaluate", lambda image, _: [image, ["scorecam"], "", MODEL], MASKED, False),
-    Job("/evaluate, measuring", "evaluate", lambda image, _: [image, ["gradcam"], "", MODEL], WHOLE, False),
-    Job("/explain", "explain", lambda image, _: [image, "scorecam", "", MODEL, LAYER], MASKED, False),
-    Job("the page's maps", "on_class", lambda *_: [281, *settings("scorecam")], MASKED),
-    Job("the page's measuring", "on_measure", lambda *_: [], WHOLE),
-    Job("the sweep", "on_sweep", lambda *_: [], MASKED),
-    Job("the sanity check", "on_sanity", lambda *_: [], "_make_gradient"),
-    Job("two classes", "on_contrast", lambda *_: [281, "scorecam"], MASKED),
-    Job("many pictures", "on_zip", lambda _, pictures: [pictures, ["gradcam"], MODEL], WHOLE),
+    Job("the page's maps", "on_class", lambda *_: [281, *settings("scorecam")], maps, "explain_stream"),
+    Job("the page's measuring", "on_measure", lambda *_: [], evidence, "measure"),
+    Job("the sweep", "on_sweep", lambda *_: [], evidence, "sweep"),
+    Job("the sanity check", "on_sanity", lambda *_: [], evidence, "sanity_stream"),
+    Job("two classes", "on_contrast", lambda *_: [281, "scorecam"], contrast, "explain_stream"),
+    Job("many pictures", "on_zip", lambda _, pictures: [pictures, ["gradcam"], MODEL], many, "study_stream"),
 )
 
 
 class Held:
-    """The passes that begin, by kind and in order; the second of `kind` waits for `go`. Any other one after that is
-    somebody else's and sets `others`."""
+    """A job's stream: its second item waits for `go`. `run`: whose it is."""
 
-    def __init__(self, monkeypatch, kind: str) -> None:
-        self.begun: list[str] = []
-        self.reached, self.others, self.go = (threading.Event() for _ in range(3))
-        run = Classifier._run  # of any: the sanity check has copies of its own
+    def __init__(self, monkeypatch, job: Job) -> None:
+        self.items, self.run = 0, None
+        self.reached, self.go, self.closed = (threading.Event() for _ in range(3))
+        self.real, self.take_place = getattr(job.module, job.stream), RUNS.take_place
+        monkeypatch.setattr(job.module, job.stream, self.stream)
+        monkeypatch.setattr(RUNS, "take_place", self.remember)
 
-        def passing(classifier, make, *given, **named):
-            self.begun.append(make.__name__)
-            if make.__name__ == kind and self.begun.count(kind) == 2:
-                self.reached.set()
-                assert self.go.wait(LIMIT)
-            elif self.reached.is_set():
-                self.others.set()
-            return run(classifier, make, *given, **named)
+    def remember(self, run) -> None:
+        self.take_place(run)
+        self.run = run
 
-        monkeypatch.setattr(Classifier, "_run", passing)
-
-
-class Known:
-    """What the server knows of one session: that nobody listens, that the page was left, that its run ended."""
-
-    def __init__(self, monkeypatch, session: str) -> None:
-        self.unheard, self.left, self.ended = (threading.Event() for _ in range(3))
-        listening, leave, end = LISTENERS.listening, VISITORS.leave, VISITORS._end
-
-        @contextmanager
-        def listens(who):
-            with listening(who):
-                yield
-            if who == session:
-                self.unheard.set()
-
-        def leaves(who, *event):
-            leave(who, *event)
-            if who == session:
-                self.left.set()
-
-        def ends(run):
-            end(run)
-            if run is self.run:
-                self.ended.set()
-
-        monkeypatch.setattr(LISTENERS, "listening", listens)
-        monkeypatch.setattr(VISITORS, "leave", leaves)
-        monkeypatch.setattr(VISITORS, "_end", ends)
-        self.run = None
+    def stream(self, *given, **named):
+        if self.reached.is_set():  # another job's
+            yield from self.real(*given, **named)
+            return
+        try:
+            for item in self.real(*given, **named):
+                self.items += 1
+                if self.items == 2:
+                    self.reached.set()
+                    assert self.go.wait(LIMIT)
+                yield item
+        finally:
+            self.closed.set()
 
 
 @dataclass
 class Visit:
-    """One visitor with a job under way: where, who, the open stream of its answers and of the page's heartbeat."""
+    """One visitor with a job under way, and the open stream of its answers."""
 
     url: str
     session: str
     number: int
     event: str
     answers: httpx.Response
-    heartbeat: httpx.Response
-    known: Known
-    held: Held
 
 
-# --- the ways in which a job ends: each returns when the server knows of it, with the passes that it makes --------
+# --- the ways in which a job ends --------------------------------------------------------------------------------
 
 
-def closes_its_stream(visit: Visit) -> list[str]:
+def closes_its_stream(visit: Visit) -> None:
+    """As a browser does that leaves the page."""
     visit.answers.close()
-    assert visit.known.unheard.wait(LIMIT)
-    return []
 
 
-def cancels(visit: Visit) -> list[str]:
-    """As Gradio's clients do it; the request itself is answered when the job has ended, for which nobody waits here."""
+def cancels(visit: Visit) -> None:
+    """As Gradio's clients do it; Gradio answers when the job has ended, for which nobody waits here."""
     body = {"session_hash": visit.session, "fn_index": visit.number, "event_id": visit.event}
-    threading.Thread(
-        target=httpx.post,
-        args=(f"{visit.url}/gradio_api/cancel",),
-        kwargs={"json": body, "timeout": LIMIT},
-        daemon=True,
-    ).start()
-    assert visit.known.left.wait(LIMIT)
-    return []
+    request = {"json": body, "timeout": LIMIT}
+    threading.Thread(target=httpx.post, args=(f"{visit.url}/gradio_api/cancel",), kwargs=request, daemon=True).start()
 
 
-def leaves_the_page(visit: Visit) -> list[str]:
-    visit.heartbeat.close()
-    assert visit.known.left.wait(LIMIT)
-    return []
-
-
-def presses_stop(visit: Visit) -> list[str]:
+def presses_stop(visit: Visit) -> None:
     number = plain_http.event_id(visit.url, "on_stop")
     body = {"fn_index": number, "data": [], "session_hash": visit.session}
     httpx.post(f"{visit.url}/gradio_api/run/predict", json=body, timeout=LIMIT).raise_for_status()
-    return []
 
 
-def explains_something_else(visit: Visit) -> list[str]:
-    found = send(visit.url, "on_class", [282, *settings("gradcam")], visit.session)
-    assert found.status_code == 200
-    assert visit.held.others.wait(LIMIT)
-    return ["_make_gradient"]
+def explains_something_else(visit: Visit) -> None:
+    assert send(visit.url, "on_class", [282, *settings("gradcam")], visit.session).status_code == 200
 
 
 OF_CLIENTS = (closes_its_stream, cancels)
-OF_PAGES = (*OF_CLIENTS, leaves_the_page, presses_stop, explains_something_else)
+OF_PAGES = (*OF_CLIENTS, presses_stop, explains_something_else)
 
 
 def send(url: str, event: str, values: list, session: str, event_data=None) -> httpx.Response:
-    """Puts an event into the queue."""
-    found = next(each for each in plain_http.events(url) if each["api_name"] == event)
-    return plain_http.join(url, found["id"], values, session, event_data)
+    return plain_http.join(url, plain_http.event_id(url, event), values, session, event_data)
 
 
 @pytest.fixture(scope="module")
@@ -197,14 +155,23 @@ def pictures(server_url) -> dict:
     return {"path": plain_http.upload(server_url, held.getvalue(), "pictures.zip"), "meta": plain_http.META}
 
 
-def case(job: Job, ending: Callable):
-    name = f"{job.name}: the visitor {ending.__name__.replace('_', ' ')}"
-    return pytest.param(job, ending, id=name)
+def begin(url: str, job: Job, values: list, session: str, client: httpx.Client, held: Held) -> Visit:
+    joined = send(url, job.event, values, session)
+    assert joined.status_code == 200, joined.text
+    asked = client.build_request("GET", f"{url}/gradio_api/queue/data", params={"session_hash": session})
+    answers = client.send(asked, stream=True)
+    assert held.reached.wait(LIMIT)
+    number = plain_http.event_id(url, job.event)
+    return Visit(url, session, number, joined.json()["event_id"], answers)
 
 
 @pytest.mark.parametrize(
     ("job", "ending"),
-    [case(job, ending) for job in JOBS for ending in (OF_PAGES if job.page else OF_CLIENTS)],
+    [
+        pytest.param(job, ending, id=f"{job.name}: the visitor {ending.__name__.replace('_', ' ')}")
+        for job in JOBS
+        for ending in (OF_PAGES if job.page else OF_CLIENTS)
+    ],
 )
 def test_it_ends_after_the_block_it_is_at(server_url, monkeypatch, caplog, picture, pictures, job, ending):
     session = uuid.uuid4().hex
@@ -212,44 +179,45 @@ def test_it_ends_after_the_block_it_is_at(server_url, monkeypatch, caplog, pictu
         sent = {"file": picture["path"]}
         send(server_url, "on_picture", settings("gradcam"), session, sent).raise_for_status()
         assert plain_http.outcome(server_url, session)["success"]
-    known, held = Known(monkeypatch, session), Held(monkeypatch, job.kind)
-    streams = f"{server_url}/gradio_api"
+    held = Held(monkeypatch, job)
     with httpx.Client(timeout=LIMIT) as client:
-        heartbeat = client.send(client.build_request("GET", f"{streams}/heartbeat/{session}"), stream=True)
-        joined = send(server_url, job.event, job.values(picture, pictures), session)
-        assert joined.status_code == 200, joined.text
-        asked = client.build_request("GET", f"{streams}/queue/data", params={"session_hash": session})
-        answers = client.send(asked, stream=True)
-        assert held.reached.wait(LIMIT)
+        visit = begin(server_url, job, job.values(picture, pictures), session, client, held)
         try:
-            known.run, begun = VISITORS._runs[session], len(held.begun)
-            number = next(each["id"] for each in plain_http.events(server_url) if each["api_name"] == job.event)
-            visit = Visit(server_url, session, number, joined.json()["event_id"], answers, heartbeat, known, held)
-            others = ending(visit)
+            ending(visit)
+            assert held.run.cancel.wait(LIMIT)
         finally:
             held.go.set()
-        assert known.ended.wait(LIMIT)
-        answers.close()
-        heartbeat.close()
-    assert held.begun[begun:] == others
-    assert known.run not in VISITORS._long
-    assert VISITORS._runs.get(session) is not known.run
+        assert held.closed.wait(LIMIT)
+        visit.answers.close()
+    assert held.items <= 3
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
-def test_who_gives_up_another_request_keeps_this_one(server_url, monkeypatch, picture):
-    session = uuid.uuid4().hex
-    known, held = Known(monkeypatch, session), Held(monkeypatch, MASKED)
-    compare = send(server_url, "compare", [picture, ["scorecam"], "", MODEL, LAYER], session)
-    stream, asked = f"{server_url}/gradio_api/queue/data", {"session_hash": session}
-    with httpx.stream("GET", stream, params=asked, timeout=LIMIT) as answers:
-        assert held.reached.wait(LIMIT)
-        known.run = VISITORS._runs[session]
-        explain = send(server_url, "explain", [picture, "gradcam", "", MODEL], session)
-        for name, joined, ended in (("explain", explain, False), ("compare", compare, True)):
-            number, event = plain_http.event_id(server_url, name), joined.json()["event_id"]
-            known.left.clear()
-            cancels(Visit(server_url, session, number, event, answers, answers, known, held))
-            assert known.run.ended is ended
+def test_a_stopped_explanation_keeps_its_partial_map(server_url, monkeypatch, picture):
+    session, job = uuid.uuid4().hex, next(job for job in JOBS if job.event == "on_class")
+    send(server_url, "on_picture", settings("gradcam"), session, {"file": picture["path"]}).raise_for_status()
+    assert plain_http.outcome(server_url, session)["success"]
+    held = Held(monkeypatch, job)
+    with httpx.Client(timeout=LIMIT) as client:
+        visit = begin(server_url, job, job.values(picture, {}), session, client, held)
+        presses_stop(visit)
         held.go.set()
-        assert known.ended.wait(LIMIT)
+        lines = [line.removeprefix("data:") for line in visit.answers.iter_lines() if '"process_' in line]
+    assert '"badge"' in "".join(lines) and "Partial map: stopped after" in "".join(lines)
+
+
+def test_who_gives_up_another_request_keeps_this_one(server_url, monkeypatch, picture):
+    session, job = uuid.uuid4().hex, JOBS[0]
+    held = Held(monkeypatch, job)
+    with httpx.Client(timeout=LIMIT) as client:
+        visit = begin(server_url, job, job.values(picture, {}), session, client, held)
+        held.go.clear()
+        other = send(server_url, "classify", [picture, MODEL, 1], session).json()["event_id"]
+        number = plain_http.event_id(server_url, "classify")
+        body = {"session_hash": session, "fn_index": number, "event_id": other}
+        httpx.post(f"{server_url}/gradio_api/cancel", json=body, timeout=LIMIT).raise_for_status()
+        assert not held.run.cancel.is_set()
+        cancels(visit)
+        assert held.run.cancel.wait(LIMIT)
+        held.go.set()
+        assert held.closed.wait(LIMIT)

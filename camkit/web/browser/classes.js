@@ -1,6 +1,7 @@
 // A box in which a class is found by typing, by its name, another word for it or its index: exact names first, then names
 // that begin so, then words of a name that do, then the rest. props.value: the index of the class that was chosen, which
 // the event "select" tells; props.keeps: the box goes on showing it. The classes are those of window.camModel.
+export default function start({ element, props, trigger, watch, CLASSES }) {
 const MOST = 100; // entries that are listed at once
 element.querySelector(".cam-classes").innerHTML = `<label for="${props.field}">${props.title}</label>
   <div class="box"><input id="${props.field}" type="text" role="combobox" aria-autocomplete="list" aria-expanded="false" aria-controls="${props.field}-list"
@@ -102,3 +103,4 @@ window.addEventListener("cam-model", () => { // another model has other classes
   [chosen, props.value] = ["", null];
   close();
 });
+}

@@ -1,7 +1,7 @@
 // A picture to paint over: the strokes become a mask that the server reads. Runs once per gr.HTML component, with
 // `element`, `props`, `trigger` and `watch` given by Gradio. props.value: {mask}, a 224 x 224 PNG data URL, white where
 // covered; the picture is the one that the maps are of (panels.js, "cam-picture"). By keyboard: arrows move the brush, space paints, Delete clears.
-
+export default function start({ element, props, trigger, watch }) {
 const SIZE = 224, host = element.querySelector(".cam-host");
 const root = host.attachShadow({ mode: "open" });
 root.innerHTML = `<style>
@@ -111,3 +111,4 @@ async function show(url) {
 }
 window.addEventListener("cam-picture", () => show(window.camPicture));
 show(window.camPicture);
+}

@@ -3,7 +3,8 @@
 // props.value: {working: run} when a run has begun, null when it failed, and then, as often as there is something new, {run, image, aspect, alt, address, example, panels: [{key, title, how, map, facts, note, badge, wait, progress,
 // partial, diverging}]}; image and map are data URLs (map: 8-bit grey PNG). TABLES: colour map name -> 256 RGB triples
 // as base64. View: a "cam-view" event. Stop is the event "stop". By keyboard: arrows move the probe, Escape hides it.
-
+import TABLES from "./tables.js";
+export default function start({ element, props, trigger, watch }) {
 const root = element.querySelector(".cam-host").attachShadow({ mode: "open" });
 root.innerHTML = `<style>
   :host { display: block; color: var(--body-text-color); font-family: var(--font); }
@@ -291,3 +292,4 @@ window.addEventListener("cam-view", (event) => {
 });
 watch("value", () => show(props.value));
 show(props.value);
+}

@@ -1,6 +1,7 @@
 // The box of the picture that is explained, and every way to bring an own one: the button, a drop or a paste anywhere on
 // the page, the camera. "upload" is the event of a picture that the server has received: {file}, its path there. MOST: bytes of a picture. What the box shows
 // comes with the maps (panels.js, "cam-picture"), so that it is always the picture that they are of.
+export default function start({ element, props, trigger, watch, MOST }) {
 element.querySelector(".cam-picture").innerHTML = `
   <div class="frame"><img alt="The picture that is explained" draggable="false" hidden><p class="hint">Drop a picture anywhere, paste one, or choose one below.</p>
     <div class="corner">
@@ -110,3 +111,4 @@ part(".take").addEventListener("click", () => {
 
 window.addEventListener("cam-picture", () => { say(""); show(window.camPicture); });
 show(window.camPicture);
+}

@@ -1,8 +1,6 @@
-"""What the browser fetches once and keeps: our scripts, the examples' thumbnails and the models' class lists.
+"""What the browser fetches by address: our scripts, the colour tables, the examples' thumbnails, the models' classes.
 
-As files, not as values of components: those every visitor gets with the page, and Gradio copies them for each of them.
-An asset's address holds a hash of its content, so it never has to be asked for again; a class list may change with the
-model, so the browser asks whether it did. gatekeeper.py answers the requests.
+As files, not as values of components: those every visitor gets with the page, and Gradio copies them for each visitor.
 """
 
 from __future__ import annotations
@@ -10,44 +8,62 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from urllib.parse import unquote
+from pathlib import Path
 
-from starlette.datastructures import Headers
-from starlette.responses import JSONResponse, Response
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
 
 from ...errors import InputError
 from ...labels import Labels
+from ...maps import tables
 
-PREFIX = "/cam/"
-CLASSES = f"{PREFIX}classes/"
+BROWSER = Path(__file__).parents[1] / "browser"
+# Another name for other scripts: what a browser keeps of the old ones is not used. And no root path is called so.
+PREFIX = "/own-" + hashlib.sha256(b"".join(path.read_bytes() for path in sorted(BROWSER.iterdir()))).hexdigest()[:16]
+CLASSES = f"{PREFIX}/classes/"
+THUMBNAILS = f"{PREFIX}/thumbnails/"
 # Where the page says that the server is; another path than "/" behind a proxy.
 ROOT = "(window.gradio_config?.root ?? '')"
-FOR_EVER = "public, max-age=31536000, immutable"
-_ASSETS: dict[str, tuple[bytes, str]] = {}
+KEEP = {"Cache-Control": "public, max-age=3600"}
 
 
-def asset(name: str, content: bytes, media_type: str) -> str:
-    """The path of an asset with this content, from the server's root on."""
-    path = f"{PREFIX}{hashlib.sha256(content).hexdigest()[:16]}/{name}"
-    _ASSETS[path] = (content, media_type)
-    return path
+def routes(thumbnail: Callable[[str], bytes], labels_of: Callable[[str], Labels]) -> list[Route]:
+    """Return the routes of the assets. `thumbnail` gives the JPEG of an example by its key, KeyError without one;
+    `labels_of` a model's labels by its key, InputError without one."""
 
-
-def answer(path: str, headers: Headers, labels_of: Callable[[str], Labels]) -> Response:
-    """What a GET of a path under PREFIX gets; `labels_of` gives those of a model, InputError for an unknown one."""
-    if path in _ASSETS:
-        content, media_type = _ASSETS[path]
-        return Response(content, 200, {"Cache-Control": FOR_EVER}, media_type)
-    if path.startswith(CLASSES):
+    def answer_thumbnail(request: Request) -> Response:
         try:
-            labels = labels_of(unquote(path.removeprefix(CLASSES)))
+            return Response(thumbnail(request.path_params["key"]), media_type="image/jpeg", headers=KEEP)
+        except KeyError:
+            return JSONResponse({"detail": "There is no such example."}, 404)
+
+    def answer_script(request: Request) -> Response:
+        """Not by StaticFiles, which finds nothing where a proxy has taken the root path off."""
+        path = BROWSER / request.path_params["name"]
+        if path.suffix != ".js" or path not in BROWSER.iterdir():
+            return JSONResponse({"detail": "There is no such file."}, 404)
+        return FileResponse(path, media_type="text/javascript", headers=KEEP)
+
+    def answer_tables(request: Request) -> Response:
+        return Response(f"export default {json.dumps(tables())};", media_type="text/javascript", headers=KEEP)
+
+    def answer_classes(request: Request) -> Response:
+        """They may change with the model, so the browser asks whether they did."""
+        try:
+            labels = labels_of(request.path_params["model"])
         except InputError as error:
             return JSONResponse({"detail": str(error)}, 404)
-        content = json.dumps(
-            [{"index": entry.index, "name": entry.name, "also": entry.also} for entry in labels]
-        ).encode()
+        fields = [{"index": entry.index, "name": entry.name, "also": entry.also} for entry in labels]
+        content = json.dumps(fields).encode()
         known = {"ETag": f'"{hashlib.sha256(content).hexdigest()[:16]}"', "Cache-Control": "no-cache"}
-        if headers.get("if-none-match") == known["ETag"]:
+        if request.headers.get("if-none-match") == known["ETag"]:
             return Response(status_code=304, headers=known)
         return Response(content, media_type="application/json", headers=known)
-    return JSONResponse({"detail": "There is no such file."}, 404)
+
+    return [
+        Route(f"{PREFIX}/tables.js", answer_tables),
+        Route(CLASSES + "{model}", answer_classes),
+        Route(THUMBNAILS + "{key}.jpg", answer_thumbnail),
+        Route(f"{PREFIX}/{{name}}", answer_script),
+    ]

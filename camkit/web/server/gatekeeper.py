@@ -1,7 +1,7 @@
-"""What every HTTP request passes before Gradio: closed routes, sizes, the share of one address, and who listens.
+"""What every HTTP request passes before Gradio: closed routes, sizes, files, the share of one address, who listens.
 
-Answers for our own assets. Refuses with `{"detail": one sentence}` and a status; what it lets through is Gradio's own,
-unchanged.
+Every file that a request names is an upload, or it is taken out before Gradio sees it. Refuses with `{"detail": one
+sentence}` and a status; what it lets through is Gradio's own.
 """
 
 from __future__ import annotations
@@ -11,38 +11,44 @@ import json
 import logging
 import re
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qs
 
+import gradio as gr
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 
-from ...models.registry import check_model
+from ...errors import InputError
 from ...picture import MAX_BYTES
-from .assets import PREFIX, answer
-from .folder import FOLDER, NoRoom
+from .folder import NoRoom, begin_upload, remove_parts
 from .limits import limits
-from .runs import LISTENERS, VISITORS, address
+from .runs import LISTENER_COMES, PENDING, Pending, client_address
+from .uploads import META, file_of
 
 log = logging.getLogger("app")
 
-LONG_EVENTS = {"compare", "evaluate"}  # that always are long work
 LARGEST_UPLOAD = MAX_BYTES + 1_000_000  # one picture or zip and what a form puts around it
 LARGEST_REQUEST = MAX_BYTES * 4 // 3 + 1_000_000  # one picture as base64 and the other values
 PATIENCE = 30.0  # seconds without a byte after which an upload counts as cut off
 # Routes of Gradio that this demo does not use: they fetch addresses, write files for anybody or tell of others' use.
-# `run` and `api` stay for the events that pass no queue; Gradio refuses the others there. A test holds every route of
-# the pinned Gradio against this list.
+# A test holds every route of the pinned Gradio against this list.
 CLOSED = re.compile(
     r"(?:/gradio_api)?/(?:"
     r"proxy=|file[=/]\s*[A-Za-z][A-Za-z0-9+.-]*:|deep_link|monitoring|process_recording|component_server|stream/|dev/|"
     r"vibe-|undo-vibe-|runs|run-history|profiling|custom_component|docs|redoc)"
 )
-JOIN = re.compile(r"/gradio_api/(?:queue/join|call/(?:v2/)?(?P<name>[^/]+))/?")
+# `run` and `api` are for the events that pass no queue; Gradio refuses the others there.
+ASK = re.compile(r"/gradio_api/(?:queue/join|(?:call(?P<keyed>/v2)?|run|api)/(?P<name>[^/]+))/?")
 LISTEN = re.compile(r"/gradio_api/(?:queue/data|call/(?:v2/)?[^/]+/(?P<event>[^/]+))/?")
 CANCEL = re.compile(r"/gradio_api/cancel/?")
 UPLOAD = re.compile(r"/gradio_api/upload/?")
+# How a message of Gradio's stream begins that says that an event is answered, or that the stream ends with it.
+ANSWERED = re.compile(rb'data: \{"msg":"process_completed","event_id":"(\w+)"')
+STREAM_ENDS = (b'data: {"msg":"close_stream"', b"event: complete", b"event: error")
+UNREADABLE = "The request cannot be read: what each endpoint takes is described at /gradio_api/info."
+FILE_INPUTS = {"image", "file", "uploadbutton"}
 Message = dict[str, Any]
 
 
@@ -59,33 +65,25 @@ class Refused(Exception):
 
 
 class Gatekeeper:
-    """ASGI middleware for `launch(app_kwargs={"middleware": [Middleware(Gatekeeper)]})`."""
+    """ASGI middleware for `launch(app_kwargs={"middleware": [Middleware(Gatekeeper, page=page)]})`."""
 
-    def __init__(self, app: Callable) -> None:
-        self.app = app
+    def __init__(self, app: Callable, page: gr.Blocks) -> None:
+        self.app, self.page = app, page
+        self.arriving = 0  # uploads
 
     async def __call__(self, scope: Message, receive: Callable, send: Callable) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        path, method = scope["path"].removeprefix(scope.get("root_path", "")), scope["method"]
+        path, method = page_path(scope), scope["method"]
         try:
-            if path.startswith(PREFIX) and method in ("GET", "HEAD"):
-                await answer(path, Headers(scope=scope), lambda key: check_model(key).labels())(scope, receive, send)
-                return
             if CLOSED.match(path):
                 raise Refused(404, "This route is not part of the demo: its API is described at /gradio_api/info.")
-            if method == "POST" and (found := JOIN.fullmatch(path)):
-                await self._join(scope, receive, send, found["name"])
+            if method == "POST" and (found := ASK.fullmatch(path)):
+                await self._ask(scope, receive, send, found["name"], bool(found["keyed"]))
             elif method == "GET" and (found := LISTEN.fullmatch(path)):
                 query = parse_qs(scope["query_string"].decode("latin-1"))
-                session = found["event"] or query.get("session_hash", [""])[0]
-                try:
-                    with LISTENERS.listening(session):
-                        await self.app(scope, receive, send)
-                finally:
-                    if not LISTENERS.hear(session):
-                        VISITORS.unheard(session)
+                await self._listen(scope, receive, send, found["event"], query.get("session_hash", [""])[0])
             elif method == "POST" and CANCEL.fullmatch(path):
                 await self._cancel(scope, receive, send)
             elif method == "POST" and UPLOAD.fullmatch(path):
@@ -95,51 +93,143 @@ class Gatekeeper:
         except Refused as refused:
             await refused.answer()(scope, receive, send)
 
-    async def _join(self, scope: Message, receive: Callable, send: Callable, name: str | None) -> None:
-        """A request for an event: one that exists, of a bounded size, from an address that has not too many."""
-        blocks = scope["app"].get_blocks()
-        asking, allowed = _address(scope), limits()
-        same = [each.fn.api_name for each in unfinished(blocks._queue) if _address(each.request.scope) == asking]
-        _check_count("requests", len(same), allowed.requests_per_address)
-        body = await _body(receive, Headers(scope=scope))
+    # --- events ----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _inputs(self) -> dict[int | str, list[str]]:
+        """Types of each event's inputs in their order, by the event's number and by its name."""
+        config = self.page.get_config_file()
+        types = {component["id"]: component["type"] for component in config["components"]}
+        found: dict[int | str, list[str]] = {}
+        for event in config["dependencies"]:
+            inputs = [types[number] for number in event["inputs"]]
+            found[event["id"]] = found[event["api_name"]] = inputs
+        return found
+
+    @cached_property
+    def _parameters(self) -> dict[str, dict[str, str]]:
+        """Type of each parameter of each endpoint, by the endpoint's and the parameter's name."""
+        endpoints = self.page.get_api_info()["named_endpoints"]
+        return {
+            name.strip("/"): {each["parameter_name"]: each["component"].lower() for each in endpoint["parameters"]}
+            for name, endpoint in endpoints.items()
+        }
+
+    async def _ask(self, scope: Message, receive: Callable, send: Callable, name: str | None, keyed: bool) -> None:
+        """A request for an event: one that exists, of a bounded size, from an address that has not too many, and with
+        no file but uploads. Handlers find what is known of it in `request.state.pending`."""
+        pending, allowed = Pending(_address(scope)), limits().requests_per_address
+        if (count := PENDING.count(pending.address)) >= allowed:
+            raise Refused(
+                429,
+                f"{count} requests from your address are not answered yet, the most allowed: try again in 5 seconds.",
+                5,
+            )
+        PENDING.add(pending)
+        try:
+            body = await _body(receive, Headers(scope=scope))
+            checked = await asyncio.to_thread(self._checked, body, name, keyed, pending)
+
+            async def sent(message: Message) -> None:
+                if message["type"] == "http.response.body" and b'"event_id"' in message.get("body", b""):
+                    pending.event = json.loads(message["body"])["event_id"]
+                    pending.session = pending.session or pending.event
+                await send(message)
+
+            scope.setdefault("state", {})["pending"] = pending
+            await self.app(scope, _replayed(checked, receive), sent)
+        finally:
+            if pending.event is None:  # refused, or answered without a queue
+                PENDING.discard(pending)
+        asyncio.get_running_loop().call_later(LISTENER_COMES, _expire, pending)
+
+    def _checked(self, body: bytes, name: str | None, keyed: bool, pending: Pending) -> bytes:
+        """Return the body as Gradio may see it, and note in `pending` whose it is and what was taken out of it."""
         try:
             values = json.loads(body)
-            number = values.get("fn_index") if name is None else None
+            session, number = values.get("session_hash"), values.get("fn_index")
+            values = self._only_uploads(values, pending)
         except (ValueError, AttributeError, RecursionError) as error:
             raise Refused(
                 400, "The request cannot be read: it must be a JSON object with a list named 'data'."
             ) from error
-        names = {each.api_name for each in blocks.fns.values()}
-        if name is None and isinstance(number, int) and not isinstance(number, bool) and number in blocks.fns:
-            name = blocks.fns[number].api_name
-        if name not in names:
+        pending.session = session if isinstance(session, str) else None
+        given: Any
+        types: dict[Any, str] | None
+        if keyed:
+            given, types = values, self._parameters.get(name or "")
+        else:
+            by_number = isinstance(number, int) and not isinstance(number, bool) and name not in self._inputs
+            inputs = self._inputs.get(number if by_number else name or "")
+            types = None if inputs is None else dict(enumerate(inputs))
+            given = values.get("data")
+            if types is not None and (not isinstance(given, list) or len(given) != len(types)):
+                raise Refused(400, UNREADABLE)
+        if types is None:
             raise Refused(404, "There is no such endpoint: the API is described at /gradio_api/info.")
-        if name in LONG_EVENTS:  # the others are refused in words by `runs.py`; beyond that only cheaply
-            count = sum(each in LONG_EVENTS for each in same)
-            _check_count("long requests", count, allowed.long_per_address * 2)
-        await self.app(scope, _replayed(body, receive), send)
+        for place, kind in types.items():
+            value = given.get(place) if keyed else given[place]
+            is_upload = isinstance(value, dict) and value.get("meta") is META
+            if kind in FILE_INPUTS and value is not None and not is_upload:  # Gradio's own check would be a traceback
+                given[place], pending.refused = None, UNREADABLE
+        return json.dumps(values).encode()
+
+    def _only_uploads(self, value: Any, pending: Pending) -> Any:
+        """Return a JSON value in which every file is an upload; one that is not gives way to None."""
+        if isinstance(value, list):
+            return [self._only_uploads(each, pending) for each in value]
+        if not isinstance(value, dict):
+            return value
+        if "path" not in value and "url" not in value:
+            return {key: self._only_uploads(each, pending) for key, each in value.items()}
+        try:
+            return {"path": str(file_of(value)), "meta": META}
+        except InputError as error:
+            pending.refused = str(error)
+            return None
+
+    async def _listen(self, scope: Message, receive: Callable, send: Callable, event: str | None, session: str) -> None:
+        """A stream of answers, of one event or of a session; when it is cut off, what it was to answer is given up."""
+        session, ended = PENDING.session_of(event) if event else session, False
+
+        async def sent(message: Message) -> None:
+            nonlocal ended
+            content = message.get("body", b"")
+            if answered := ANSWERED.match(content):
+                PENDING.answered(answered[1].decode())
+            elif content.startswith(STREAM_ENDS):
+                ended = True
+                if event:
+                    PENDING.answered(event)
+            await send(message)
+
+        PENDING.open_stream(session)
+        try:
+            await self.app(scope, receive, sent)
+        finally:
+            PENDING.close_stream(session, cut_off=not ended)
 
     async def _cancel(self, scope: Message, receive: Callable, send: Callable) -> None:
-        """A client gives an event up. Gradio closes a generator at its next yield only; this ends the run that answers
+        """A client gives an event up. Gradio closes a generator at its next yield only; this ends the work that answers
         the event after the block it is at."""
         body = await _body(receive, Headers(scope=scope))
         try:
             values = json.loads(body)
-            session, event = values["session_hash"], values["event_id"]
+            PENDING.give_up(session=values["session_hash"], event=values["event_id"])
         except (ValueError, TypeError, KeyError, RecursionError):
-            session = event = None  # Gradio says what is wrong with it
-        if isinstance(session, str) and isinstance(event, str):
-            VISITORS.leave(session, event)
+            pass  # Gradio says what is wrong with it
         await self.app(scope, _replayed(body, receive), send)
 
+    # --- uploads ---------------------------------------------------------------------------------------------------
+
     async def _upload(self, scope: Message, receive: Callable, send: Callable) -> None:
-        """An upload that the folder has room for, and nothing of it left when it is cut off."""
+        """An upload that the folder has room for."""
         length = Headers(scope=scope).get("content-length", "")
         expected = int(length) if length.isascii() and length.isdigit() else LARGEST_UPLOAD
         if expected > LARGEST_UPLOAD:
             raise Refused(413, _too_large("file", expected, MAX_BYTES))
         try:
-            begun = await asyncio.to_thread(FOLDER.begin_upload, _address(scope), expected)
+            await asyncio.to_thread(begin_upload, _address(scope), expected)
         except NoRoom as error:
             raise Refused(429, str(error), error.wait) from error
         counted = 0
@@ -152,40 +242,31 @@ class Gatekeeper:
                 raise Refused(413, _too_large("file", counted, MAX_BYTES))
             return message
 
-        whole = False
+        self.arriving += 1
         try:
             await self.app(scope, bounded, send)
-            whole = True
         except (ClientDisconnect, TimeoutError):
             log.info("An upload was cut off after %.1f MB; nothing of it is kept.", counted / 1e6)
         finally:
-            await asyncio.to_thread(FOLDER.end_upload, begun, whole)
+            self.arriving -= 1
+            if not self.arriving:
+                await asyncio.to_thread(remove_parts)
 
 
-def unfinished(queue) -> list:
-    """The events of Gradio's queue that wait or run. It never forgets one that was cancelled while it was closing, with
-    all that came with the request, nor a session that went away; what neither waits nor runs is dropped here, and the
-    sessions that nothing is kept for to tell.
+def _expire(pending: Pending) -> None:
+    """Give up a request that nobody listens to."""
+    if not PENDING.listened(pending.session):
+        PENDING.give_up(event=pending.event)
 
-    Not in Gradio's documentation; tests/web/test_gradio_names.py notices when it moves.
-    """
-    waiting = [event for each in queue.event_queue_per_concurrency_id.values() for event in each.queue]
-    running = [event for job in queue.active_jobs for event in job or ()]
-    for left in queue.event_ids_to_events.keys() - {event._id for event in (*waiting, *running)}:
-        del queue.event_ids_to_events[left]
-    for left in queue.pending_event_ids_session.keys() - queue.pending_messages_per_session.keys():
-        del queue.pending_event_ids_session[left]
-    return [*waiting, *running]
+
+def page_path(scope: Message) -> str:
+    """Return the path from the page's root on; a proxy may have taken the root off, or not."""
+    root = scope.get("root_path", "").rstrip("/")
+    return scope["path"].removeprefix(root) if scope["path"].startswith(f"{root}/") else scope["path"]
 
 
 def _address(scope: Message) -> str:
-    return address((scope.get("client") or ("unknown",))[0], Headers(scope=scope))
-
-
-def _check_count(what: str, count: int, allowed: int) -> None:
-    if count >= allowed:
-        sentence = f"{count} {what} from your address are not answered yet, the most allowed: try again in 5 seconds."
-        raise Refused(429, sentence, 5)
+    return client_address((scope.get("client") or ("unknown",))[0], Headers(scope=scope))
 
 
 def _too_large(what: str, count: int, allowed: int) -> str:
@@ -193,7 +274,7 @@ def _too_large(what: str, count: int, allowed: int) -> str:
 
 
 async def _body(receive: Callable, headers: Headers) -> bytes:
-    """The whole body of a request; Refused beyond LARGEST_REQUEST or when it does not come."""
+    """Return the whole body of a request; Refused beyond LARGEST_REQUEST or when it does not come."""
     length, body = headers.get("content-length", ""), bytearray()
     if length.isascii() and length.isdigit() and int(length) > LARGEST_REQUEST:
         raise Refused(413, _too_large("request", int(length), LARGEST_REQUEST))
@@ -212,7 +293,7 @@ async def _body(receive: Callable, headers: Headers) -> bytes:
 
 
 def _replayed(body: bytes, receive: Callable) -> Callable:
-    """A `receive` that gives the body that was read, then whatever comes after it."""
+    """Return a `receive` that gives the body that was read, then whatever comes after it."""
     given = False
 
     async def again() -> Message:

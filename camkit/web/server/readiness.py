@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import InputError
 from ...models.registry import MODELS, ModelSpec, OperatorModel, check_model, load, load_in_background, load_status
-from .runs import log
+from .refusals import log
 
 if TYPE_CHECKING:
     from ...classifier import Classifier

@@ -1,38 +1,29 @@
-"""Visitors: who asks, what they have under way, whether anybody still listens, and what they are told of an error.
+"""Who asks, which requests are not answered yet, and the places for long work.
 
-A visitor has one run at a time. Long work (Score-CAM, a measurement, a sweep, a study) needs a place besides, of which
-an address has a few and the server has some; a run that nobody listens to ends after the block it is at. Whatever
-nobody expected stays in the server's log.
+gatekeeper.py tells of each request when it comes, when somebody listens for its answer and when nobody does any more;
+the request's `cancel` is then set, and the work that answers it ends after the block it is at. Long work (Score-CAM, a
+measurement, a sweep, a study) needs a place, of which an address has a few and the server has some.
 """
 
 from __future__ import annotations
 
-import html
-import inspect
 import itertools
-import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from functools import partial, wraps
 from typing import TypeVar
 
 import gradio as gr
-from gradio.context import LocalContext
 
-from ...errors import InputError, WeightsError
+from ...errors import InputError
 from .limits import limits
 
 FILES_LIVE = 3600  # seconds that uploads, downloads and what the page remembers are kept
 LISTENER_COMES = 5.0  # seconds that a request may take to ask for its answer
 USUAL_SECONDS = 30.0  # of long work whose end cannot be foreseen yet
-UNEXPECTED = (
-    "This could not be computed: a value sent is of the wrong type, or the fault is the server's and is in its log."
-)
-log = logging.getLogger("app")
 Item = TypeVar("Item")
 
 
@@ -44,58 +35,96 @@ class Busy(InputError):
 
 
 def visitor_of(request: gr.Request) -> str:
-    """The browser's or client's session, or the address where a plain HTTP request has none."""
+    """Return the browser's or client's session, or the address of a plain HTTP request without one."""
     return request.session_hash or address_of(request)
 
 
 def address_of(request: gr.Request) -> str:
-    return address(request.client.host if request.client else "unknown", request.headers)
+    return client_address(request.client.host if request.client else "unknown", request.headers)
 
 
-def address(peer: str, headers: Mapping[str, str]) -> str:
-    """The address a request comes from: its peer's, or what the outermost of our own proxies wrote down as its peer's.
+def client_address(peer: str, headers: Mapping[str, str]) -> str:
+    """Return the IP address a request comes from: its peer's, or what the outermost of our own proxies wrote down as
+    its peer's.
 
-    Each proxy appends to X-Forwarded-For, so that a visitor can forge only what stands before the last entries.
+    Each proxy appends to X-Forwarded-For, so a client can forge only what stands before the last entries.
     """
     proxies = limits().proxies
     forwarded = [part.strip() for part in (headers.get("x-forwarded-for") or "").split(",") if part.strip()]
     return forwarded[-proxies] if 0 < proxies <= len(forwarded) else peer
 
 
-# --- whether anybody listens ---------------------------------------------------------------------------------------
+# --- requests that are not answered yet ----------------------------------------------------------------------------
 
 
-class Listeners:
-    """The streams of answers that are open now, by session; `gatekeeper.py` tells of each."""
+@dataclass(eq=False)
+class Pending:
+    """One request that is not answered yet. `event`: Gradio's number of it, known once it is queued. `refused`: why a
+    file that it named was taken out of it, or "". `cancel` is set when nobody waits for the answer any more, or when
+    the visitor stops the work."""
+
+    address: str
+    session: str | None = None
+    event: str | None = None
+    refused: str = ""
+    cancel: threading.Event = field(default_factory=threading.Event)
+
+
+class PendingRequests:
+    """The requests that are not answered yet, and the open streams of answers by session. For one thread, the server's
+    event loop."""
 
     def __init__(self) -> None:
-        self._open: Counter[str] = Counter()
-        self._changed = threading.Condition()
+        self._requests: set[Pending] = set()
+        self._streams: Counter[str] = Counter()
 
-    @contextmanager
-    def listening(self, session: str) -> Iterator[None]:
-        with self._changed:
-            self._open[session] += 1
-            self._changed.notify_all()
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._open[session] -= 1
-                if not self._open[session]:
-                    del self._open[session]
+    def count(self, address: str) -> int:
+        return len(self._with(address=address))
 
-    def hear(self, session: str) -> bool:
-        with self._changed:
-            return session in self._open
+    def add(self, request: Pending) -> None:
+        self._requests.add(request)
 
-    def come(self, session: str, seconds: float) -> bool:
-        """Waits until somebody listens to this session, `seconds` at most; tells whether somebody does."""
-        with self._changed:
-            return self._changed.wait_for(lambda: session in self._open, seconds)
+    def discard(self, request: Pending) -> None:
+        self._requests.discard(request)
+
+    def answered(self, event: str) -> None:
+        for each in self._with(event=event):
+            self._requests.discard(each)
+
+    def give_up(self, **known: str | None) -> None:
+        """Cancel and forget the requests with these values, such as `session` or `event`."""
+        for each in self._with(**known):
+            each.cancel.set()
+            self._requests.discard(each)
+
+    def session_of(self, event: str) -> str:
+        """Return the session of an event; without one, Gradio takes the event's own number."""
+        return next((each.session for each in self._with(event=event) if each.session), event)
+
+    def _with(self, **known: str | None) -> list[Pending]:
+        return [each for each in tuple(self._requests) if vars(each).items() >= known.items()]
+
+    def listened(self, session: str | None) -> bool:
+        return session in self._streams
+
+    def open_stream(self, session: str) -> None:
+        self._streams[session] += 1
+
+    def close_stream(self, session: str, cut_off: bool) -> None:
+        """Forget a stream; when the session's last one is cut off, give up the requests it was to answer."""
+        self._streams[session] -= 1
+        if not self._streams[session]:
+            del self._streams[session]
+            if cut_off:
+                self.give_up(session=session)
 
 
-LISTENERS = Listeners()
+PENDING = PendingRequests()
+
+
+def pending_of(request: gr.Request) -> Pending:
+    """Return what the gatekeeper knows of this request; a fresh entry for one that did not pass it."""
+    return getattr(request.state, "pending", None) or Pending(address_of(request), request.session_hash)
 
 
 # --- what is under way ---------------------------------------------------------------------------------------------
@@ -103,90 +132,71 @@ LISTENERS = Listeners()
 
 @dataclass(eq=False)
 class Run:
-    """One visitor's work under way. Whoever streams it looks at `ended` between two blocks."""
+    """Work under way for one visitor; its streams end after the block they are at when `cancel` is set."""
 
     number: int
     visitor: str
     address: str
-    event: str | None = None  # of Gradio's queue, whose answer it is
-    stopped: bool = False  # by the visitor: the partial map is kept
-    replaced: bool = False  # by the visitor's next run, or the visitor left: nobody looks any more
-    long: bool = False  # has a place for long work
+    cancel: threading.Event = field(default_factory=threading.Event)
     began: float = field(default_factory=time.monotonic)
     seconds_left: float | None = None  # until the end, where it can be foreseen
 
-    @property
-    def gone(self) -> bool:
-        """Nobody waits for it any more."""
-        return self.replaced or (self.long and not LISTENERS.hear(self.visitor))
+    def watch(self, stream: Iterator[Item]) -> Iterator[Item]:
+        """Yield a generator's items and close it; InputError when the run is cancelled before the last."""
+        with closing(stream):  # type: ignore[type-var]
+            for item in stream:
+                if self.cancel.is_set():
+                    raise InputError("Stopped: another request of yours came in between, or nobody listened any more.")
+                self.seconds_left = getattr(item, "seconds_left", self.seconds_left)
+                yield item
 
-    @property
-    def ended(self) -> bool:
-        return self.stopped or self.gone
-
-    def watch(self, stream: Iterable[Item]) -> Iterator[Item]:
-        """The stream's items; InputError when the run ends before they do."""
-        for item in stream:
-            if self.ended:
-                raise InputError("Stopped: another request of yours came in between, or nobody listened any more.")
-            self.seconds_left = getattr(item, "seconds_left", self.seconds_left)  # what a snapshot foresees, if it does
-            yield item
-
-    def last(self, stream: Iterable[Item]) -> Item:
-        """The stream's last item; InputError when the run ends before."""
+    def last(self, stream: Iterator[Item]) -> Item:
+        """Return the stream's last item; InputError when the run is cancelled before it."""
         for item in self.watch(stream):
             pass
         return item
 
 
-class Visitors:
-    """At most one run at a time for each visitor. On the page a new run replaces the old one; over the API a second one
-    is refused."""
+class Runs:
+    """What is under way. A page has one run at a time, and a new one cancels the old one; over the API the places for
+    long work are the only bound."""
 
     def __init__(self) -> None:
-        self._runs: dict[str, Run] = {}
+        self._on_page: dict[str, Run] = {}
         self._long: set[Run] = set()
         self._guard = threading.Lock()
         self._numbers = itertools.count(1)
 
     @contextmanager
-    def page_run(self, request: gr.Request, same_maps: bool = False, long: bool = True) -> Iterator[Run]:
-        """`same_maps`: the page goes on showing the old run's maps, so it ends as if stopped and says so. `long`: it
-        needs a place at once; Busy when there is none."""
+    def page_run(self, request: gr.Request, long: bool = True) -> Iterator[Run]:
+        """`long`: the run needs a place at once; Busy when there is none."""
         run = self._new_run(request)
         with self._guard:
-            if run.visitor in self._runs:
-                old = self._runs[run.visitor]
-                old.stopped, old.replaced = old.stopped or same_maps, old.replaced or not same_maps
-            self._runs[run.visitor] = run
+            if run.visitor in self._on_page:
+                self._on_page[run.visitor].cancel.set()
+            self._on_page[run.visitor] = run
         try:
             if long:
-                self.begin_long(run)
+                self.take_place(run)
             yield run
         finally:
             self._end(run)
 
     @contextmanager
     def api_run(self, request: gr.Request) -> Iterator[Run]:
-        """Long work over the API; InputError when the visitor has one under way, Busy when there is no place."""
+        """Long work over the API; Busy when there is no place."""
         run = self._new_run(request)
-        with self._guard:
-            if run.visitor in self._runs and not self._runs[run.visitor].ended:
-                raise InputError(
-                    "A Score-CAM of yours is still running: one at a time for each visitor. Wait for it, or cancel it."
-                )
-            self._runs[run.visitor] = run
         try:
-            self.begin_long(run)
+            self.take_place(run)
             yield run
         finally:
             self._end(run)
 
-    def begin_long(self, run: Run) -> None:
-        """Takes a place for long work, until the run ends. Busy when there is none; InputError when nobody listens."""
+    def take_place(self, run: Run) -> None:
+        """Take a place for long work until the run ends; Busy when there is none. A cancelled run's place is free."""
         allowed = limits()
         with self._guard:
-            going = [each for each in self._long if not each.ended]
+            going = [each for each in self._long if not each.cancel.is_set()]
             of_address = [each for each in going if each.address == run.address]
             if len(of_address) >= allowed.long_per_address:
                 count = len(of_address)
@@ -197,103 +207,37 @@ class Visitors:
             if len(going) >= allowed.long_in_all:
                 raise Busy(f"The server is busy with {len(going)} long computations: try again in {_wait(going)} s.")
             self._long.add(run)
-        # Those who do not ask for the answer do not get it computed. Only then does `ended` look for a listener.
-        if not LISTENERS.come(run.visitor, LISTENER_COMES):
-            run.replaced = True
-            raise InputError("Nobody listened: ask for the answer right after the request.")
-        run.long = True
+
+    def stop(self, visitor: str) -> None:
+        with self._guard:
+            if visitor in self._on_page:
+                self._on_page[visitor].cancel.set()
+
+    def busy(self, visitor: str) -> bool:
+        with self._guard:
+            return visitor in self._on_page
 
     def _new_run(self, request: gr.Request) -> Run:
-        event = LocalContext.event_id.get(None)  # not in Gradio's documentation; test_stop.py notices when it moves
         with self._guard:
-            return Run(next(self._numbers), visitor_of(request), address_of(request), event)
+            return Run(next(self._numbers), visitor_of(request), address_of(request), pending_of(request).cancel)
 
     def _end(self, run: Run) -> None:
         with self._guard:
             self._long.discard(run)
-            if self._runs.get(run.visitor) is run:
-                del self._runs[run.visitor]
-
-    def stop(self, visitor: str) -> None:
-        with self._guard:
-            if visitor in self._runs:
-                self._runs[visitor].stopped = True
-
-    def unheard(self, visitor: str) -> None:
-        """Long work that nobody listens to is given up at once: who listens next has asked for something else."""
-        with self._guard:
-            if visitor in self._runs and self._runs[visitor].long:
-                self._runs[visitor].replaced = True
-
-    def busy(self, visitor: str) -> bool:
-        with self._guard:
-            return visitor in self._runs
-
-    def leave(self, visitor: str, event: str | None = None) -> None:
-        """The visitor has gone, or given this event up."""
-        with self._guard:
-            if visitor in self._runs and event in (None, self._runs[visitor].event):
-                self._runs[visitor].replaced = True
+            if self._on_page.get(run.visitor) is run:
+                del self._on_page[run.visitor]
 
 
 def _wait(runs: list[Run]) -> int:
-    """Whole seconds until the first of these runs is expected to end."""
+    """Return whole seconds until the first of these runs is expected to end."""
     now = time.monotonic()
     left = [USUAL_SECONDS - (now - run.began) if run.seconds_left is None else run.seconds_left for run in runs]
     return max(1, round(min(left, default=0.0)))
 
 
-VISITORS = Visitors()
+RUNS = Runs()
 
 
 def on_stop(request: gr.Request) -> None:
-    VISITORS.stop(visitor_of(request))
-
-
-def on_leave(request: gr.Request) -> None:
-    VISITORS.leave(visitor_of(request))
-
-
-# --- what they are told of an error --------------------------------------------------------------------------------
-
-
-def refusal(error: Exception, markup: bool) -> gr.Error:
-    """What a visitor is told of an error: camkit's own sentence, or no more than that something is in the log."""
-    if isinstance(error, gr.Error):
-        return error
-    expected = isinstance(error, InputError | WeightsError)
-    if not expected:
-        log.error("%s", UNEXPECTED, exc_info=error)
-    sentence = str(error) if expected else UNEXPECTED
-    return gr.Error(
-        html.escape(sentence, False) if markup else sentence, print_exception=False, title="That did not work"
-    )
-
-
-def in_words(function=None, *, markup: bool = True):
-    """Makes a handler whose every error is one sentence: HTML for the page, where it is shown in a box that takes HTML,
-    and with `markup` False plain text for programs. A stream that ends without having yielded leaves every output as it
-    is; Gradio by itself would empty them all."""
-    if function is None:
-        return partial(in_words, markup=markup)
-    if inspect.isgeneratorfunction(function):
-
-        @wraps(function)
-        def stream(*args, **kwargs):
-            try:
-                with closing(function(*args, **kwargs)) as updates:
-                    yield next(updates, gr.skip())
-                    yield from updates
-            except Exception as error:
-                raise refusal(error, markup) from error
-
-        return stream
-
-    @wraps(function)
-    def call(*args, **kwargs):
-        try:
-            return function(*args, **kwargs)
-        except Exception as error:
-            raise refusal(error, markup) from error
-
-    return call
+    """Stop what is under way on the page; the partial maps are kept."""
+    RUNS.stop(visitor_of(request))

@@ -52,18 +52,21 @@ class Memory:
 
 
 class Memories:
-    """Memory by visitor; every method may be called from any thread."""
+    """Keep Memory by visitor; every method may be called from any thread."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, Memory] = OrderedDict()
         self._guard = threading.Lock()
 
     def keep(self, run: Run, picture: bytes, explanation: Explanation) -> None:
+        """Remember what the run shows, and forget the oldest pages beyond the limits."""
         cams = {key: replace(cam, map=_NOTHING) for key, cam in explanation.cams.items()}
         size = next((cam.map.shape for cam in explanation.cams.values()), (0, 0))
         slim = replace(explanation, image=_NOTHING, cams=cams)
         allowed, now = limits(), time.monotonic()
         with self._guard:
+            if run.visitor in self._kept and self._kept[run.visitor].run > run.number:
+                return  # the page shows a newer run already
             self._kept[run.visitor] = Memory(run.address, picture, slim, size, run.number, now)
             self._kept.move_to_end(run.visitor)
             same = [visitor for visitor, memory in self._kept.items() if memory.address == run.address]
@@ -76,14 +79,14 @@ class Memories:
                 self._kept.popitem(last=False)
 
     def measured(self, visitor: str, run: int, measurements: Mapping[str, Measurement]) -> None:
-        """Adds the measurements of a run, if it is still the one that the page shows."""
+        """Add the measurements of a run, if it is still the one that the page shows."""
         with self._guard:
             memory = self._kept.get(visitor)
             if memory is not None and memory.run == run:
                 self._kept[visitor] = replace(memory, measurements=measurements)
 
     def find(self, visitor: str) -> Memory:
-        """InputError when it is not, or no longer, there."""
+        """Return a visitor's Memory; InputError when it is not, or no longer, there."""
         with self._guard:
             if visitor not in self._kept:
                 raise InputError(FORGOTTEN)
@@ -99,5 +102,5 @@ MEMORIES = Memories()
 
 
 def memory_of(request: gr.Request) -> Memory:
-    """What the page remembers; InputError when it does not, or no longer."""
+    """Return what the page remembers; InputError when it does not, or no longer."""
     return MEMORIES.find(visitor_of(request))

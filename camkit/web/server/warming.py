@@ -11,7 +11,7 @@ from ...errors import WeightsError
 from ...explain import explain, explain_stream
 from ...models.registry import MODELS, load
 from .readiness import WARMED_UP, begin_loading, is_here, wait_for
-from .runs import log
+from .refusals import log
 
 
 def warm_up() -> None:

@@ -13,12 +13,13 @@ from ...maps import data_url, grey, jpeg_url
 from ...methods import METHODS, check_methods
 from ...units import percent
 from ..server.readiness import classifier
-from ..server.runs import VISITORS, in_words
+from ..server.refusals import with_clear_errors
+from ..server.runs import RUNS
 from ..server.sessions import memory_of
 from .widgets import METHOD_CHOICES, FirstScreen, class_box, maps_component
 
 
-@in_words
+@with_clear_errors
 def on_contrast(other, method, request: gr.Request):
     """Maps of two classes by one method, on one scale, and their difference."""
     memory = memory_of(request)
@@ -30,7 +31,7 @@ def on_contrast(other, method, request: gr.Request):
         raise InputError(f"Both classes are {shown.class_name}: choose another one for B.")
     (method,) = check_methods(method)
     explain = partial(explain_stream, clf, shown.image, [method], target_layer=shown.target_layer, max_n=shown.max_n)
-    with VISITORS.page_run(request, same_maps=True, long=not METHODS[method].uses_gradient) as run:
+    with RUNS.page_run(request, long=not METHODS[method].uses_gradient) as run:
         first = shown.cams.get(method)
         if first is None or not first.complete:
             first = run.last(explain(class_index=shown.class_index)).cams[method]
@@ -74,4 +75,4 @@ def build(screen: FirstScreen) -> None:
             method = gr.Dropdown(METHOD_CHOICES, value=METHOD_CHOICES[0][1], label="Method", scale=1)
             go = gr.Button("Compare", variant="primary", size="md", scale=0, min_width=120, elem_id="contrast-go")
         panels = maps_component(None, "contrast", "--cam-height: 340px")
-    go.click(on_contrast, [other, method], panels, api_visibility="private")
+    go.click(on_contrast, [other, method], panels, api_visibility="private", preprocess=False)

@@ -14,7 +14,7 @@ from ...methods import METHODS
 from ...report.tables import Table
 from ...units import percent
 from ..server.readiness import classifier
-from ..server.runs import in_words
+from ..server.refusals import with_clear_errors
 from ..server.sessions import memory_of
 from ..server.uploads import bytes_of_data_url
 from .widgets import FirstScreen, fetched
@@ -24,7 +24,7 @@ MASK_SIDE = 224  # of what painter.js sends, whatever the model's input size is
 MASK_BYTES = 200_000
 
 
-@in_words
+@with_clear_errors
 def on_cover(painting, request: gr.Request) -> str:
     """Return what the class loses without the painted region, and what the maps said of that region, as tables."""
     shown = memory_of(request).explanation
@@ -87,5 +87,5 @@ def build(_: FirstScreen) -> None:
             )
         with gr.Column(min_width=300):
             cover = gr.HTML(f"<p>{HINT}</p>", elem_id="cover")
-    quiet = {"api_visibility": "private", "show_progress": "hidden"}
+    quiet = {"api_visibility": "private", "show_progress": "hidden", "preprocess": False}
     painter.input(on_cover, painter, cover, trigger_mode="always_last", **quiet)

@@ -21,7 +21,8 @@ from ...report.report import likeness_table, measurement_table
 from ...report.tables import Table
 from ...units import seconds_in_words
 from ..server.readiness import classifier
-from ..server.runs import VISITORS, Busy, in_words, on_stop, visitor_of
+from ..server.refusals import with_clear_errors
+from ..server.runs import RUNS, Busy, on_stop, visitor_of
 from ..server.sessions import MEMORIES, Memory, memory_of
 from .widgets import NO_STOP, SKIP, STOP, FirstScreen, if_it_fails, progress_html, stop_button
 
@@ -36,7 +37,7 @@ def table_html(table: Table) -> str:
     return f'<div class="measured">{table.html()}</div>'
 
 
-@in_words
+@with_clear_errors
 def on_measure(request: gr.Request):
     """The button."""
     yield from measuring(memory_of(request), request)
@@ -51,12 +52,12 @@ def measuring(memory: Memory, request: gr.Request):
     maps = sum(cam.complete for cam in explanation.cams.values()) + len(CONTROLS)
     blocks, seen = maps * -(-SCORED // clf.block_size), 0
     begin, drawn = time.monotonic(), 0.0
-    with VISITORS.page_run(request, same_maps=True) as run:
+    with RUNS.page_run(request) as run:
         run.seconds_left = expected_seconds(explanation)
         table = table_html(measurement_table(measurements, explanation, complete=False))
         yield progress_html(f"Measuring: {SCORED} pictures to score for each map", 0), STOP, table, *same
         for key, measurement in measure(clf, explanation):
-            if run.ended:
+            if run.cancel.is_set():
                 yield progress_html("Stopped."), NO_STOP, gr.skip(), *same
                 return
             seen += measurement is None
@@ -82,11 +83,11 @@ def measuring(memory: Memory, request: gr.Request):
     )
 
 
-@in_words
+@with_clear_errors
 def on_explanation(request: gr.Request):
     """Measure the maps after an explanation, unless that takes long, is done or something newer has begun."""
     memory = memory_of(request)
-    if not memory.known.cams or memory.measurements or VISITORS.busy(visitor_of(request)):
+    if not memory.known.cams or memory.measurements or RUNS.busy(visitor_of(request)):
         return
     expected = expected_seconds(memory.known)
     if expected > LONGEST_WITHOUT_A_CLICK:
@@ -107,19 +108,19 @@ def expected_seconds(explanation: Explanation) -> float:
     return cost * SCORED * (len(explanation.cams) + len(CONTROLS))
 
 
-@in_words
+@with_clear_errors
 @if_it_fails(SKIP, "", NO_STOP)
 def on_sweep(request: gr.Request):
     """Faster Score-CAM's channels against its likeness to the full Score-CAM, out of one run."""
     explanation = memory_of(request).explanation
     clf = classifier(explanation.model)
     stream = sweep(clf, explanation.image, explanation.class_index, None, explanation.target_layer)
-    with VISITORS.page_run(request, same_maps=True) as run:
+    with RUNS.page_run(request) as run:
         yield gr.skip(), progress_html("Starting", 0), STOP
         for state in stream:
             share = state.channels / state.channels_total
             words = f"{state.channels} of {state.channels_total} channels"
-            if run.ended:
+            if run.cancel.is_set():
                 yield gr.skip(), progress_html(f"Stopped after {words}: the likeness is to the sum so far."), NO_STOP
                 return
             run.seconds_left = state.seconds_left
@@ -130,7 +131,7 @@ def on_sweep(request: gr.Request):
     yield gr.skip(), "", NO_STOP
 
 
-@in_words
+@with_clear_errors
 @if_it_fails(SKIP, SKIP, "", NO_STOP)
 def on_sanity(request: gr.Request):
     """How like themselves the fast methods' maps stay while a copy of the network is randomised."""
@@ -145,11 +146,11 @@ def on_sanity(request: gr.Request):
         raise InputError(f"The sanity check takes the fast methods' maps, and none is there: choose one of {fast}.")
     stream = sanity_stream(clf, explanation.image, maps, explanation.question)
     drawn = 0.0
-    with VISITORS.page_run(request, same_maps=True) as run:
+    with RUNS.page_run(request) as run:
         yield gr.skip(), gr.skip(), progress_html("Copying the network", 0), STOP
         for state in stream:
             compared = len(state.points)
-            if run.ended:
+            if run.cancel.is_set():
                 yield gr.skip(), gr.skip(), progress_html("Stopped before every layer was randomised."), NO_STOP
                 return
             run.seconds_left = state.seconds_left
@@ -205,7 +206,7 @@ def build(screen: FirstScreen) -> None:
         likeness = gr.HTML("", elem_id="likeness")
         sanity_plot = gr.Plot(show_label=False, elem_id="sanity", visible=False)
     outputs = [far, stop, table, curves, cost]
-    quiet = {"api_visibility": "private", "show_progress": "hidden"}
+    quiet = {"api_visibility": "private", "show_progress": "hidden", "preprocess": False}
     for explanation in screen.explanations:
         # One that comes while another is measured waits for its end: as long as a block takes.
         explanation.success(on_explanation, None, outputs, trigger_mode="always_last", **quiet)

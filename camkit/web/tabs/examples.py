@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from PIL import Image
 
 from ...maps import encode
 from ...picture import EXAMPLES as FOLDER
-from ..server.assets import asset
+from ..server.assets import THUMBNAILS
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,19 @@ def aspect(example: Example) -> float:
         return image.width / image.height
 
 
+@cache
+def thumbnail(key: str) -> bytes:
+    """Return a JPEG of an example's picture, at most 160 pixels a side; KeyError for an unknown one."""
+    picture = Image.open(EXAMPLES[key].path)
+    picture.thumbnail((160, 160))
+    return encode(np.asarray(picture.convert("RGB")), "JPEG", quality=80)
+
+
 def examples_html() -> str:
     buttons = []
     for index, example in enumerate(EXAMPLES.values()):
-        thumbnail = Image.open(example.path)
-        thumbnail.thumbnail((160, 160))
-        small = encode(np.asarray(thumbnail.convert("RGB")), "JPEG", quality=80)
-        path = asset(f"{example.key}.jpg", small, "image/jpeg")
         buttons.append(
-            f'<button type="button" data-index="{index}"><img data-path="{path}" alt="">'
+            f'<button type="button" data-index="{index}"><img data-path="{THUMBNAILS}{example.key}.jpg" alt="">'
             f"<span>{html.escape(example.question)}</span></button>"
         )
     return f'<div class="cam-examples" role="group" aria-label="Example pictures">{"".join(buttons)}</div>'

@@ -16,7 +16,8 @@ from ...models.registry import MODELS
 from ...models.weights import MEGABYTE, WeightsState
 from ...units import seconds_in_words
 from ..server.readiness import WARMED_UP, default_model, device_in_words, downloading, is_here, operator_status
-from ..server.runs import in_words, visitor_of
+from ..server.refusals import with_clear_errors
+from ..server.runs import visitor_of
 from .widgets import browser_code
 
 MOST_WAITING = 1000  # visitors remembered for one download; a session's name costs a stranger nothing
@@ -152,7 +153,7 @@ def offer(key: str | None) -> str:
     return f"{verb} {MODELS[key].name} ({round(state.bytes_total / MEGABYTE)} MB)"
 
 
-@in_words
+@with_clear_errors
 def on_get(model, request: gr.Request) -> tuple:
     """The button "Get": begins the download, or joins it."""
     key = missing(model)
@@ -161,7 +162,7 @@ def on_get(model, request: gr.Request) -> tuple:
     return shown(model, visitor_of(request))
 
 
-@in_words
+@with_clear_errors
 def on_cancel(model, request: gr.Request) -> tuple:
     """The button "Cancel": withdraws from the download, which ends when nobody waits for it."""
     key = missing(model)
@@ -170,7 +171,7 @@ def on_cancel(model, request: gr.Request) -> tuple:
     return shown(model, visitor_of(request))
 
 
-@in_words
+@with_clear_errors
 def on_tick(model, request: gr.Request) -> tuple:
     """While weights arrive or the machine starts, once a second."""
     return shown(model, visitor_of(request))
@@ -193,14 +194,14 @@ def build(model: str) -> Headline:
     return Headline(status, get, cancel, use, gr.Timer(1, active=False))
 
 
-@in_words
+@with_clear_errors
 def on_leave(request: gr.Request) -> None:
     WAITING.leave(visitor_of(request))
 
 
 def listen(line: Headline, model: gr.Radio, page: gr.Blocks) -> None:
     """The listeners of the line by itself; what "Use" does is the first screen's."""
-    quiet = {"api_visibility": "private", "show_progress": "hidden"}
+    quiet = {"api_visibility": "private", "show_progress": "hidden", "preprocess": False}
     line.get.click(on_get, model, line.parts, **quiet)
     line.cancel.click(on_cancel, model, line.parts, **quiet)
     line.timer.tick(on_tick, model, line.parts, **quiet)

@@ -18,26 +18,25 @@ from ...study.study import study_stream
 from ...units import seconds_in_words
 from ..server.files import write_file
 from ..server.readiness import classifier
-from ..server.runs import VISITORS, in_words, on_stop
-from ..server.uploads import Zip
+from ..server.refusals import with_clear_errors
+from ..server.runs import RUNS, on_stop
+from ..server.uploads import sent_file
 from .widgets import METHOD_CHOICES, NO_STOP, SKIP, STOP, FirstScreen, if_it_fails, progress_html, stop_button
 
 
-@in_words
+@with_clear_errors
 @if_it_fails("", NO_STOP, SKIP, SKIP)
-def on_zip(path, methods, model, request: gr.Request):
+def on_zip(archive, methods, model, request: gr.Request):
     """Measures every picture of a zip; the figures so far are kept when it is stopped."""
-    if path is None:
+    if (path := sent_file(archive, request)) is None:
         raise InputError("There is no zip: choose a file with pictures in it.")
     pictures = unzip_pictures(path)
     clf = classifier(model)
     settings = Settings(tuple(methods), coherency="fast")
-    with VISITORS.page_run(request, same_maps=True) as run:
+    with RUNS.page_run(request) as run:
         yield progress_html(f"0 of {len(pictures)} pictures", 0), STOP, gr.skip(), gr.skip()
         for state in study_stream(clf, pictures, settings):
-            if run.gone:
-                return
-            if run.ended:
+            if run.cancel.is_set():
                 break
             run.seconds_left = state.seconds_left
             left = "" if state.seconds_left is None else f", about {seconds_in_words(state.seconds_left)} left"
@@ -70,7 +69,7 @@ def build(screen: FirstScreen) -> None:
             "get means with 95 % intervals, a CSV and a report."
         )
         with gr.Row():
-            file = Zip(label="Zip of pictures", file_types=[".zip"], height=120, elem_id="zip", scale=2)
+            file = gr.File(label="Zip of pictures", file_types=[".zip"], height=120, elem_id="zip", scale=2)
             methods = gr.CheckboxGroup(
                 METHOD_CHOICES,
                 value=[key for key in DEFAULT_METHODS if key != "scorecam"],
@@ -83,6 +82,6 @@ def build(screen: FirstScreen) -> None:
         far = gr.HTML("", elem_id="set-note")
         table = gr.HTML("", elem_id="set-table")
         files = gr.File(label="Results", visible=False, elem_id="set-files")
-    quiet = {"api_visibility": "private", "show_progress": "hidden"}
+    quiet = {"api_visibility": "private", "show_progress": "hidden", "preprocess": False}
     go.click(on_zip, [file, methods, screen.model], [far, stop, table, files], **quiet)
     stop.click(on_stop, None, None, queue=False, **quiet)

@@ -23,9 +23,10 @@ from ...models.registry import MODELS
 from ...picture import MAX_BYTES, open_picture
 from ...units import percent
 from ..server.readiness import classifier, default_model, model_choices, opening_model
-from ..server.runs import VISITORS, Busy, Run, in_words, on_stop, visitor_of
+from ..server.refusals import with_clear_errors
+from ..server.runs import RUNS, Busy, Run, on_stop, visitor_of
 from ..server.sessions import MEMORIES, memory_of
-from ..server.uploads import sent_picture, window_of
+from ..server.uploads import page_picture, uploaded, window_of
 from . import headline, view
 from .examples import OPENING, Example, aspect, by_number, examples_html
 from .link import Choices, address_of, read_address
@@ -33,8 +34,6 @@ from .widgets import (
     METHOD_CHOICES,
     SKIP,
     TELL_MODEL,
-    Choice,
-    Count,
     FirstScreen,
     browser_code,
     class_box,
@@ -68,7 +67,7 @@ def explain_on_page(
     class. `example`: the picture's key, "" for a visitor's own, None for the one that the page has.
     """
     image = open_picture(picture)
-    with VISITORS.page_run(request, long=False) as run:
+    with RUNS.page_run(request, long=False) as run:
         yield ({"working": run.number}, *[gr.skip()] * 8)
         clf = classifier(choices.model)
         if labels is not None and labels is not clf.labels:
@@ -79,21 +78,20 @@ def explain_on_page(
         told = {"image": jpeg_url(picture), "aspect": image.shape[1] / image.shape[0]}
         told |= {} if example is None else {"example": example}
         methods, busy = room_for(check_methods(choices.methods), run)
-        stream = explain_stream(clf, image, methods, class_index, layer, max_n)
         complete, drawn = -1, 0.0
-        for snapshot in stream:
-            if run.gone:
-                return
+        for snapshot in explain_stream(clf, image, methods, class_index, layer, max_n, run.cancel):
             run.seconds_left = snapshot.seconds_left
             channels = snapshot.cams["scorecam"].channels if "scorecam" in snapshot.cams else 0
-            stopped = not snapshot.complete and (run.stopped or (not choices.full and channels >= PREVIEW_CHANNELS))
+            if not snapshot.complete and not choices.full and channels >= PREVIEW_CHANNELS:
+                break
+            if run.cancel.is_set():
+                continue  # the stream ends by itself, with all that was computed
             now_complete = sum(cam.complete for cam in snapshot.cams.values())
-            if stopped or now_complete != complete or time.monotonic() - drawn >= REDRAW_SECONDS:
-                wait = "not computed: stopped before" if stopped else busy
-                yield page_update(snapshot, run, wait, choices, told, picture, limit)
+            if now_complete != complete or time.monotonic() - drawn >= REDRAW_SECONDS:
+                yield page_update(snapshot, run, busy, choices, told, picture, limit)
                 complete, drawn = now_complete, time.monotonic()
-            if stopped:
-                return
+        if not snapshot.complete or run.cancel.is_set():
+            yield page_update(snapshot, run, "not computed: stopped before", choices, told, picture, limit)
 
 
 def fitting(max_n, channels: int) -> int:
@@ -110,7 +108,7 @@ def room_for(methods: tuple[str, ...], run: Run) -> tuple[tuple[str, ...], str]:
     if len(quick) == len(methods):
         return methods, ""
     try:
-        VISITORS.begin_long(run)
+        RUNS.take_place(run)
     except Busy as busy:
         if not quick:
             raise
@@ -124,7 +122,7 @@ def page_update(
     """Return values for panels, prediction, explained line, the line at the top and the slider of channels. `wait`: why
     maps that have not begun will not come, if they will not; `limit`: what the slider can be at this layer."""
     MEMORIES.keep(run, picture, snapshot)
-    first = not snapshot.cams
+    first = not snapshot.cams and not run.cancel.is_set()  # a newer run has words of its own
     told = told | {"alt": f"what speaks for {snapshot.class_name}", "address": address_of(snapshot, choices)}
     return (
         panels_value(check_methods(choices.methods), snapshot.cams, run.number, wait, told),
@@ -169,14 +167,14 @@ def explained_html(snapshot: Explanation, window: str = "") -> str:
     )
 
 
-@in_words
+@with_clear_errors
 def on_picture(event: gr.EventData, request: gr.Request, *choices):
     """Explain a picture that was chosen, taken, dropped or pasted; one that cannot be used changes nothing."""
-    picture = sent_picture(getattr(event, "file", None)).for_page()
+    picture = page_picture(uploaded(getattr(event, "file", None)))
     yield from explain_on_page(picture, None, Choices(*choices), request, example="")
 
 
-@in_words
+@with_clear_errors
 def on_settings(request: gr.Request, *choices):
     """Other settings, on the picture and the class that the page has."""
     memory = memory_of(request)
@@ -184,13 +182,13 @@ def on_settings(request: gr.Request, *choices):
     yield from explain_on_page(memory.picture, memory.known.class_index, Choices(*choices), request, labels)
 
 
-@in_words
+@with_clear_errors
 def on_class(class_index, request: gr.Request, *choices):
     """Explain another class of the picture that the page has."""
     yield from explain_on_page(memory_of(request).picture, class_index, Choices(*choices), request)
 
 
-@in_words
+@with_clear_errors
 def on_prediction(request: gr.Request, event: gr.EventData, *choices):
     """A class of the prediction was chosen."""
     memory = memory_of(request)
@@ -199,14 +197,14 @@ def on_prediction(request: gr.Request, event: gr.EventData, *choices):
     yield from explain_on_page(memory.picture, index, Choices(*choices), request, labels)
 
 
-@in_words
+@with_clear_errors
 def on_example(event: gr.EventData, request: gr.Request, *choices):
     """Explain the example that was chosen."""
     example = by_number(event.index)
     yield from show_example(example, example.class_index, Choices(*choices), request, imagenet())
 
 
-@in_words
+@with_clear_errors
 def on_open(request: gr.Request, *choices):
     """The page was opened: what its address names is explained, else the first example, so that no visitor sees an
     empty page. By the model that is the default by now, which the page's own settings may not know of yet."""
@@ -246,7 +244,7 @@ def show_example(
 # --- models and layers ---------------------------------------------------------------------------------------------
 
 
-@in_words
+@with_clear_errors
 def on_model(model, request: gr.Request) -> tuple:
     """Another model: its layers, and its weights fetched if they are missing."""
     visitor = visitor_of(request)
@@ -291,8 +289,8 @@ def build(page: gr.Blocks) -> FirstScreen:
         settings = build_settings()
     methods, model, layer, max_n, full = settings
     outputs = [panels, prediction, explained, *line.parts, max_n]
-    private = {"api_visibility": "private", "trigger_mode": "multiple", "show_progress": "hidden"}
-    quiet = {"api_visibility": "private", "show_progress": "hidden"}
+    quiet = {"api_visibility": "private", "show_progress": "hidden", "preprocess": False}
+    private = quiet | {"trigger_mode": "multiple"}
     explanations = [
         picture.upload(on_picture, settings, outputs, **private),
         examples.select(on_example, settings, outputs, **private),
@@ -323,7 +321,7 @@ def build_settings() -> list:
         )
         with gr.Row():
             model = gr.Radio(model_choices(), value=default_model(), label="Model", elem_id="model")
-            layer = Choice(layers, value=layers[-1], label="Target layer", elem_id="layer")
-            max_n = Count(1, 1280, 10, step=1, label="Channels of Faster Score-CAM", elem_id="max-n")
+            layer = gr.Radio(layers, value=layers[-1], label="Target layer", elem_id="layer")
+            max_n = gr.Slider(1, 1280, 10, step=1, label="Channels of Faster Score-CAM", elem_id="max-n")
             full = gr.Checkbox(True, label=f"Score-CAM in full (else {PREVIEW_CHANNELS} channels)", elem_id="full")
     return [methods, model, layer, max_n, full]

@@ -9,7 +9,7 @@ from ...maps import ALPHA, COLORMAPS
 from ...models.registry import MODELS
 from ...report.results import metrics_csv
 from ..server.files import write_figure, write_zip
-from ..server.runs import in_words
+from ..server.refusals import with_clear_errors
 from ..server.sessions import memory_of
 from .widgets import COLORMAP, OPACITY, browser_code
 
@@ -23,7 +23,7 @@ def look(alpha: float, colormap: str, mode: str) -> dict:
     return {"alpha": 1.0 if mode == "heatmap" else alpha, "colormap": colormap, "opacity": opacity}
 
 
-@in_words
+@with_clear_errors
 def on_download(alpha, colormap, mode, request: gr.Request) -> str:
     """The zip of what the page shows now, with the figure, and with the measurements when they are of it."""
     memory = memory_of(request)
@@ -35,7 +35,7 @@ def on_download(alpha, colormap, mode, request: gr.Request) -> str:
     return write_zip(explanation, **drawn, extra=extra)
 
 
-@in_words
+@with_clear_errors
 def on_figure(alpha, colormap, mode, request: gr.Request) -> str:
     """The picture and all maps side by side, as one PNG."""
     explanation = memory_of(request).explanation
@@ -62,7 +62,7 @@ def build() -> None:
             link = gr.Button("Copy link", elem_id="link", **small)
     note = gr.HTML("", elem_id="link-note")
     files = [gr.DownloadButton(visible="hidden", elem_id=name) for name in ("figure-file", "bundle")]
-    private = {"api_visibility": "private"}
+    private = {"api_visibility": "private", "preprocess": False}
     quiet = private | {"show_progress": "hidden"}
     shown = [alpha, colormap, mode]
     for control in shown:

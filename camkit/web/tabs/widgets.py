@@ -15,10 +15,10 @@ from pathlib import Path
 import gradio as gr
 
 from ...explanation import Cam
-from ...maps import data_url, grey, tables
+from ...maps import data_url, grey
 from ...methods import METHODS
 from ...units import cost_in_words, seconds_in_words
-from ..server.assets import CLASSES, ROOT, asset
+from ..server.assets import CLASSES, PREFIX, ROOT
 
 # How the page draws a map until somebody chooses otherwise: opacity times the map, so that the picture keeps its
 # colours where the map is low. Of five colour maps tried on four pictures, turbo was the easiest to see on all.
@@ -70,8 +70,7 @@ def progress_html(words: str, share: float | None = None) -> str:
     return f'<div class="far">{bar}<span>{html.escape(words)}</span></div>' if words else ""
 
 
-SKIP = gr.skip()
-STOP, NO_STOP = {"visible": True, "__type__": "update"}, {"visible": False, "__type__": "update"}
+SKIP, STOP, NO_STOP = gr.skip(), gr.update(visible=True), gr.update(visible=False)
 
 
 def stop_button(elem_id: str) -> gr.Button:
@@ -102,12 +101,9 @@ def browser_code(name: str) -> str:
 
 
 def fetched(name: str, **constants) -> str:
-    """Code for `js_on_load` that fetches and runs one of our files as Gradio would run it, after these constants."""
-    head = "".join(f"const {key} = {json.dumps(value)};\n" for key, value in constants.items())
-    path = asset(name, (head + browser_code(name)).encode(), "text/javascript")
-    given = "element", "props", "trigger", "watch"
-    run = f"new Function({', '.join(map(repr, given))}, code)({', '.join(given)})"
-    return f"fetch({ROOT} + '{path}').then((answer) => answer.text()).then((code) => {run});"
+    """Return code for `js_on_load` that fetches a module of ours and calls what it exports, with these constants."""
+    given = "{" + ", ".join(["element", "props", "trigger", "watch", f"...{json.dumps(constants)}"]) + "}"
+    return f"import({ROOT} + '{PREFIX}/{name}').then((module) => module.default({given}));"
 
 
 def maps_component(value, elem_id: str, style: str = "") -> gr.HTML:
@@ -115,47 +111,11 @@ def maps_component(value, elem_id: str, style: str = "") -> gr.HTML:
     return gr.HTML(
         value,
         html_template=f'<div class="cam-host" style="{style}"></div>' if style else '<div class="cam-host"></div>',
-        js_on_load=_panels(),
+        js_on_load=fetched("panels.js"),
         elem_id=elem_id,
         alpha=OPACITY,
         colormap=COLORMAP,
     )
-
-
-@cache
-def _panels() -> str:
-    return fetched("panels.js", TABLES=tables())
-
-
-class Drawn:
-    """Mixed into a component of Gradio, as which the browser goes on drawing it."""
-
-    is_template = True
-
-    def get_block_name(self) -> str:
-        """The browser's component: that of the class this is mixed into."""
-        return next(each for each in type(self).__mro__ if each.__module__.startswith("gradio.")).__name__.lower()
-
-
-class AsSent(Drawn):
-    """Mixed into an input: its value reaches the handler as it was sent, since the handler knows best what it may be.
-    Gradio's own check is against the choices that it remembers of a visitor, and it forgets the oldest visitors."""
-
-    def preprocess(self, payload):
-        return payload
-
-
-class Choice(AsSent, gr.Radio):
-    """One of several, of which the page may change what they are. Not a dropdown: Gradio 6.31 sends "input" twice for
-    each choice in one."""
-
-    skip_api = True  # the page's alone: no description of it goes to the browser
-
-
-class Count(AsSent, gr.Slider):
-    """A number, of which the page may change how large it can be."""
-
-    skip_api = True  # as of `Choice`
 
 
 # Tells every class box of the model whose classes it finds.
