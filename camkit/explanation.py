@@ -60,7 +60,7 @@ class Cam:
         return not self.raw.any()
 
     def to_json(self) -> dict:
-        """Everything but the two maps, as JSON can hold it."""
+        """Return everything but the two maps, as JSON can hold it."""
         values = vars(self) | {"raw": None, "map": None}
         return values | {"all_zero": self.all_zero, "raw_shape": list(self.raw.shape)}
 
@@ -114,7 +114,7 @@ class Explanation:
         return import_module("camkit.export.figure").figure_png(self)
 
     def to_json(self) -> dict:
-        """Everything but the picture and the maps, as JSON can hold it."""
+        """Return everything but the picture and the maps, as JSON can hold it."""
         height, width = self.image.shape[:2]
         return vars(self) | {
             "image": None,

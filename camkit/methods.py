@@ -19,7 +19,7 @@ class Method:
     computes it. visualizer: where tf-keras-vis keeps the class. channels: (C, max_n) -> how many channels a Score-CAM
     run takes; None for methods that read one gradient instead. traceable: the visualizer's call runs inside a
     tf.function, which takes a tenth of the time; one that calls NumPy, as Gradcam's does, cannot. default: computed
-    where nobody chose methods, and ticked on the page.
+    where no methods are chosen, and ticked on the page.
     """
 
     key: str
@@ -39,11 +39,11 @@ class Method:
         return self.channels is None
 
     def takes(self, count: int, max_n: int) -> int:
-        """How many of a layer's `count` channels a run takes: all for a gradient method."""
+        """Return how many of a layer's `count` channels a run takes: all for a gradient method."""
         return count if self.channels is None else self.channels(count, max_n)
 
     def is_fast(self, count: int, max_n: int) -> bool:
-        """Whether it does without a pass for each of a layer's `count` channels."""
+        """Return True when it does without a pass for each of a layer's `count` channels."""
         return self.uses_gradient or self.takes(count, max_n) < count
 
 
@@ -122,7 +122,7 @@ DEFAULT_METHODS = tuple(key for key, method in METHODS.items() if method.default
 
 
 def check_methods(methods) -> tuple[str, ...]:
-    """The method keys in the registry's order, each once; InputError when there is none or one is unknown."""
+    """Return the method keys in the registry's order, each once; InputError for none or an unknown one."""
     wanted = (methods,) if isinstance(methods, str) else tuple(methods or ())
     if not wanted:
         raise InputError(f"No method is chosen: choose at least one of {', '.join(METHODS)}.")

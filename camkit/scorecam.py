@@ -25,10 +25,13 @@ REFRESH_SECONDS = 0.3  # between two states of a Score-CAM's map: making one cos
 
 
 @dataclass(frozen=True)
-class Progress:
-    """The state after a block: `total` is the map before ReLU, (h, w) float32, summed over `done` channels of the
-    `live` ones of this run; `seconds_left` extrapolates the time per channel so far, waiting for the model included.
-    `ranks` are the live channels' places, from 1, in the order of all channels."""
+class ScorecamState:
+    """The state after a block.
+
+    total: (h, w) float32, the map before ReLU, summed over `done` of the run's `live` channels. seconds_left:
+    extrapolated from the time per channel so far, waiting for the model included. meter: what this run has taken.
+    ranks: (live,) int, the places of the live channels, from 1, in the order of all channels.
+    """
 
     total: np.ndarray
     done: int
@@ -38,13 +41,13 @@ class Progress:
     ranks: np.ndarray
 
     def to_do(self, channels: int) -> int:
-        """How many of the first `channels` by standard deviation are live, and so go into their map."""
+        """Return how many of the first `channels` by standard deviation are live, and so go into their map."""
         return int(np.searchsorted(self.ranks, channels, side="right"))
 
 
 def ranked_channels(activations) -> tuple[np.ndarray, np.ndarray]:
-    """(1, h, w, C) activations -> indices of the channels that are not zero everywhere, in order of falling standard
-    deviation, which is how Faster Score-CAM chooses, and the place, from 1, of each in that order of all C channels.
+    """Return, of (1, h, w, C) activations, the indices of the channels that are not zero everywhere, in order of
+    falling standard deviation, as Faster Score-CAM chooses; and the place, from 1, of each in that order of all C.
 
     A channel that is zero everywhere adds exactly nothing to the map and needs no pass. It keeps its place: a channel
     that is constant but not zero ties with it, and is chosen or not as tf-keras-vis's own tf.math.top_k decides.
@@ -64,22 +67,24 @@ def scorecam_blocks(
     stops: list[int],
     meter: Meter,
     cancel: threading.Event | None = None,
-) -> Iterator[Progress]:
-    """Sums the channels' terms block by block, up to the last of `stops` (numbers of channels, the dead counted too); a
-    block never runs past a stop, so that the state there is exact. `inputs` (1, height, width, 3) and `activations`
-    (1, h, w, C) are of one picture. Closing the iterator stops the work; the network is free between two blocks. When
-    `cancel` is set the block under way is the last; its channels are in the last total.
+) -> Iterator[ScorecamState]:
+    """Yield the sum of the channels' terms as it grows, block by block, up to the last of `stops`.
 
-    The terms are summed at every stop and otherwise once in REFRESH_SECONDS; after a block in between the last Progress
+    inputs: (1, height, width, c) float32 and activations: (1, h, w, C) float32, of one picture. stops: numbers of
+    channels, those that are zero everywhere counted too; no block runs past one, so that the state there is exact.
+    meter: counts the passes. cancel: when it is set, the block under way is the last, and in the last total. The
+    network is free between two blocks.
+
+    The terms are summed at every stop and otherwise once in REFRESH_SECONDS; after a block in between the last state
     comes again, the same object, so that the work can be stopped there too.
     """
     order, ranks = ranked_channels(activations)
     stops = sorted({int(np.searchsorted(ranks, stop, side="right")) for stop in stops})
     live = stops[-1]
     begin, done, total = time.perf_counter(), 0, np.zeros(activations.shape[1:3], np.float32)
-    progress = Progress(total, 0, live, 0.0, meter.copy(), ranks)
+    state = ScorecamState(total, 0, live, 0.0, meter.copy(), ranks)
     if not live:
-        yield progress
+        yield state
     activations = tf.gather(activations, order[:live], axis=-1)
     maps = tf.transpose(activations[0], (2, 0, 1))
     logits: list = []
@@ -91,13 +96,13 @@ def scorecam_blocks(
         done, now = end, time.perf_counter()
         ended = cancel is not None and cancel.is_set()
         if ended or done in stops or now - begin - refreshed >= REFRESH_SECONDS:
-            chosen = activations[..., progress.done : done]
+            chosen = activations[..., state.done : done]
             total = total + channel_terms(method, chosen, tf.concat(logits, axis=0), question.class_index)
             logits.clear()
             spent = refreshed = time.perf_counter() - begin
             meter.add(begin + spent - now, 0, 0)
-            progress = Progress(total, done, live, spent / done * (live - done), meter.copy(), ranks)
-        yield progress
+            state = ScorecamState(total, done, live, spent / done * (live - done), meter.copy(), ranks)
+        yield state
         ended = ended or (cancel is not None and cancel.is_set() and not logits)
 
 
@@ -110,34 +115,34 @@ def scorecam_cams(
     meter: Meter,
     cancel: threading.Event | None = None,
 ) -> Iterator[dict[str, Cam]]:
-    """After each block of one run the maps of all Score-CAM methods that the block served, by method key; the same dict
-    again where no map has changed."""
+    """Yield, after each block of one run, the maps of all Score-CAM methods that the block served, by method key; the
+    same dict again where no map has changed. Arguments are those of `scorecam_blocks`."""
     wanted = {method.key: method.takes(activations.shape[-1], question.max_n) for method in methods}
     blocks = scorecam_blocks(
         classifier, methods[-1], inputs, activations, question, sorted(wanted.values()), meter, cancel
     )
     last, cams = None, {}
-    for progress in blocks:
-        if progress is not last:
-            last, cams = progress, {key: _cam_at(progress, key, wanted[key], classifier.input_size) for key in wanted}
+    for state in blocks:
+        if state is not last:
+            last, cams = state, {key: _cam_at(state, key, wanted[key], classifier.input_size) for key in wanted}
             wanted = {key: channels for key, channels in wanted.items() if not cams[key].complete}
         yield cams
 
 
-def _cam_at(progress: Progress, method: str, channels: int, size: tuple[int, int]) -> Cam:
-    """The state of a method that takes the first `channels` of a layer."""
-    raw, total = np.maximum(progress.total, 0), progress.to_do(channels)
+def _cam_at(state: ScorecamState, method: str, channels: int, size: tuple[int, int]) -> Cam:
+    """Return the map of a method that takes the first `channels` of a layer."""
+    raw, total = np.maximum(state.total, 0), state.to_do(channels)
     return Cam(
         method=method,
         raw=raw,
         map=finish(raw, size),
-        seconds=progress.meter.seconds,
-        forward_passes=progress.meter.forward_passes,
-        backward_passes=progress.meter.backward_passes,
-        channels=progress.done,
+        seconds=state.meter.seconds,
+        forward_passes=state.meter.forward_passes,
+        backward_passes=state.meter.backward_passes,
+        channels=state.done,
         channels_total=total,
-        complete=progress.done >= total,
-        seconds_left=progress.seconds_left * (total - progress.done) / max(1, progress.live - progress.done),
+        complete=state.done >= total,
+        seconds_left=state.seconds_left * (total - state.done) / max(1, state.live - state.done),
     )
 
 
@@ -148,8 +153,8 @@ def map_of_inputs(
     question: Question,
     cancel: threading.Event | None = None,
 ) -> Iterator[np.ndarray]:
-    """Maps that get better, block by block, of preprocessed inputs (1, height, width, c) that no picture gave, such as
-    a masked one: (height, width) float32 in [0, 1], the last one final unless `cancel` was set."""
+    """Yield maps that get better, block by block, of preprocessed inputs (1, height, width, c) that no picture gave,
+    such as a masked one: (height, width) float32 in [0, 1], the last one final unless `cancel` was set."""
     entry = METHODS[method]
     if entry.uses_gradient:
         activations, logits, gradients = classifier.forward_with_gradient(

@@ -34,7 +34,7 @@ WEIGH_FLOATS = 4_000_000
 
 
 class PrecomputedLayer(keras.layers.Layer):
-    """(1, h, w, C) -> (1, classes): the logits it holds, and on the way back the gradients it holds."""
+    """(1, h, w, C) activations -> (1, classes): the logits it holds, and on the way back the gradients it holds."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class PrecomputedModel(keras.Model):
 
     @contextmanager
     def holding(self, logits, gradients=None) -> Iterator[None]:
-        """Answers with these while the context lasts; one caller at a time."""
+        """Answer with these while the context lasts; one caller at a time."""
         with self.in_use:
             self.layer.logits, self.layer.gradients = logits, gradients
             try:
@@ -75,7 +75,7 @@ class PrecomputedModel(keras.Model):
                 self.layer.logits = self.layer.gradients = None
 
     def predict(self, *_, **__):
-        """What Scorecam asks the network for: the logits of the masked pictures."""
+        """Return the logits of the masked pictures, which Scorecam asks the network for."""
         return self.layer.logits.numpy()
 
 
@@ -84,8 +84,8 @@ _precomputed_model = cache(PrecomputedModel)
 
 
 def finish(raw: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(h, w) raw map -> (height, width) float32 in [0, 1]: expanded, then scaled by tf-keras-vis's own min-max. A map
-    that is zero everywhere stays zero."""
+    """Return a raw map (h, w) as (height, width) float32 in [0, 1]: expanded, then scaled by tf-keras-vis's own
+    min-max. A map that is zero everywhere stays zero."""
     return np.asarray(normalize(expand(raw, size)[None])[0], np.float32)
 
 
@@ -128,8 +128,8 @@ def _traced(method: Method):
 
 
 def channel_terms(method: Method, activations, logits, class_index: int) -> np.ndarray:
-    """The term of some channels in a Score-CAM by its stock visualizer, before ReLU: (1, h, w, n) activations and the
-    (n, classes) logits of the pictures masked by them -> (h, w) float32."""
+    """Return the term of some channels in a Score-CAM by its stock visualizer, before ReLU: (1, h, w, n) activations
+    and the (n, classes) logits of the pictures masked by them -> (h, w) float32."""
     height, width, count = activations.shape[1:]
     part = max(1, int((WEIGH_FLOATS / (height * width)) ** 0.5))
     total = np.zeros((height, width), np.float32)

@@ -6,16 +6,17 @@ from .explanation import Cam
 
 
 def seconds_in_words(seconds: float) -> str:
+    """Return a duration with two digits or so, such as "63 ms", "2.4 s" or "12 s"."""
     return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
 
 
 def percent(probability: float) -> str:
-    """A probability in words: never 0 % for what is not zero."""
+    """Return a probability in [0, 1] as text; never 0 % for what is not zero."""
     return f"{probability:.1%}" if probability >= 0.001 else f"{100 * probability:.2g}%"
 
 
 def cost_in_words(cam: Cam) -> str:
-    """What a map cost, such as "63 ms · 1 forward and 1 backward pass"."""
+    """Return what a map cost, such as "63 ms · 1 forward and 1 backward pass"."""
     back = f" and {cam.backward_passes} backward" if cam.backward_passes else ""
     noun = "pass" if max(cam.forward_passes, cam.backward_passes) == 1 else "passes"
     return f"{seconds_in_words(cam.seconds)} · {cam.forward_passes} forward{back} {noun}"
