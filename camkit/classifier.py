@@ -84,7 +84,7 @@ class Classifier:
         )
 
     def preprocess(self, image) -> np.ndarray:
-        """Any Pillow image or (H, W, 3) uint8 RGB array -> (1, h, w, c) float32 inputs; the input stays as it is.
+        """Return the (1, h, w, c) float32 inputs of a Pillow image or (H, W, 3) uint8 RGB array, which stays as it is.
 
         Resized with Pillow's bicubic filter without regard to aspect ratio, made grey (ITU-R 601 luma) for a model of
         one channel, then the model's own scaling.
@@ -97,40 +97,41 @@ class Classifier:
         return self.spec.preprocess(picture)[None].astype(np.float32)
 
     def predict(self, image) -> np.ndarray:
-        """(classes,) float32 probabilities of a picture: our softmax of the logits."""
+        """Return the (classes,) float32 probabilities of a picture, a softmax of its logits."""
         return softmax(self.logits(self.preprocess(image)))[0]
 
     def logits(self, inputs: np.ndarray, meter: Meter | None = None) -> np.ndarray:
-        """(N, h, w, c) inputs -> (N, classes) float32 logits, in batches that the device holds."""
+        """Return the (N, classes) float32 logits of (N, h, w, c) inputs, in batches that the device holds."""
         if not len(inputs):  # what a network answers to an empty batch differs from CPU to CPU
             return np.zeros((0, self.model.outputs[0].shape[-1]), np.float32)
         run = self._in_blocks(self._make_whole, None, inputs, lambda block: (block,), meter)
         return np.concatenate([logits.numpy() for logits in run])
 
     def score_fn(self, class_index: int, meter: Meter | None = None) -> Callable[[np.ndarray], np.ndarray]:
-        """A function (N, h, w, c) inputs -> (N,) probabilities of one class, for `camkit.evidence`."""
+        """Return a function (N, h, w, c) inputs -> (N,) probabilities of one class, for `camkit.evidence`."""
         return lambda inputs: softmax(self.logits(np.asarray(inputs, np.float32), meter))[:, class_index]
 
     def forward(self, inputs: np.ndarray, target_layer: str, meter: Meter | None = None):
-        """One pass: (activations (1, h', w', C), logits (1, classes)) as tensors."""
+        """Return (activations (1, h', w', C), logits (1, classes)), float32 tensors, of one pass of (1, h, w, c)."""
         return self._run(self._make_forward, target_layer, (inputs,), meter, forward=1)
 
     def forward_with_gradient(
         self, inputs: np.ndarray, target_layer: str, class_index: int | None, meter: Meter | None = None
     ):
-        """One pass and its way back to the target layer: (activations, logits, gradients of one logit with respect to
-        the activations, all as tensors). `class_index` None explains the top class without a second pass."""
+        """Return (activations, logits, gradients of one logit with respect to the activations), float32 tensors, of one
+        pass and its way back to the target layer. `class_index` None takes the top class, without a second pass."""
         index = np.int32(-1 if class_index is None else class_index)
         return self._run(self._make_gradient, target_layer, (inputs, index), meter, forward=1, backward=1)
 
     def masked_logits(self, inputs: np.ndarray, maps, target_layer: str, meter: Meter | None = None):
-        """(n, h', w') activation maps -> (n, classes) logits of the picture seen through each of them: the map expanded
-        corner-aligned to the input's size, scaled to [0, 1] and multiplied with the inputs (Score-CAM, equation 5)."""
+        """Return the (n, classes) logits of a picture's (1, h, w, c) inputs seen through each of (n, h', w') activation
+        maps: the map expanded corner-aligned to the input's size, scaled to [0, 1] and multiplied with the inputs
+        (Wang et al. 2020, equation 5)."""
         run = self._in_blocks(self._make_masked, target_layer, maps, lambda block: (inputs, block), meter)
         return tf.concat(run, axis=0)
 
     def check_layer(self, target_layer: str | None) -> str:
-        """The layer's name, the default for None or ""; InputError when the model does not offer it."""
+        """Return the layer's name, the default for None or ""; InputError when the model does not offer it."""
         if target_layer is None or target_layer == "":
             return self.target_layers[-1]
         if target_layer not in self.target_layers:
@@ -143,7 +144,7 @@ class Classifier:
         return target_layer
 
     def channels(self, target_layer: str) -> int:
-        """The number of channels of a target layer."""
+        """Return the number of channels of a target layer."""
         return int(self.model.get_layer(target_layer).output.shape[-1])
 
     def question(self, class_index=None, target_layer: str | None = None, max_n=None) -> Question:
@@ -182,7 +183,7 @@ class Classifier:
         return min(LARGEST_BLOCK, _power_of_two(room / (2 * widest)))
 
     def _in_blocks(self, make: Callable, layer: str | None, items, arguments: Callable, meter: Meter | None) -> list:
-        """The results of passes over blocks of `items`; the block is halved where a GPU has no room for it."""
+        """Return the results of passes over blocks of `items`; the block is halved where a GPU has no room for it."""
         results: list = []
         done = 0
         while done < len(items):
@@ -227,7 +228,7 @@ class Classifier:
     # the trunk of the default layer.
 
     def _function(self, make: Callable, layer: str | None) -> Callable:
-        """What `make` gives for a layer: made on first use, in the one thread, and kept."""
+        """Return what `make` gives for a layer; made on first use, in the worker's thread, and kept."""
         if (make, layer) not in self._compiled:
             self._compiled[make, layer] = make(layer)
         return self._compiled[make, layer]
@@ -316,12 +317,12 @@ class Classifier:
 
 
 def _power_of_two(number: float) -> int:
-    """The largest power of two that is not above `number`; 1 below 2."""
+    """Return the largest power of two that is not above `number`; 1 below 2."""
     return 1 << (max(1, int(number)).bit_length() - 1)
 
 
 def _with_constants(model: keras.Model) -> Callable:
-    """The forward pass of a model with its weights as constants of the graph that is traced: oneDNN packs them once,
+    """Return a model's forward pass with its weights as constants of the graph that is traced: oneDNN packs them once,
     not in every pass."""
 
     def forward(inputs):
@@ -332,7 +333,7 @@ def _with_constants(model: keras.Model) -> Callable:
 
 
 def _constant(variable: keras.Variable):
-    """A variable's value as a constant of the graph that is being traced; a large one as the variable itself."""
+    """Return a variable's value as a constant of the graph that is being traced; a large one as the variable itself."""
     if math.prod(variable.shape) * tf.as_dtype(variable.dtype).size > LARGEST_CONSTANT:
         return variable.value
     with tf.init_scope():  # outside that graph, where a value can be read
@@ -342,18 +343,18 @@ def _constant(variable: keras.Variable):
 
 @cache
 def gpus() -> tuple[str, ...]:
-    """Names of the GPUs that TensorFlow sees; empty on a CPU machine."""
+    """Return the names of the GPUs that TensorFlow sees; none on a machine without."""
     devices = tf.config.list_physical_devices("GPU")
     return tuple(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in devices)
 
 
 def device_name() -> str:
-    """The GPU's name, or "CPU"."""
+    """Return the GPU's name, or "CPU"."""
     return gpus()[0] if gpus() else "CPU"
 
 
 def gpu_memory() -> int:
-    """Bytes of memory that the first GPU's driver reports as its own; 8 GB when it cannot be asked."""
+    """Return the bytes of memory that the first GPU's driver reports as its own; 8 GB when it cannot be asked."""
     query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
     try:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout
@@ -364,6 +365,6 @@ def gpu_memory() -> int:
 
 @cache
 def prepare_device() -> None:
-    """Lets TensorFlow take GPU memory as it needs it, not all at once; must run before the first operation."""
+    """Let TensorFlow take GPU memory as it needs it, not all at once; must run before the first operation."""
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)

@@ -145,7 +145,7 @@ class Contrast:
 
 
 def contrast(first: Cam, second: Cam) -> Contrast:
-    """Why the one class and not the other: compares the raw maps of one method for two classes of one picture."""
+    """Return the comparison of one method's raw maps for two classes of one picture."""
     size = first.map.shape
     maps = [expand(cam.raw, size) for cam in (first, second)]
     scale = max(float(maps[0].max()), float(maps[1].max())) or 1.0

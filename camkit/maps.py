@@ -32,7 +32,7 @@ def colors(colormap: str) -> np.ndarray:
 
 
 def tables() -> dict[str, str]:
-    """Every colour table as base64 of its 768 bytes, and "difference" (128 is zero), for `web/panels.js`."""
+    """Return every colour table as base64 of its 768 bytes, and "difference" (128 is zero), for `web/panels.js`."""
     scales = COLORMAPS | {"difference": DIFFERENCE}
     return {key: base64.b64encode(_table(scale).tobytes()).decode() for key, scale in scales.items()}
 
@@ -46,20 +46,20 @@ def _table(scale: str) -> np.ndarray:
 
 
 def fit(cam_map: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """The map at the picture's size, (H, W) float32 in [0, 1]: bilinear with half-pixel centres, the way back from how
-    the picture was resized for the model."""
+    """Return a map (h, w) at the size of a picture, (H, W) float32 in [0, 1]: bilinear with half-pixel centres, the way
+    back from how the picture was resized for the model."""
     height, width = image.shape[:2]
     resized = Image.fromarray(cam_map.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
     return np.clip(np.asarray(resized), 0, 1)
 
 
 def heatmap(cam_map: np.ndarray, colormap: str = "viridis") -> np.ndarray:
-    """(h, w) map -> (h, w, 3) uint8 RGB in the colours of `colormap`."""
+    """Return a map (h, w) in [0, 1] as (h, w, 3) uint8 RGB in the colours of `colormap`, a key of COLORMAPS."""
     return np.take(colors(colormap), grey(cam_map), axis=0, mode="clip")  # a quarter of the time of indexing
 
 
 def check_look(alpha: float = ALPHA, colormap: str = "viridis", opacity: str = "even") -> None:
-    """InputError for arguments that `overlay` does not take."""
+    """Raise InputError for arguments that `overlay` does not take."""
     if not 0 <= alpha <= 1:
         raise InputError(f"alpha is {quoted(alpha)}: it must be a number from 0 (picture only) to 1 (heatmap only).")
     if opacity not in OPACITIES:
@@ -70,9 +70,17 @@ def check_look(alpha: float = ALPHA, colormap: str = "viridis", opacity: str = "
 def overlay(
     image: np.ndarray, cam_map: np.ndarray, alpha: float = ALPHA, colormap: str = "viridis", opacity: str = "even"
 ) -> np.ndarray:
-    """The heatmap over the picture, (H, W, 3) uint8: `alpha` in [0, 1] is the heatmap's weight. `opacity` "even" gives
-    every pixel that weight; "map" gives it times the map, so that the picture keeps its colours where the map is low.
-    InputError outside."""
+    """Return the heatmap over the picture, (H, W, 3) uint8 RGB.
+
+    image: (H, W, 3) uint8 RGB. cam_map: (h, w) in [0, 1], of any size. alpha: the heatmap's weight, 0 to 1. colormap: a
+    key of COLORMAPS. opacity: "even" gives every pixel that weight; "map" gives it times the map, so that the picture
+    keeps its colours where the map is low. Raises InputError for other values.
+
+    >>> import camkit, numpy as np
+    >>> image, cam_map = np.zeros((2, 4, 3), np.uint8), np.float32([[0, 1]])
+    >>> camkit.overlay(image, cam_map, alpha=1.0)[0].tolist()
+    [[68, 1, 84], [59, 81, 138], [95, 200, 97], [253, 231, 37]]
+    """
     check_look(alpha, colormap, opacity)
     fitted = fit(cam_map, image)
     weight = float(alpha) * fitted[..., None] if opacity == "map" else float(alpha)
@@ -93,34 +101,35 @@ def encode(image: np.ndarray, kind: str = "PNG", **options) -> bytes:
 
 
 def data_url(image: np.ndarray, kind: str = "PNG", **options) -> str:
-    """(H, W, 3) or (H, W) uint8 -> a data URL that a page can show."""
+    """Return (H, W, 3) or (H, W) uint8 as a data URL that a page can show; arguments are those of `encode`."""
     return f"data:image/{kind.lower()};base64,{base64.b64encode(encode(image, kind, **options)).decode()}"
 
 
 def jpeg_url(content: bytes) -> str:
-    """The bytes of a JPEG file -> a data URL that a page can show."""
+    """Return the bytes of a JPEG file as a data URL that a page can show."""
     return f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
 
 
 def grey(cam_map: np.ndarray) -> np.ndarray:
-    """(h, w) map in [0, 1] -> (h, w) uint8."""
+    """Return a map (h, w) in [0, 1] as (h, w) uint8, 0 to 255."""
     return np.rint(cam_map * 255).astype(np.uint8)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """(N, classes) logits -> (N, classes) float32 probabilities, computed in float64."""
+    """Return (N, classes) logits as (N, classes) float32 probabilities, computed in float64."""
     shifted = np.exp(np.asarray(logits, np.float64) - np.max(logits, axis=-1, keepdims=True))
     return (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
 
 
 @cache
 def corner_aligned(size: int, target: int) -> np.ndarray:
-    """(target, size) float32 matrix of linear interpolation with aligned corners: what `scipy.ndimage.zoom(order=1)`
-    does along one axis, and so what tf-keras-vis does. Output i reads the input at i * (size - 1) / (target - 1)."""
+    """Return the (target, size) float32 matrix of linear interpolation with aligned corners: what
+    `scipy.ndimage.zoom(order=1)` does along one axis, and so what tf-keras-vis does. Output i reads the input at
+    i * (size - 1) / (target - 1)."""
     positions = np.linspace(0.0, size - 1.0, target)
     return np.maximum(0.0, 1.0 - np.abs(positions[:, None] - np.arange(size))).astype(np.float32)
 
 
 def expand(cam: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(h, w) map -> (height, width) float32, corner-aligned linear interpolation as tf-keras-vis expands its maps."""
+    """Return a map (h, w) as (height, width) float32, by corner-aligned linear interpolation as in tf-keras-vis."""
     return corner_aligned(cam.shape[0], size[0]) @ cam.astype(np.float32) @ corner_aligned(cam.shape[1], size[1]).T

@@ -18,8 +18,9 @@ from ..maps import ALPHA, encode, overlay
 
 
 def maps_npz(explanation: Explanation) -> bytes:
-    """The bytes of an NPZ file with `raw_<method>` and `map_<method>` for every map of the explanation. Not compressed:
-    that would take longer than an explanation by the gradient, and save a tenth."""
+    """Return the bytes of an NPZ file with `raw_<method>` and `map_<method>` for every map of the explanation.
+
+    It is not compressed: that would take longer than an explanation by the gradient, and save a tenth."""
     buffer = io.BytesIO()
     arrays = {f"{kind}_{key}": getattr(cam, kind) for key, cam in explanation.cams.items() for kind in ("raw", "map")}
     np.savez(buffer, **arrays)
@@ -55,7 +56,7 @@ def write_bundle(
     opacity: str = "even",
     drawn: Mapping[str, bytes] | None = None,
 ) -> None:
-    """Writes one zip to a path or binary file: picture and overlays (PNG), raw and expanded maps (NPZ), settings,
+    """Write one zip to a path or binary file: picture and overlays (PNG), raw and expanded maps (NPZ), settings,
     class, probabilities, costs and library `versions` (JSON), and any `extra` files by name, such as `figure_files`.
     `alpha`, `colormap` and `opacity` are those of `overlay`; `drawn`: overlays by method that are PNG files already.
     `load_bundle` reads it back."""
@@ -67,8 +68,14 @@ def write_bundle(
 
 
 def load_bundle(path: str | Path | BinaryIO) -> Explanation:
-    """The Explanation in a zip that the demo or `write_bundle` made. InputError when the file is not one."""
+    """Return the Explanation in a zip that the demo or `write_bundle` made; InputError when the file is not one.
 
+    >>> import io, camkit
+    >>> classifier, image = camkit.load("efficientnet_lite0"), camkit.open_picture("examples/chelsea.jpg")
+    >>> camkit.write_bundle(file := io.BytesIO(), camkit.explain(classifier, image, ["gradcam"]))
+    >>> camkit.load_bundle(file).class_name
+    'Egyptian cat'
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             settings = json.loads(archive.read("explanation.json"))

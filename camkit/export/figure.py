@@ -38,8 +38,16 @@ def draw_figure(
     opacity: str = "even",
     model_name: str = "",
 ) -> Image.Image:
-    """The picture and every map of the explanation in one row, RGB, at least WIDTH pixels wide; `alpha`, `colormap` and
-    `opacity` are those of `overlay`; `model_name` stands in the caption, else the model's key."""
+    """Return the picture and every map of the explanation in one row, an RGB image at least WIDTH pixels wide.
+
+    `alpha`, `colormap` and `opacity` are those of `overlay`; `model_name` stands in the caption, else the model's key.
+
+    >>> import camkit
+    >>> classifier, image = camkit.load("efficientnet_lite0"), camkit.open_picture("examples/chelsea.jpg")
+    >>> figure = camkit.draw_figure(camkit.explain(classifier, image, ["gradcam"]))
+    >>> figure.mode, figure.width
+    ('RGB', 2400)
+    """
     size = explanation.image.shape[1], explanation.image.shape[0]
     panels = [_Panel(explanation.image, "Picture", _about_the_picture(explanation, model_name))]
     for key, cam in explanation.cams.items():
@@ -68,8 +76,8 @@ def draw_figure(
 
 
 def figure_files(explanation: Explanation, **look) -> dict[str, bytes]:
-    """The figure, drawn with the arguments of `draw_figure`, as files by name: a PNG for slides and a PDF of the same
-    pixels for papers."""
+    """Return the figure as files by name, a PNG for slides and a PDF of the same pixels for papers; arguments are
+    those of `draw_figure`."""
     figure, files = draw_figure(explanation, **look), {}
     for name, options in {"figure.png": {"compress_level": 3}, "figure.pdf": {"quality": 92}}.items():
         buffer = io.BytesIO()

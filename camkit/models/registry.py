@@ -176,6 +176,11 @@ def load(name, labels=None, preprocess=None, *, weights: str | os.PathLike | Non
 
     Raises InputError for an unknown name and for what cannot be explained, WeightsError when there are no usable
     weights.
+
+    >>> import camkit
+    >>> classifier = camkit.load("efficientnet_lite0")
+    >>> classifier.input_size, len(classifier.labels), classifier.target_layers[-1]
+    ((224, 224), 1000, 'top_activation')
     """
     if not isinstance(name, str | os.PathLike):
         return _own_classifier(name, labels, preprocess, None, ("model", "Your model"))
