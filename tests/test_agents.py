@@ -1,6 +1,7 @@
 """AGENTS.md: its examples run, its commands and endpoints are those that there are."""
 
 import doctest
+import inspect
 import json
 import os
 import re
@@ -12,12 +13,13 @@ from pathlib import Path
 import httpx
 from conftest import ROOT
 
+import camkit
 from camkit.__main__ import COMMANDS
 
 TEXT = (ROOT / "AGENTS.md").read_text(encoding="utf-8")
 
 
-def test_its_examples_give_what_they_say_and_name_every_function(tmp_path, monkeypatch):
+def test_its_examples_give_what_they_say(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = doctest.IGNORE_EXCEPTION_DETAIL
     failed, tried = doctest.testfile(str(ROOT / "AGENTS.md"), module_relative=False, optionflags=options)
@@ -25,7 +27,9 @@ def test_its_examples_give_what_they_say_and_name_every_function(tmp_path, monke
     assert {path.name for path in tmp_path.iterdir()} == {"figure.png", "bundle.zip"}
 
 
-def test_it_names_the_commands():
+def test_it_names_the_functions_and_the_commands():
+    functions = {name for name in camkit.__all__ if inspect.isfunction(getattr(camkit, name))}
+    assert {name for name in functions if f"{name}(" not in TEXT} == set()
     assert set(re.findall(r"`camkit (\w+)", TEXT)) == set(COMMANDS)
 
 
