@@ -50,6 +50,7 @@ class ModelSpec:
     weights: where the weights file comes from; None for bundled models and the operator's.
     zero: what a preprocessed value of zero looks like, in words. inputs: what the model is fed, such as "0 to 255".
     input_size: (height, width). channels: 3, or 1 for grey. labels: gives the class names.
+    known_for: why one may want it, in words.
     operator_model: for a model that the operator names; until it is loaded it has no target layers, and ImageNet's
     labels. first: the operator names it, so that it stands before the others.
     """
@@ -66,6 +67,7 @@ class ModelSpec:
     input_size: tuple[int, int] = (224, 224)
     channels: int = 3
     labels: Callable[[], Labels] = imagenet
+    known_for: str = ""
     operator_model: OperatorModel | None = None
     first: bool = False
 
@@ -125,6 +127,7 @@ MODELS: OrderedDict[str, ModelSpec] = OrderedDict(
             weights=VGG16_WEIGHTS,
             zero="the mean colour of ImageNet",
             inputs="BGR less ImageNet's mean",
+            known_for="the network of the tutorial and the papers",
             source="Simonyan and Zisserman 2015, arXiv:1409.1556; "
             "weights by the Visual Geometry Group, Oxford, CC BY 4.0",
         ),

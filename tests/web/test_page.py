@@ -353,3 +353,26 @@ def test_many_pictures_from_a_zip(visit, short_curves, zip_of_two):
     with page.expect_download() as download:
         page.locator("#set-files a", has_text="KB").first.click()
     assert download.value.suggested_filename == "results.csv"
+
+
+def test_how_maps_are_shown_is_remembered_and_dead_controls_are_off(visit):
+    page = visit(query="?methods=gradcam")
+    panel(page, "gradcam", COMPLETE).wait_for()
+    page.locator("#settings button").first.click()
+    page.get_by_role("checkbox", name="Grad-CAM++", exact=True).check()
+    panel(page, "gradcam_plus_plus", COMPLETE).wait_for()
+    page.locator("#mode label", has_text="Even opacity").click()
+    page.locator("#alpha input[type=number]").fill("0.3")
+    page.locator("#alpha input[type=number]").press("Enter")
+    page.wait_for_function("window.camView?.mode === 'even' && window.camView.alpha === 0.3")
+    page.wait_for_function("localStorage.length > 0")
+    page.goto(page.url.split("?")[0])
+    panel(page, "gradcam_plus_plus", COMPLETE).wait_for()
+    page.wait_for_function("window.camView?.mode === 'even' && window.camView.alpha === 0.3")
+    assert page.locator("#maps figure").count() == 2
+    assert page.locator("#alpha input[type=range]").is_enabled()
+    page.locator("#mode label", has_text="Heatmap only").click()
+    page.wait_for_function("document.querySelector('#alpha input[type=range]').disabled")
+    page.locator("#mode label", has_text="Follows the map").click()
+    page.wait_for_function("!document.querySelector('#alpha input[type=range]').disabled")
+    page.wait_for_function("window.camView?.alpha === 0.8")

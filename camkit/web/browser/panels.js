@@ -51,7 +51,7 @@ root.innerHTML = `<style>
   .only-read { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
   @container (width < 1000px) {
     .grid { grid-template-columns: repeat(var(--medium, 2), minmax(0, 1fr)); }
-    .frame { max-height: var(--cam-height, clamp(150px, calc((100vh - 690px) / 2), 300px)); }
+    .frame { max-height: var(--cam-height, clamp(150px, calc((100vh - 730px) / 2), 300px)); }
   }
   @container (width < 560px) {
     .grid { grid-template-columns: repeat(var(--narrow, 2), minmax(0, 1fr)); gap: 6px; }
@@ -189,6 +189,16 @@ function draw(panel) {
   }
 }
 
+// The line at the top says which colour is where the map is high, beside the scale.
+const HOT = { turbo: "Red", jet: "Red", viridis: "Yellow", cividis: "Yellow", inferno: "Yellow" };
+function legend() {
+  const masked = view.mode === "masked", table = tables[view.colormap];
+  const stops = Array.from({ length: 17 }, (_, at) => table.slice(3 * Math.min(255, 16 * at), 3 * Math.min(255, 16 * at) + 3).join());
+  const scale = masked ? "black, white" : stops.map((rgb) => `rgb(${rgb})`).join();
+  document.querySelectorAll(".cam-scale").forEach((bar) => { bar.style.background = `linear-gradient(to right, ${scale})`; });
+  document.querySelectorAll(".cam-hot").forEach((word) => { word.textContent = masked ? "Bright" : HOT[view.colormap]; });
+}
+
 // --- words ---
 
 function describe(panel, value) {
@@ -258,6 +268,7 @@ async function show(value) {
   grid.style.setProperty("--narrow", Math.min(count, 2));
   panels.forEach((panel, key) => { if (!wanted.includes(key)) { panel.figure.remove(); panels.delete(key); } });
   tell(value);
+  legend();
   const work = value.panels.map(async (data, position) => {
     if (!panels.has(data.key)) panels.set(data.key, makePanel(data.key));
     const panel = panels.get(data.key);
@@ -288,6 +299,7 @@ async function show(value) {
 window.addEventListener("cam-view", (event) => {
   Object.assign(view, event.detail);
   panels.forEach((panel) => panel.data && draw(panel));
+  legend();
   host.dataset.view = JSON.stringify(view);
 });
 watch("value", () => show(props.value));

@@ -78,6 +78,11 @@ class Waiting:
         with self._guard:
             return visitor in self._of.get(model, ())
 
+    def failed_for(self, model: str, visitor: str | None) -> bool:
+        """Return whether a failed download is this visitor's: one that the visitor or no visitor at all asked for."""
+        with self._guard:
+            return visitor is None or model not in self._of or visitor in self._of[model]
+
 
 WAITING = Waiting()
 
@@ -102,9 +107,10 @@ def better(model: str) -> str | None:
     return next(filter(is_here, before), None)
 
 
-def headline(model: str) -> dict:
-    """What headline.js shows: what runs, and the sentence or the progress of the model that is missing. `spoken` is
-    what a screen reader is told, and so says nothing that changes by the second."""
+def headline(model: str, visitor: str | None = None) -> dict:
+    """Return what headline.js shows: what runs, and the sentence or the progress of the model that is missing. `spoken`
+    is what a screen reader is told, and so says nothing that changes by the second. `visitor`: who looks, None for all.
+    """
     running = MODELS[default_model() if model == "auto" else model]
     told = {
         "model": running.name + (" (bundled)" if running.weights is None and running.operator_model is None else ""),
@@ -121,7 +127,7 @@ def headline(model: str) -> dict:
         left = "" if state.seconds_left is None else f", about {seconds_in_words(state.seconds_left)} left"
         words = f"{state.short}: {done} of {total} MB{left}"
         return told | {"sentence": words, "spoken": f"{state.short}.", "progress": state.percent / 100}
-    if state is not None and state.status == "failed":
+    if state is not None and state.status == "failed" and WAITING.failed_for(str(key), visitor):
         return told | {"sentence": state.short, "spoken": state.short}
     operators = [operator_status(spec) for spec in MODELS.values() if spec.operator_model]
     waited_for = [sentence for status, sentence in operators if status != "ready"]
@@ -136,21 +142,22 @@ def shown(model: str, visitor: str) -> tuple:
     state = state_of(key) if key else None
     arriving = state is not None and state.status == "downloading"
     return (
-        headline(model),
-        gr.update(visible=state is not None and not arriving, value=offer(key)),
+        headline(model, visitor),
+        gr.update(visible=state is not None and not arriving, value=offer(key, visitor)),
         gr.update(visible=arriving and WAITING.waits(str(key), visitor)),
         gr.update(visible=arrived is not None, value=f"Use {MODELS[arrived].name}" if arrived else ""),
         gr.Timer(active=downloading() or not WARMED_UP.is_set()),
     )
 
 
-def offer(key: str | None) -> str:
-    """What the button says that begins the download."""
+def offer(key: str | None, visitor: str | None = None) -> str:
+    """Return the text of the button that begins the download: what it fetches, and why one wants that."""
     state = state_of(key) if key else None
     if key is None or state is None:
         return ""
-    verb = "Try again: get" if state.status == "failed" else "Get"
-    return f"{verb} {MODELS[key].name} ({round(state.bytes_total / MEGABYTE)} MB)"
+    verb = "Try again: get" if state.status == "failed" and WAITING.failed_for(key, visitor) else "Get"
+    words = f"{verb} {MODELS[key].name} ({round(state.bytes_total / MEGABYTE)} MB, once)"
+    return "\n".join(filter(None, (words, MODELS[key].known_for)))
 
 
 @with_clear_errors
@@ -188,7 +195,7 @@ def build(model: str) -> Headline:
         )
         key = missing(model)
         small = {"size": "sm", "scale": 0, "min_width": 90}
-        get = gr.Button(offer(key), visible=bool(key), variant="primary", elem_id="get", **small)
+        get = gr.Button(offer(key), visible=bool(key), elem_id="get", **small)
         cancel = gr.Button("Cancel", visible=False, elem_id="cancel", **small)
         use = gr.Button("Use", visible=False, variant="primary", elem_id="use", **small)
     return Headline(status, get, cancel, use, gr.Timer(1, active=False))

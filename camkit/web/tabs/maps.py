@@ -270,8 +270,7 @@ def on_use(model) -> str:
 
 def build(page: gr.Blocks) -> FirstScreen:
     """The first screen and everything that it does by itself. Where each part lies at which width is in style.css."""
-    offers = ["offers"] if headline.missing(default_model()) else []  # a model, by a button that needs room on a phone
-    with gr.Column(elem_id="first", elem_classes=offers):
+    with gr.Column(elem_id="first"):
         line = headline.build(default_model())
         picture = gr.HTML(
             html_template='<div class="cam-picture"></div>',
@@ -285,20 +284,20 @@ def build(page: gr.Blocks) -> FirstScreen:
         other = class_box("Another class", "class-box")
         opening = panels_value(DEFAULT_METHODS, {}, told={"aspect": aspect(OPENING)})
         panels = maps_component(opening, "maps")
-        view.build()
+        controls = view.build()
         settings = build_settings()
     methods, model, layer, max_n, full = settings
     outputs = [panels, prediction, explained, *line.parts, max_n]
     quiet = {"api_visibility": "private", "show_progress": "hidden", "preprocess": False}
     private = quiet | {"trigger_mode": "multiple"}
+    changes = [max_n.release, methods.input, layer.input, full.input]
     explanations = [
         picture.upload(on_picture, settings, outputs, **private),
         examples.select(on_example, settings, outputs, **private),
         prediction.select(on_prediction, settings, outputs, **private),
         other.select(on_class, [other, *settings], outputs, **private),
-        max_n.release(on_settings, settings, outputs, **private),
-        *[changed.input(on_settings, settings, outputs, **private) for changed in (methods, layer, full)],
-        page.load(on_open, settings, [*outputs, *settings], **private),
+        gr.on(changes, on_settings, settings, outputs, **private),
+        controls.remember(page, methods).then(on_open, settings, [*outputs, *settings], **private),
     ]
     panels.stop(on_stop, None, None, queue=False, **quiet)
     gr.on([page.load, model.change], None, model, None, js=TELL_MODEL, **quiet)

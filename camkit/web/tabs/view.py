@@ -1,11 +1,18 @@
-"""How the maps are drawn, and what can be taken away: the figure, the zip, the link. The browser redraws by itself."""
+"""How the maps are drawn, and what can be taken away: the figure, the zip, the link. The browser redraws by itself.
+
+The browser also remembers from visit to visit how a person likes to see maps, and which methods.
+"""
 
 from __future__ import annotations
+
+import json
+from dataclasses import dataclass
 
 import gradio as gr
 
 from ...export.figure import figure_files
 from ...maps import ALPHA, COLORMAPS
+from ...methods import METHODS
 from ...models.registry import MODELS
 from ...report.results import metrics_csv
 from ..server.files import write_figure, write_zip
@@ -15,6 +22,9 @@ from .widgets import COLORMAP, OPACITY, browser_code
 
 # By our key: what it is called on the page. "map" and "even" are the opacities of `overlay`; the first is the default.
 VIEWS = {"map": "Follows the map", "even": "Even opacity", "heatmap": "Heatmap only", "masked": "Masked picture"}
+# The strength that a view begins with; the views that have none switch its control off.
+STRENGTH_OF = f"""(mode) => ({{__type__: "update", interactive: mode === "map" || mode === "even",
+  ...(mode === "even" ? {{value: {ALPHA}}} : mode === "map" ? {{value: {OPACITY}}} : {{}})}})"""
 
 
 def look(alpha: float, colormap: str, mode: str) -> dict:
@@ -42,10 +52,37 @@ def on_figure(alpha, colormap, mode, request: gr.Request) -> str:
     return write_figure(explanation, **look(alpha, colormap, mode), model_name=MODELS[explanation.model].name)
 
 
-def build() -> None:
+@dataclass(frozen=True)
+class View:
+    """The controls of how maps are drawn, and what the browser remembers of them and of the methods."""
+
+    mode: gr.Radio
+    alpha: gr.Slider
+    colormap: gr.Dropdown
+    remembered: gr.BrowserState
+
+    @property
+    def drawn(self) -> list:
+        """The arguments of view.js, `on_figure` and `on_download`."""
+        return [self.alpha, self.colormap, self.mode]
+
+    def remember(self, page: gr.Blocks, methods: gr.CheckboxGroup):
+        """Keep what is chosen from now on, and return the event that brings back what was chosen before."""
+        quiet = {"api_visibility": "private", "show_progress": "hidden"}
+        kept, drawn = self.remembered, self.drawn
+        changes = [control.change for control in drawn]
+        keep_drawn = "(kept, alpha, colormap, mode) => [{...kept, alpha, colormap, mode}]"
+        gr.on(changes, None, [kept, *drawn], kept, js=keep_drawn, **quiet)
+        methods.input(None, [kept, methods], kept, js="(kept, methods) => [{...kept, methods}]", **quiet)
+        known = {"methods": list(METHODS), "colormap": list(COLORMAPS), "mode": list(VIEWS)}
+        bring_back = f"(kept) => ({browser_code('remembered.js').strip()})(kept, {json.dumps(known)})"
+        return page.load(None, kept, [methods, *drawn], js=bring_back, **quiet)
+
+
+def build() -> View:
     with gr.Row(elem_id="view"):
         mode = gr.Radio(
-            [(name, key) for key, name in VIEWS.items()], value="map", label="Opacity of the colours", elem_id="mode"
+            [(name, key) for key, name in VIEWS.items()], value="map", label="How the maps are shown", elem_id="mode"
         )
         alpha = gr.Slider(0, 1, OPACITY, step=0.05, label="Strength", min_width=130, elem_id="alpha", buttons=[])
         colormap = gr.Dropdown(
@@ -64,10 +101,10 @@ def build() -> None:
     files = [gr.DownloadButton(visible="hidden", elem_id=name) for name in ("figure-file", "bundle")]
     private = {"api_visibility": "private", "preprocess": False}
     quiet = private | {"show_progress": "hidden"}
-    shown = [alpha, colormap, mode]
-    for control in shown:
-        control.change(None, shown, None, js=browser_code("view.js"), **quiet)
-    mode.input(None, mode, alpha, js=f"(mode) => mode === 'even' ? {ALPHA} : {OPACITY}", **quiet)
+    controls = View(mode, alpha, colormap, gr.BrowserState({}, storage_key="camkit", secret="camkit"))
+    shown = controls.drawn
+    gr.on([control.change for control in shown], None, shown, None, js=browser_code("view.js"), **quiet)
+    mode.input(None, mode, alpha, js=STRENGTH_OF, **quiet)
     for button, handler, given, file in (
         (figure, on_figure, shown, files[0]),
         (download, on_download, shown, files[1]),
@@ -75,3 +112,4 @@ def build() -> None:
         ready = button.click(handler, given, file, show_progress_on=button, **private)
         ready.success(None, None, None, js=f"() => document.querySelector('#{file.elem_id}').click()", **quiet)
     link.click(None, None, note, js=browser_code("link.js"), **quiet)
+    return controls
