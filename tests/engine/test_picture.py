@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 from conftest import LIMIT, together
-from PIL import Image
+from PIL import Image, ImageOps
 
 from camkit import picture
 from camkit.maps import encode
@@ -469,20 +469,19 @@ def test_a_picture_within_the_longest_side_keeps_every_pixel():
 def test_few_pictures_are_decoded_at_once(monkeypatch):
     """Four threads ask; never more than two are inside the decoder, and two are."""
     inside, most, guard, met = 0, 0, threading.Lock(), threading.Barrier(2)
-    original = picture._decoded
+    turn = ImageOps.exif_transpose
 
-    def decode(*arguments):
+    def upright(image, **options):
         nonlocal inside, most
         with guard:
             inside += 1
             most = max(most, inside)
         met.wait(LIMIT)
-        result = original(*arguments)
+        turn(image, **options)
         with guard:
             inside -= 1
-        return result
 
-    monkeypatch.setattr(picture, "_decoded", decode)
+    monkeypatch.setattr(ImageOps, "exif_transpose", upright)
     data = file(red_and_blue("RGB"))
     together(*[lambda: open_picture(data)] * 4)
     assert (most, inside) == (2, 0)
