@@ -42,8 +42,8 @@ class _OfTheLastModel(argparse.Action):
 
 
 def parse(arguments: list[str] | None = None, program: str | None = None) -> argparse.Namespace:
-    """The command line: `host`, `port`, `share` and `models`, a list of Named. `program` is its name in messages, None
-    for the file that runs."""
+    """Return the command line: `host`, `port`, `share` and `models`, a list of Named. `program` is its name in
+    messages, None for the file that runs."""
     parser = argparse.ArgumentParser(
         program,
         description="Class activation maps of one picture, side by side.",
@@ -66,7 +66,7 @@ def parse(arguments: list[str] | None = None, program: str | None = None) -> arg
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> list[Named]:
-    """The models that the variables name: CAMKIT_MODEL, CAMKIT_MODEL_2 and so on until one is missing or empty."""
+    """Return the models that the variables name: CAMKIT_MODEL, CAMKIT_MODEL_2 ... until one is missing or empty."""
     found: list[Named] = []
     while True:
         ending = f"_{len(found) + 1}" if found else ""
@@ -77,5 +77,5 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> list[Named]
 
 
 def register_all(models: Iterable[Named]) -> list[str]:
-    """Puts the models into MODELS, in their order; returns their keys."""
+    """Put the models into MODELS, in their order, and return their keys."""
     return [register(each.source, each.labels, each.preprocess) for each in models]

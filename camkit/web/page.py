@@ -49,7 +49,7 @@ def launch(page: gr.Blocks, options: argparse.Namespace) -> None:
         limits()
     except InputError as error:
         sys.exit(str(error))
-    try:  # Gradio by itself would take the next free port, where nobody who named one would look
+    try:  # a port that was named is that port; Gradio by itself would take the next free one
         _, url, _ = page.launch(
             server_name=options.host,
             server_port=int(port) if port else None,

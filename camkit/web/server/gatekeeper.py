@@ -1,4 +1,4 @@
-"""What every HTTP request passes before Gradio: closed routes, sizes, files, the share of one address, who listens.
+"""Middleware before Gradio: closes routes, bounds sizes and the share of one address, takes foreign files out.
 
 Every file that a request names is an upload, or it is taken out before Gradio sees it. Refuses with `{"detail": one
 sentence}` and a status; what it lets through is Gradio's own.
@@ -32,7 +32,7 @@ log = logging.getLogger("app")
 LARGEST_UPLOAD = MAX_BYTES + 1_000_000  # one picture or zip and what a form puts around it
 LARGEST_REQUEST = MAX_BYTES * 4 // 3 + 1_000_000  # one picture as base64 and the other values
 PATIENCE = 30.0  # seconds without a byte after which an upload counts as cut off
-# Routes of Gradio that this demo does not use: they fetch addresses, write files for anybody or tell of others' use.
+# Routes of Gradio that this demo does not use: they fetch addresses, write files or tell of other visitors.
 # A test holds every route of the pinned Gradio against this list.
 CLOSED = re.compile(
     r"(?:/gradio_api)?/(?:"
@@ -97,7 +97,7 @@ class Gatekeeper:
 
     @cached_property
     def _inputs(self) -> dict[int | str, list[str]]:
-        """Types of each event's inputs in their order, by the event's number and by its name."""
+        """Map each event's number and name to the types of its inputs."""
         config = self.page.get_config_file()
         types = {component["id"]: component["type"] for component in config["components"]}
         found: dict[int | str, list[str]] = {}
@@ -108,7 +108,7 @@ class Gatekeeper:
 
     @cached_property
     def _parameters(self) -> dict[str, dict[str, str]]:
-        """Type of each parameter of each endpoint, by the endpoint's and the parameter's name."""
+        """Map each endpoint's name to its parameters' names and types."""
         endpoints = self.page.get_api_info()["named_endpoints"]
         return {
             name.strip("/"): {each["parameter_name"]: each["component"].lower() for each in endpoint["parameters"]}
@@ -116,7 +116,7 @@ class Gatekeeper:
         }
 
     async def _ask(self, scope: Message, receive: Callable, send: Callable, name: str | None, keyed: bool) -> None:
-        """A request for an event: one that exists, of a bounded size, from an address that has not too many, and with
+        """Pass a request for an event on: one that exists, of a bounded size, from an address with few others, and with
         no file but uploads. Handlers find what is known of it in `request.state.pending`."""
         pending, allowed = Pending(_address(scope)), limits().requests_per_address
         if (count := PENDING.count(pending.address)) >= allowed:
@@ -189,7 +189,7 @@ class Gatekeeper:
             return None
 
     async def _listen(self, scope: Message, receive: Callable, send: Callable, event: str | None, session: str) -> None:
-        """A stream of answers, of one event or of a session; when it is cut off, what it was to answer is given up."""
+        """Pass the stream of answers of an event or a session on; when it is cut off, give up what it was to answer."""
         session, ended = PENDING.session_of(event) if event else session, False
 
         async def sent(message: Message) -> None:
@@ -210,7 +210,7 @@ class Gatekeeper:
             PENDING.close_stream(session, cut_off=not ended)
 
     async def _cancel(self, scope: Message, receive: Callable, send: Callable) -> None:
-        """A client gives an event up. Gradio closes a generator at its next yield only; this ends the work that answers
+        """Give an event up as its client asks. Gradio closes a generator at its next yield only; this ends the work for
         the event after the block it is at."""
         body = await _body(receive, Headers(scope=scope))
         try:
@@ -223,7 +223,7 @@ class Gatekeeper:
     # --- uploads ---------------------------------------------------------------------------------------------------
 
     async def _upload(self, scope: Message, receive: Callable, send: Callable) -> None:
-        """An upload that the folder has room for."""
+        """Receive an upload if the folder has room for it."""
         length = Headers(scope=scope).get("content-length", "")
         expected = int(length) if length.isascii() and length.isdigit() else LARGEST_UPLOAD
         if expected > LARGEST_UPLOAD:
@@ -254,7 +254,7 @@ class Gatekeeper:
 
 
 def _expire(pending: Pending) -> None:
-    """Give up a request that nobody listens to."""
+    """Give up a request whose answer is not asked for."""
     if not PENDING.listened(pending.session):
         PENDING.give_up(event=pending.event)
 

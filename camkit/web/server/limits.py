@@ -1,4 +1,4 @@
-"""What one visitor, one address and all of them together may take; an operator sets it by environment variables.
+"""Bounds of one visitor, of one address and of all together; an operator sets them by environment variables.
 
 `.github/docs/hosting.md` lists them. They are read at each use, so that no import fixes them.
 """
@@ -17,7 +17,7 @@ def _from(variable: str, default: int) -> int:
 
 @dataclass(frozen=True)
 class Limits:
-    """Whole numbers, each from 0 on.
+    """The bounds, whole numbers from 0 on.
 
     long_per_address, long_in_all: long computations under way at once. requests_per_address: requests that wait or run.
     proxies: how many proxies stand before this server and add to X-Forwarded-For. pages, pages_per_address: pages whose
@@ -36,7 +36,7 @@ class Limits:
 
 
 def limits() -> Limits:
-    """As the environment is now; on a Space there is one proxy by default. InputError names a wrong variable."""
+    """Return the bounds as the environment is now, on a Space with one proxy; InputError names a wrong variable."""
     found = {"proxies": 1} if os.environ.get("SPACE_ID") else {}
     for each in fields(Limits):
         variable = each.metadata["variable"]

@@ -1,4 +1,4 @@
-"""What a visitor is told of an error: one sentence. What nobody expected stays in the server's log."""
+"""Turns every error of a handler into one sentence for the visitor; an unexpected one is logged in full."""
 
 from __future__ import annotations
 

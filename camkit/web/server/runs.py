@@ -1,7 +1,7 @@
 """Who asks, which requests are not answered yet, and the places for long work.
 
-gatekeeper.py tells of each request when it comes, when somebody listens for its answer and when nobody does any more;
-the request's `cancel` is then set, and the work that answers it ends after the block it is at. Long work (Score-CAM, a
+gatekeeper.py adds each request when it comes and gives it up when its stream of answers is cut off: the request's
+`cancel` is then set, and the work that answers it ends after the block it is at. Long work (Score-CAM, a
 measurement, a sweep, a study) needs a place, of which an address has a few and the server has some.
 """
 
@@ -60,7 +60,7 @@ def client_address(peer: str, headers: Mapping[str, str]) -> str:
 @dataclass(eq=False)
 class Pending:
     """One request that is not answered yet. `event`: Gradio's number of it, known once it is queued. `refused`: why a
-    file that it named was taken out of it, or "". `cancel` is set when nobody waits for the answer any more, or when
+    file that it named was taken out of it, or "". `cancel` is set when the answer is not waited for any more, or when
     the visitor stops the work."""
 
     address: str
@@ -71,8 +71,8 @@ class Pending:
 
 
 class PendingRequests:
-    """The requests that are not answered yet, and the open streams of answers by session. For one thread, the server's
-    event loop."""
+    """Keep the requests that are not answered yet, and the open streams of answers by session. For one thread, the
+    server's event loop."""
 
     def __init__(self) -> None:
         self._requests: set[Pending] = set()
@@ -146,7 +146,7 @@ class Run:
         with closing(stream):  # type: ignore[type-var]
             for item in stream:
                 if self.cancel.is_set():
-                    raise InputError("Stopped: another request of yours came in between, or nobody listened any more.")
+                    raise InputError("Stopped: another request of yours came in between, or nothing waited for it.")
                 self.seconds_left = getattr(item, "seconds_left", self.seconds_left)
                 yield item
 
@@ -158,8 +158,8 @@ class Run:
 
 
 class Runs:
-    """What is under way. A page has one run at a time, and a new one cancels the old one; over the API the places for
-    long work are the only bound."""
+    """Keep what is under way. A page has one run at a time, and a new one cancels the old one; over the API the places
+    for long work are the only bound."""
 
     def __init__(self) -> None:
         self._on_page: dict[str, Run] = {}

@@ -36,8 +36,8 @@ LAUNCH: dict[str, Any] = {
 
 
 class Page(gr.Blocks):
-    """Blocks that are launched with LAUNCH behind the gatekeeper, however they are launched: `demo.launch()` in a
-    notebook serves the same page."""
+    """Blocks that add LAUNCH, the gatekeeper and the assets to every launch, so that `demo.launch()` in a notebook
+    serves the same page."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(analytics_enabled=False, delete_cache=(FILES_LIVE // 6, FILES_LIVE), **options)

@@ -29,7 +29,7 @@ _NOTHING = np.zeros(0, np.float32)
 
 @dataclass(frozen=True)
 class Memory:
-    """`picture`: a JPEG file's bytes. `known`: the explanation without its image and its maps of this `size`.
+    """One page. `picture`: a JPEG file's bytes. `known`: the explanation without its image and its maps of this `size`.
     `run`: the number of the run that the page shows. `measurements`: of its maps, once they are made."""
 
     address: str
@@ -42,7 +42,7 @@ class Memory:
 
     @property
     def explanation(self) -> Explanation:
-        """As the page shows it, its picture decoded and its maps expanded again; InputError before the first map."""
+        """Return what the page shows, picture decoded and maps expanded again; InputError before the first map."""
         from ...stock import finish
 
         if not self.known.cams:
