@@ -1,29 +1,22 @@
-"""The API through Gradio's own client, against the app launched in this process with the bundled classifier.
+"""The API through Gradio's own client, against the app launched in this process with the bundled classifier."""
 
-Order, never time, decides what waited for what: the classifier's passes are recorded where they happen.
-"""
-
-import hashlib
 import json
+import subprocess
+import sys
 import threading
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import replace
-from functools import partial
 
-import h5py
 import httpx
 import load_api
+import mixed_load
 import numpy as np
 import plain_http
 import pytest
-from conftest import EXAMPLES, example, free_port, together
+from conftest import EXAMPLES, free_port, together
 from gradio_client import Client, handle_file
 from PIL import Image
 
 import camkit
-from camkit.models.weights import WeightsFile
 
 LAYER = "block3b_add"  # 40 channels: a whole Score-CAM in a second
 METHODS = tuple(camkit.METHODS)
@@ -334,99 +327,6 @@ def test_alpha_is_refused_before_anything_is_computed(client, monkeypatch):
         client.predict(file("chelsea"), "scorecam", alpha=2, api_name="/explain")
 
 
-@pytest.fixture
-def weightless_vgg16(monkeypatch):
-    """VGG16 whose weights lie behind a port that nobody listens on; for small pictures, which is built at once."""
-    import keras
-
-    monkeypatch.setattr(keras.applications, "VGG16", partial(keras.applications.VGG16, input_shape=(32, 32, 3)))
-    spec = camkit.MODELS["vgg16"]
-    url = f"http://127.0.0.1:{free_port()}/weights.h5"
-    weights = WeightsFile(
-        "VGG16", "weights.h5", url, spec.weights.md5, spec.weights.size, "CAMKIT_VGG16_WEIGHTS", "CAMKIT_WEIGHTS_REPO"
-    )
-    monkeypatch.setitem(camkit.MODELS, "vgg16", replace(spec, weights=weights))
-    return weights
-
-
-def test_vgg16_without_weights_says_what_to_do(client, weightless_vgg16):
-    message = r"^VGG16 has no weights here yet\. .*Meanwhile use EfficientNet-Lite0\.$"
-    with pytest.raises(Exception, match=message) as caught:
-        client.predict(file("chelsea"), model="vgg16", api_name="/classify")
-    plain_http.assert_clean(str(caught.value))
-    weightless_vgg16.download_in_background().exception(LIMIT)
-    with pytest.raises(Exception, match=r"the connection to 127\.0\.0\.1:\d+ failed.*CAMKIT_VGG16_WEIGHTS") as caught:
-        client.predict(file("chelsea"), model="vgg16", api_name="/classify")
-    plain_http.assert_clean(str(caught.value))
-    assert client.predict(file("chelsea"), api_name="/classify")["model"] == "efficientnet_lite0"
-    weightless_vgg16.download_in_background().exception(LIMIT)
-
-
-def test_the_path_of_missing_weights_is_not_shown(client, weightless_vgg16, monkeypatch, tmp_path):
-    from camkit.web.tabs import headline
-
-    monkeypatch.setenv("CAMKIT_VGG16_WEIGHTS", str(tmp_path / "secret" / "mine.h5"))
-    message = client.predict(api_name="/info")["models"]["vgg16"]["message"]
-    assert message == (
-        "There is no weights file at mine.h5 (from CAMKIT_VGG16_WEIGHTS): name an existing file, or none at all."
-    )
-    assert str(tmp_path) not in json.dumps(headline.headline("auto"))
-    with pytest.raises(Exception, match=r"mine\.h5") as caught:
-        client.predict(file("chelsea"), model="vgg16", api_name="/classify")
-    plain_http.assert_clean(str(caught.value))
-    weightless_vgg16.download_in_background().exception(LIMIT)
-
-
-def test_a_weights_file_that_does_not_fit_is_not_shown_with_its_path(client, weightless_vgg16, monkeypatch, tmp_path):
-    (tmp_path / "mine.h5").write_bytes(b"no HDF5")
-    monkeypatch.setenv("CAMKIT_VGG16_WEIGHTS", str(tmp_path / "mine.h5"))
-    with pytest.raises(Exception, match=r"^mine\.h5 is no HDF5 file, or only part of one: .*\.$") as caught:
-        client.predict(file("chelsea"), model="vgg16", api_name="/classify")
-    plain_http.assert_clean(str(caught.value))
-
-
-@pytest.mark.parametrize("kind", ["no HDF5", "HDF5 without layers", "right checksum, not loadable"])
-def test_weights_that_cannot_be_used_leave_the_bundled_classifier_in_charge(
-    client, weightless_vgg16, monkeypatch, tmp_path, caplog, kind
-):
-    from camkit.web.server import warming
-    from camkit.web.tabs import headline
-
-    path = tmp_path / "mine.h5"
-    path.write_bytes(b"no HDF5")
-    if kind == "HDF5 without layers":
-        with h5py.File(path, "w") as file_:
-            file_.create_group("nothing")
-    if kind == "right checksum, not loadable":
-        path = tmp_path / "models" / weightless_vgg16.filename
-        path.parent.mkdir()
-        path.write_bytes(b"no HDF5")
-        monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-        monkeypatch.setattr(weightless_vgg16, "md5", hashlib.md5(b"no HDF5").hexdigest())
-        monkeypatch.setattr(weightless_vgg16, "size", 7)
-        assert weightless_vgg16.find() == path
-    else:
-        monkeypatch.setenv("CAMKIT_VGG16_WEIGHTS", str(path))
-    before = client.predict(api_name="/info")
-    assert (before["default_model"], before["models"]["vgg16"]["state"]) == ("efficientnet_lite0", "loading")
-    caplog.set_level("INFO")
-    warm = warming.warm
-    monkeypatch.setattr(warming, "warm", lambda model: model == "vgg16" and warm(model))  # the bundled one is warm
-    warming.warm_up()  # as at the start
-    info = client.predict(api_name="/info")
-    reason = info["models"]["vgg16"]["message"]
-    assert (info["default_model"], info["models"]["vgg16"]["state"]) == ("efficientnet_lite0", "failed")
-    assert reason.startswith(f"{path.name} ")
-    plain_http.assert_clean(reason)
-    assert reason in caplog.text
-    assert headline.headline("auto")["sentence"] == reason
-    assert client.predict(file("coffee"), api_name="/classify")["model"] == "efficientnet_lite0"
-    with pytest.raises(Exception, match="VGG16 has no weights here yet") as caught:
-        client.predict(file("coffee"), model="vgg16", api_name="/classify")
-    plain_http.assert_clean(str(caught.value))
-    weightless_vgg16.download_in_background().exception(LIMIT)
-
-
 def test_what_nobody_expected_stays_in_the_log(client, monkeypatch, caplog):
     def broken(*_):
         raise RuntimeError("/home/someone/secret.txt")
@@ -439,101 +339,6 @@ def test_what_nobody_expected_stays_in_the_log(client, monkeypatch, caplog):
 
 
 # Several visitors at once
-
-
-def test_two_clients_at_once_get_their_own_results(connect, lite0):
-    """Each of two visitors asks four times while the other does; every answer is of the asker's own picture."""
-    names = ("chelsea", "coffee")
-    expected = {name: camkit.explain(lite0, example(name), ["gradcam"]).cams["gradcam"].raw for name in names}
-    together = threading.Barrier(len(names))
-
-    def ask(name):
-        own = connect()
-        together.wait(LIMIT)
-        return [
-            client_answer[1]["raw"]
-            for client_answer in (own.predict(file(name), api_name="/explain") for _ in range(4))
-        ]
-
-    with ThreadPoolExecutor(len(names)) as pool:
-        for name, raws in zip(names, pool.map(ask, names), strict=True):
-            for raw in raws:
-                np.testing.assert_allclose(raw, expected[name], atol=1e-5)
-
-
-class Passes:
-    """What a classifier did, in order: "block" after each block of Score-CAM, "asked" and "served" around each
-    gradient pass. `begun` is set once a block is under way."""
-
-    def __init__(self, classifier, monkeypatch):
-        self.order, self.begun = [], threading.Event()
-        masked, gradient = classifier.masked_logits, classifier.forward_with_gradient
-
-        def block(*args):
-            self.begun.set()
-            result = masked(*args)
-            self.order.append("block")
-            return result
-
-        def pass_with_gradient(*args):
-            self.order.append("asked")
-            result = gradient(*args)
-            self.order.append("served")
-            return result
-
-        monkeypatch.setattr(classifier, "masked_logits", block)
-        monkeypatch.setattr(classifier, "forward_with_gradient", pass_with_gradient)
-
-
-@contextmanager
-def long_scorecam(client, passes):
-    """A visitor's full Score-CAM, 80 blocks, known to be under way; cancelled and ended afterwards. Gives the job and
-    an event that is set when the server has ended it."""
-    from camkit.web import api
-
-    ended = threading.Event()
-
-    def stream(*given):
-        try:
-            yield from camkit.explain_stream(*given)
-        finally:
-            ended.set()
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(api, "explain_stream", stream)
-        job = client.submit(file("astronaut"), ["scorecam"], api_name="/compare")
-        assert passes.begun.wait(LIMIT)
-    try:
-        yield job, ended
-    finally:
-        job.cancel()
-        assert ended.wait(LIMIT)
-
-
-def test_a_short_request_waits_for_no_more_than_a_block(connect, lite0, monkeypatch):
-    passes, other = Passes(lite0, monkeypatch), connect()
-    with long_scorecam(connect(), passes) as (_, ended):
-        for _ in range(3):
-            other.predict(file("chelsea"), api_name="/explain")
-        assert not ended.is_set()
-    order = passes.order
-    asked = [place for place, what in enumerate(order) if what == "asked"]
-    served = [place for place, what in enumerate(order) if what == "served"]
-    assert len(asked) == len(served) == 3
-    for begin, end in zip(asked, served, strict=True):
-        assert order[begin:end].count("block") <= 1
-
-
-def test_a_cancelled_compare_ends_within_a_block_and_another_one_goes_on(connect, lite0, monkeypatch):
-    passes, client = Passes(lite0, monkeypatch), connect()
-    short = {"target_layer": LAYER, "max_n": 1}
-    with long_scorecam(client, passes) as (job, ended):
-        answer = client.predict(file("chelsea"), "faster_scorecam", **short, api_name="/explain")
-        assert answer[1]["complete"] and not ended.is_set()  # of the same visitor
-        job.cancel()
-        done = len(passes.order)
-        assert ended.wait(LIMIT)
-    assert len(passes.order) <= done + 2  # the block under way, and one begun while the cancellation was on its way
 
 
 @pytest.fixture
@@ -576,3 +381,43 @@ def test_a_full_queue_answers_politely_and_the_server_goes_on(narrow):
 def test_sixteen_clients_at_once_get_right_answers_and_none_is_lost(server_url):
     load = load_api.many(server_url, clients=16, requests=1, late=1)
     assert (len(load.seconds), load.lost, load.crossed, len(load.late)) == (16, 0, 0, 1)
+
+
+def test_no_answer_is_lost_or_crossed(server_url, monkeypatch, caplog, capfd):
+    for name, value in mixed_load.LIMITS.items():
+        monkeypatch.setenv(name, value)
+    found = mixed_load.Load(server_url, seconds=1, people=4).run()
+    assert (found.lost, found.crossed) == ([], [])
+    assert {"explain", "open_page", "bring_picture", "measure"} <= set(found.right)
+    assert mixed_load.unexpected(caplog.text + capfd.readouterr().err) == []
+
+
+# examples/client.py, as a reader would run it
+
+
+def test_the_example_calls_every_endpoint_and_saves_what_it_got(server_url, short_curves, tmp_path, lite0, astronaut):
+    command = [sys.executable, EXAMPLES / "client.py", server_url, str(tmp_path / "results")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=2 * LIMIT)
+    assert done.returncode == 0, done.stderr
+    top = camkit.top_predictions(lite0.predict(astronaut), 1)[0]
+    for line in (
+        f"camkit {camkit.__version__} on ",
+        f"{top.name} ({top.class_index})",
+        "Grad-CAM for space shuttle: 7 x 7 raw map",
+        "4 of 4 complete",
+        "(control)",
+    ):
+        assert line in done.stdout, line
+    assert np.asarray(Image.open(tmp_path / "results" / "overlay.png")).shape == astronaut.shape
+    with np.load(tmp_path / "results" / "maps.npz") as maps:
+        assert set(maps) == {"raw_gradcam", "map_gradcam"}
+    held = camkit.load_bundle(tmp_path / "results" / "bundle.zip")
+    assert held.complete
+    assert set(held.cams) == set(camkit.DEFAULT_METHODS)
+    assert held.class_name == "space shuttle"
+
+
+def test_the_curl_lines_name_what_the_server_has():
+    text = (EXAMPLES / "client.py").read_text()
+    paths = ("/gradio_api/upload", "/gradio_api/call/classify", "/gradio_api/call/classify/<id>")
+    assert all(path in text for path in paths)

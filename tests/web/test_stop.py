@@ -221,3 +221,49 @@ def test_who_gives_up_another_request_keeps_this_one(server_url, monkeypatch, pi
         assert held.run.cancel.wait(LIMIT)
         held.go.set()
         assert held.closed.wait(LIMIT)
+
+
+# --- beside long work ------------------------------------------------------------------------------------------------
+
+
+def test_short_requests_wait_for_no_more_than_a_block_of_ones_own_long_one(server_url, monkeypatch, lite0, picture):
+    order, begun, ended = [], threading.Event(), threading.Event()
+    masked, gradient, stream = lite0.masked_logits, lite0.forward_with_gradient, api.explain_stream
+
+    def block(*given):
+        begun.set()
+        result = masked(*given)
+        order.append("block")
+        return result
+
+    def pass_with_gradient(*given):
+        order.append("asked")
+        result = gradient(*given)
+        order.append("served")
+        return result
+
+    def explain_stream(*given):
+        try:
+            yield from stream(*given)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(lite0, "masked_logits", block)
+    monkeypatch.setattr(lite0, "forward_with_gradient", pass_with_gradient)
+    monkeypatch.setattr(api, "explain_stream", explain_stream)
+    session = uuid.uuid4().hex
+    send(server_url, "compare", [picture, ["scorecam"]], session).raise_for_status()  # 80 blocks
+    with httpx.Client(timeout=LIMIT) as client:
+        asked = client.build_request("GET", f"{server_url}/gradio_api/queue/data", params={"session_hash": session})
+        answers = client.send(asked, stream=True)
+        assert begun.wait(LIMIT)
+        for _ in range(3):
+            number = plain_http.event_id(server_url, "explain")
+            assert plain_http.run(server_url, number, [picture, "gradcam"])["success"]
+        assert not ended.is_set()
+        answers.close()
+        assert ended.wait(LIMIT)
+    places = [place for place, what in enumerate(order) if what == "asked"]
+    assert len(places) == 3
+    for place in places:
+        assert order[place : order.index("served", place)].count("block") <= 1
