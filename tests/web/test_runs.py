@@ -200,6 +200,15 @@ def test_one_address_has_a_share_of_a_minutes_uploads(folder):
     folders.begin_upload("another", 5_000_000)
 
 
+def test_a_picture_as_base64_counts_as_an_upload(folder):
+    from camkit.web.server.uploads import file_of
+
+    picture = {"url": "data:image/png;base64," + "AAAA" * 1_700_000}  # 5.1 MB
+    assert file_of(picture, "base64").stat().st_size == 5_100_000
+    with pytest.raises(folders.NoRoom, match="^At most 8 MB may be uploaded"):
+        file_of(picture, "base64")
+
+
 def test_parts_of_uploads_that_were_cut_off_are_removed(folder):
     (folder / "tmpabc").write_bytes(b"x")
     answer = Path(folders.write_file("map.png", b"a map"))

@@ -183,7 +183,7 @@ class Gatekeeper:
         if "path" not in value and "url" not in value:
             return {key: self._only_uploads(each, pending) for key, each in value.items()}
         try:
-            return {"path": str(file_of(value)), "meta": META}
+            return {"path": str(file_of(value, pending.address)), "meta": META}
         except InputError as error:
             pending.refused = str(error)
             return None

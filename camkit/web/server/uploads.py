@@ -20,7 +20,7 @@ from PIL import ExifTags, Image
 from ...errors import InputError
 from ...maps import encode
 from ...picture import MAX_BYTES, OpenedPicture, read_picture
-from .folder import upload_folder, write_file
+from .folder import begin_upload, upload_folder, write_file
 from .runs import pending_of
 
 LONGEST_SIDE = 1280  # of a picture on the server; a larger one is reduced while it is read
@@ -34,12 +34,14 @@ META = {"_type": "gradio.FileData"}  # the mark by which Gradio knows a file in 
 # --- which file ----------------------------------------------------------------------------------------------------
 
 
-def file_of(reference: dict[str, Any]) -> Path:
-    """Return the path of the file that Gradio's JSON of a file stands for, one in base64 written among the uploads;
-    InputError when it is neither that nor an upload."""
+def file_of(reference: dict[str, Any], address: str) -> Path:
+    """Return the path of the file that Gradio's JSON of a file stands for. One in base64 is written among the uploads,
+    as an upload from this address. InputError when it is neither that nor an upload, NoRoom when it must wait."""
     path, url = reference.get("path"), reference.get("url")
     if isinstance(url, str) and url.startswith("data:"):
-        return Path(write_file("picture", bytes_of_data_url(url)))
+        content = bytes_of_data_url(url)
+        begin_upload(address, len(content))
+        return Path(write_file("picture", content))
     if re.match(r"https?://", str(path or url), re.IGNORECASE):
         raise InputError(ADDRESS)
     return uploaded(path)
