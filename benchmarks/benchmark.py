@@ -216,7 +216,7 @@ def medians(repeats, calls):
 
 def best_batch(classifier, inputs):
     """The batch with the fewest seconds a picture, whatever block size camkit has chosen, and its pass."""
-    whole = classifier._function(classifier._make_whole, None)
+    whole = classifier.passes.whole(classifier.target_layers[-1])
     calls = [partial(whole, np.repeat(inputs, batch, axis=0)) for batch in BATCHES]
     seconds = medians(15 if classifier.block_size >= 8 else 3, calls)
     _, batch, plain = min(zip(seconds, BATCHES, calls, strict=True), key=lambda each: each[0] / each[1])

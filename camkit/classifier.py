@@ -1,30 +1,29 @@
 """`Classifier`: one Keras model with linear outputs, compiled per target layer; TensorFlow's one door.
 
-Owns preprocessing, the compiled passes (whole model in batches; trunk with head, with and without gradient; a block of
-masked pictures), their count and their time, and the device. Every pass of a classifier runs in its `Worker`, so that a
-short request waits for one block of a long one, not for its end. Knows nothing of methods.
+Owns preprocessing, the passes in blocks that the device holds, their count and their time, and the device. Every pass
+runs in the classifier's `Worker`, so that a short request waits for one block of a long one, not for its end. Knows
+nothing of methods.
 Shapes: `inputs` (N, h, w, c) float32 preprocessed, c = 3 or 1, `activations` (1, h', w', C) float32, `logits` (N,
 classes) float32.
 """
 
 from __future__ import annotations
 
-import math
 import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 
 import keras
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from .arithmetic import softmax
 from .errors import InputError, quoted
 from .explanation import DEFAULT_MAX_N, Question
-from .folding import folded
-from .maps import corner_aligned, softmax
+from .passes import Passes
 from .picture import to_rgb
 from .worker import BLOCK, ONE_PICTURE, Worker
 
@@ -34,8 +33,6 @@ CPU_BLOCK_BYTES = 256 * 2**20
 GPU_BLOCK_SHARE = 0.25
 SMALLEST_BLOCK, LARGEST_BLOCK = 4, 128  # fewer pictures do not fill two cores
 BLOCK_SECONDS = 0.7  # of a block on a CPU, unless it is the smallest: a short request waits for one block at most
-# A weight tensor of more bytes stays a variable: such a layer is dense, and bounded by reading its weights.
-LARGEST_CONSTANT = 12 * 2**20
 MOST_LAYERS_NAMED = 20  # in a refusal: a deep network offers a hundred
 
 
@@ -72,8 +69,8 @@ class Classifier:
         self.input_size = spec.input_size
         self.target_layers = spec.target_layers
         self.labels = spec.labels()
-        self._frozen = frozen and not gpus()
-        self._compiled: dict[tuple[Callable, str | None], Callable] = {}  # used in the worker's thread only
+        shape = (*spec.input_size, spec.channels)
+        self.passes = Passes(model, shape, spec.target_layers[-1], frozen=frozen and not gpus())
         self._worker = Worker(f"passes of {spec.key}")
 
     def __repr__(self) -> str:
@@ -104,7 +101,7 @@ class Classifier:
         """Return the (N, classes) float32 logits of (N, h, w, c) inputs, in batches that the device holds."""
         if not len(inputs):  # what a network answers to an empty batch differs from CPU to CPU
             return np.zeros((0, self.model.outputs[0].shape[-1]), np.float32)
-        run = self._in_blocks(self._make_whole, None, inputs, lambda block: (block,), meter)
+        run = self._in_blocks(self.passes.whole, self.target_layers[-1], inputs, lambda block: (block,), meter)
         return np.concatenate([logits.numpy() for logits in run])
 
     def score_fn(self, class_index: int, meter: Meter | None = None) -> Callable[[np.ndarray], np.ndarray]:
@@ -113,7 +110,7 @@ class Classifier:
 
     def forward(self, inputs: np.ndarray, target_layer: str, meter: Meter | None = None):
         """Return (activations (1, h', w', C), logits (1, classes)), float32 tensors, of one pass of (1, h, w, c)."""
-        return self._run(self._make_forward, target_layer, (inputs,), meter, forward=1)
+        return self._run(self.passes.forward, target_layer, (inputs,), meter, forward=1)
 
     def forward_with_gradient(
         self, inputs: np.ndarray, target_layer: str, class_index: int | None, meter: Meter | None = None
@@ -121,13 +118,13 @@ class Classifier:
         """Return (activations, logits, gradients of one logit with respect to the activations), float32 tensors, of one
         pass and its way back to the target layer. `class_index` None takes the top class, without a second pass."""
         index = np.int32(-1 if class_index is None else class_index)
-        return self._run(self._make_gradient, target_layer, (inputs, index), meter, forward=1, backward=1)
+        return self._run(self.passes.gradient, target_layer, (inputs, index), meter, forward=1, backward=1)
 
     def masked_logits(self, inputs: np.ndarray, maps, target_layer: str, meter: Meter | None = None):
         """Return the (n, classes) logits of a picture's (1, h, w, c) inputs seen through each of (n, h', w') activation
         maps: the map expanded corner-aligned to the input's size, scaled to [0, 1] and multiplied with the inputs
         (Wang et al. 2020, equation 5)."""
-        run = self._in_blocks(self._make_masked, target_layer, maps, lambda block: (inputs, block), meter)
+        run = self._in_blocks(self.passes.masked, target_layer, maps, lambda block: (inputs, block), meter)
         return tf.concat(run, axis=0)
 
     def check_layer(self, target_layer: str | None) -> str:
@@ -170,8 +167,9 @@ class Classifier:
         if gpus():
             return self.largest_block
         picture = np.zeros((1, *self.input_size, self.spec.channels), np.float32)
-        self._run(self._make_whole, None, (picture,), None, forward=1)  # compiles
-        self._run(self._make_whole, None, (picture,), warm := Meter(), forward=1)
+        whole, layer = self.passes.whole, self.target_layers[-1]
+        self._run(whole, layer, (picture,), None, forward=1)  # compiles
+        self._run(whole, layer, (picture,), warm := Meter(), forward=1)
         return max(SMALLEST_BLOCK, min(self.largest_block, _power_of_two(BLOCK_SECONDS / warm.seconds)))
 
     @cached_property
@@ -182,7 +180,7 @@ class Classifier:
         room = gpu_memory() * GPU_BLOCK_SHARE if gpus() else CPU_BLOCK_BYTES
         return min(LARGEST_BLOCK, _power_of_two(room / (2 * widest)))
 
-    def _in_blocks(self, make: Callable, layer: str | None, items, arguments: Callable, meter: Meter | None) -> list:
+    def _in_blocks(self, make: Callable, layer: str, items, arguments: Callable, meter: Meter | None) -> list:
         """Return the results of passes over blocks of `items`; the block is halved where a GPU has no room for it."""
         results: list = []
         done = 0
@@ -200,13 +198,11 @@ class Classifier:
                 meter.add(timed.seconds, timed.forward_passes, 0)
         return results
 
-    def _run(
-        self, make: Callable, layer: str | None, arguments: tuple, meter: Meter | None, forward: int, backward: int = 0
-    ):
-        """Call, in the worker's thread, the function that `make` compiles for this layer on its first use."""
+    def _run(self, make: Callable, layer: str, arguments: tuple, meter: Meter | None, forward: int, backward: int = 0):
+        """Call, in the worker's thread, one of `passes` for a layer."""
 
         def call():
-            function = self._function(make, layer)
+            function = make(layer)
             begin = time.perf_counter()
             result = function(*arguments)
             if gpus():  # a call returns before the GPU is done: its time and its turn would be too short
@@ -218,127 +214,10 @@ class Classifier:
             meter.add(seconds, forward, backward)
         return result
 
-    def _compile(self, function: Callable, *signature: tf.TensorSpec) -> Callable:
-        return tf.function(function, autograph=False, input_signature=signature)
-
-    def _inputs(self, batch: int | None) -> tf.TensorSpec:
-        return tf.TensorSpec([batch, *self.input_size, self.spec.channels], tf.float32)
-
-    # Every pass is put together of few compiled functions, so that there is one copy of the frozen weights: they are in
-    # the trunk of the default layer.
-
-    def _function(self, make: Callable, layer: str | None) -> Callable:
-        """Return what `make` gives for a layer; made on first use, in the worker's thread, and kept."""
-        if (make, layer) not in self._compiled:
-            self._compiled[make, layer] = make(layer)
-        return self._compiled[make, layer]
-
-    def _make_trunk(self, layer: str) -> Callable:
-        """Inputs -> activations of the layer."""
-        trunk = keras.Model(self.model.inputs, self.model.get_layer(layer).output)
-        frozen = self._frozen and layer == self.target_layers[-1]
-        function = _with_constants(folded(trunk)) if frozen else partial(trunk, training=False)
-        return self._compile(function, self._inputs(None))
-
-    def _head(self, layer: str) -> keras.Model:
-        """Activations of the layer and inputs -> logits. Only a network of several parts, whose layer does not hold all
-        that the rest sees, goes on from the inputs too."""
-        return keras.Model([self.model.get_layer(layer).output, *self.model.inputs], self.model.outputs[0])
-
-    def _make_head(self, layer: str) -> Callable:
-        """Activations of the layer and inputs -> logits."""
-        head = self._head(layer)
-        middle = tf.TensorSpec(head.inputs[0].shape, tf.float32)
-
-        def logits(activations, inputs):
-            return head([activations, tf.convert_to_tensor(inputs)], training=False)
-
-        return self._compile(logits, middle, self._inputs(None))
-
-    def _make_head_gradient(self, layer: str) -> Callable:
-        """Activations of the layer, inputs and a class index, -1 for the top class -> logits, gradients."""
-        head = self._head(layer)
-
-        def passes(activations, inputs, class_index):
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(activations)
-                logits = head([activations, tf.convert_to_tensor(inputs)], training=False)
-                index = tf.where(class_index < 0, tf.argmax(logits[0], output_type=tf.int32), class_index)
-                score = tf.gather(logits[0], index)
-            return logits, tape.gradient(score, activations)
-
-        middle = tf.TensorSpec([1, *head.inputs[0].shape[1:]], tf.float32)
-        return self._compile(passes, middle, self._inputs(1), tf.TensorSpec([], tf.int32))
-
-    def _make_mask(self, layer: str) -> Callable:
-        """Inputs and maps at the layer's resolution -> inputs seen through each of them."""
-        height, width = self.model.get_layer(layer).output.shape[1:3]
-        rows = tf.constant(corner_aligned(height, self.input_size[0]))
-        columns = tf.constant(corner_aligned(width, self.input_size[1]))
-        # Each column once for every colour: a product over (n, H, W, 1) and (1, H, W, c) takes twice as long.
-        colour_columns = tf.repeat(columns, self.spec.channels, axis=0)
-        epsilon = tf.constant(1e-7)  # keras.backend.epsilon(), as in tf-keras-vis
-
-        def mask(inputs, maps):
-            masks = tf.einsum("Hh,nhw,Ww->nHW", rows, maps, columns)
-            low = tf.reduce_min(masks, axis=(1, 2), keepdims=True)
-            high = tf.reduce_max(masks, axis=(1, 2), keepdims=True)
-            masks = tf.einsum("Hh,nhw,Ww->nHW", rows, maps, colour_columns)
-            masked = tf.reshape(inputs, (1, self.input_size[0], -1)) * ((masks - low) / (high - low + epsilon))
-            return tf.reshape(masked, (-1, *inputs.shape[1:]))
-
-        return self._compile(mask, self._inputs(1), tf.TensorSpec([None, height, width], tf.float32))
-
-    def _make_forward(self, layer: str) -> Callable:
-        trunk, head = self._function(self._make_trunk, layer), self._function(self._make_head, layer)
-
-        def forward(inputs):
-            activations = trunk(inputs)
-            return activations, head(activations, inputs)
-
-        return forward
-
-    def _make_gradient(self, layer: str) -> Callable:
-        trunk, head = self._function(self._make_trunk, layer), self._function(self._make_head_gradient, layer)
-
-        def forward_and_back(inputs, class_index):
-            activations = trunk(inputs)
-            return activations, *head(activations, inputs, class_index)
-
-        return forward_and_back
-
-    def _make_whole(self, _: None) -> Callable:
-        forward = self._function(self._make_forward, self.target_layers[-1])
-        return lambda inputs: forward(inputs)[1]
-
-    def _make_masked(self, layer: str) -> Callable:
-        whole, mask = self._function(self._make_whole, None), self._function(self._make_mask, layer)
-        return lambda inputs, maps: whole(mask(inputs, maps))
-
 
 def _power_of_two(number: float) -> int:
     """Return the largest power of two that is not above `number`; 1 below 2."""
     return 1 << (max(1, int(number)).bit_length() - 1)
-
-
-def _with_constants(model: keras.Model) -> Callable:
-    """Return a model's forward pass with its weights as constants of the graph that is traced: oneDNN packs them once,
-    not in every pass."""
-
-    def forward(inputs):
-        weights = [list(map(_constant, part)) for part in (model.trainable_variables, model.non_trainable_variables)]
-        return model.stateless_call(*weights, inputs, training=False)[0]
-
-    return forward
-
-
-def _constant(variable: keras.Variable):
-    """Return a variable's value as a constant of the graph that is being traced; a large one as the variable itself."""
-    if math.prod(variable.shape) * tf.as_dtype(variable.dtype).size > LARGEST_CONSTANT:
-        return variable.value
-    with tf.init_scope():  # outside that graph, where a value can be read
-        value = variable.numpy()
-    return tf.constant(value)
 
 
 @cache

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .arithmetic import expand, softmax
 from .explanation import Cam, Explanation, Question
-from .maps import expand, softmax
 from .methods import DEFAULT_METHODS, METHODS, check_methods
 from .picture import to_rgb
 

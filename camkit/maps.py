@@ -1,4 +1,4 @@
-"""Arithmetic and colours of maps: softmax, expansion, heatmap, overlay, and pictures as bytes.
+"""Colours of maps: heatmap, overlay, and pictures as bytes.
 
 Pictures are (H, W, 3) uint8 RGB, maps (h, w) float32 in [0, 1] of any size: a map is brought onto the picture's own
 size and aspect ratio. Knows neither models nor methods.
@@ -113,23 +113,3 @@ def jpeg_url(content: bytes) -> str:
 def grey(cam_map: np.ndarray) -> np.ndarray:
     """Return a map (h, w) in [0, 1] as (h, w) uint8, 0 to 255."""
     return np.rint(cam_map * 255).astype(np.uint8)
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return (N, classes) logits as (N, classes) float32 probabilities, computed in float64."""
-    shifted = np.exp(np.asarray(logits, np.float64) - np.max(logits, axis=-1, keepdims=True))
-    return (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
-
-
-@cache
-def corner_aligned(size: int, target: int) -> np.ndarray:
-    """Return the (target, size) float32 matrix of linear interpolation with aligned corners: what
-    `scipy.ndimage.zoom(order=1)` does along one axis, and so what tf-keras-vis does. Output i reads the input at
-    i * (size - 1) / (target - 1)."""
-    positions = np.linspace(0.0, size - 1.0, target)
-    return np.maximum(0.0, 1.0 - np.abs(positions[:, None] - np.arange(size))).astype(np.float32)
-
-
-def expand(cam: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return a map (h, w) as (height, width) float32, by corner-aligned linear interpolation as in tf-keras-vis."""
-    return corner_aligned(cam.shape[0], size[0]) @ cam.astype(np.float32) @ corner_aligned(cam.shape[1], size[1]).T

@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 from tf_keras_vis.utils import normalize
 
-from .maps import expand
+from .arithmetic import expand
 from .methods import Method
 
 # Grad-CAM++ takes exp(score), infinite in float32 above 88.7. The factor is common to the whole map and falls out when

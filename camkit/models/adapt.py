@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from ..arithmetic import softmax
 from ..errors import InputError
-from ..maps import softmax
 from ..methods import METHODS
 from .endings import check_ending, find_tail, has_16_bits, probabilities, with_logits
 from .flatten import calls_of, flattened, is_map, is_nested, shape_in_words

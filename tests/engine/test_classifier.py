@@ -1,7 +1,6 @@
 """`Classifier`: preprocessing, compiled passes at every target layer against plain Keras, blocks, order."""
 
 import threading
-import warnings
 from contextlib import contextmanager, nullcontext
 from importlib.metadata import distribution
 from itertools import count
@@ -10,17 +9,15 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import EXAMPLES, LIMIT, TINY, VGG16_PATH, example, tiny_model, together
+from conftest import EXAMPLES, LIMIT, TINY, example, tiny_model, together
 from PIL import Image
 from scipy.ndimage import zoom
 from test_picture import MODES, red_and_blue
 
-from camkit import InputError, WeightsError
 from camkit import classifier as classifier_module
+from camkit.arithmetic import corner_aligned, expand, softmax
 from camkit.classifier import Classifier, Meter
-from camkit.maps import corner_aligned, expand, softmax
-from camkit.models import registry as models
-from camkit.models.registry import MODELS, load
+from camkit.models.registry import MODELS
 from camkit.picture import open_picture, to_rgb
 from camkit.worker import BLOCK, ONE_PICTURE, Worker
 
@@ -272,7 +269,7 @@ def test_an_empty_batch_is_answered_without_the_network(fresh):
     meter = Meter()
     logits = fresh.logits(np.zeros((0, 48, 40, 3), np.float32), meter)
     assert (logits.shape, logits.dtype) == ((0, 1000), np.float32)
-    assert (fresh._compiled, meter) == ({}, Meter())
+    assert (fresh.passes.made, meter) == ({}, Meter())
 
 
 # Blocks
@@ -334,12 +331,15 @@ def test_memory_growth_is_set_on_every_gpu(monkeypatch):
     assert grown == [("GPU:0", True), ("GPU:1", True)]
 
 
-def test_faithfulness_batches_are_halved_when_a_gpu_is_full(fresh, monkeypatch):
+@pytest.mark.parametrize(
+    ("gpus", "asked"), [(("a GPU",), [5, 4, 2, 2, 1]), ((), [5])], ids=["halved on a GPU", "an error on a CPU"]
+)
+def test_a_batch_for_which_there_is_no_memory(fresh, monkeypatch, gpus, asked):
     import tensorflow as tf
 
-    monkeypatch.setattr(classifier_module, "gpus", lambda: ("a GPU",))
+    monkeypatch.setattr(classifier_module, "gpus", lambda: gpus)
     fresh.block_size, sizes = 8, []
-    whole = fresh._make_whole(None)
+    whole = fresh.passes.whole("late")
 
     def cramped(inputs):
         sizes.append(len(inputs))
@@ -347,24 +347,24 @@ def test_faithfulness_batches_are_halved_when_a_gpu_is_full(fresh, monkeypatch):
             raise tf.errors.ResourceExhaustedError(None, None, "full")
         return whole(inputs)
 
-    fresh._compiled[fresh._make_whole, None] = cramped
+    monkeypatch.setattr(fresh.passes, "whole", lambda layer: cramped)
     inputs = np.random.default_rng(0).normal(size=(5, 48, 40, 3)).astype(np.float32)
-    close(fresh.logits(inputs), fresh.model(inputs))
-    assert sizes == [5, 4, 2, 2, 1]
+    with nullcontext() if gpus else pytest.raises(tf.errors.ResourceExhaustedError):
+        close(fresh.logits(inputs), fresh.model(inputs))
+    assert sizes == asked
 
 
-def test_out_of_memory_on_a_cpu_is_not_hidden(fresh):
-    import tensorflow as tf
-
-    def full(inputs):
-        raise tf.errors.ResourceExhaustedError(None, None, "full")
-
-    fresh._compiled[fresh._make_whole, None] = full
-    with pytest.raises(tf.errors.ResourceExhaustedError):
-        fresh.logits(np.zeros((2, 48, 40, 3), np.float32))
+# Compiled once, and frozen
 
 
-# Compiled once
+def compiled(classifier) -> dict:
+    """The compiled functions so far, by name and layer."""
+    made = classifier.passes.made.items()
+    return {
+        (make.__name__, layer): function
+        for (make, layer), function in made
+        if hasattr(function, "get_concrete_function")
+    }
 
 
 def test_functions_are_compiled_once(fresh, noise):
@@ -375,25 +375,16 @@ def test_functions_are_compiled_once(fresh, noise):
         fresh.forward(inputs, "late")
         fresh.forward_with_gradient(inputs, "late", size)
         fresh.masked_logits(inputs, maps[:size], "late")
-    compiled = {
-        make: function for (make, _), function in fresh._compiled.items() if hasattr(function, "get_concrete_function")
-    }
-    parts = {fresh._make_trunk, fresh._make_head, fresh._make_head_gradient, fresh._make_mask}
-    assert set(compiled) == parts
-    assert [function.experimental_get_tracing_count() for function in compiled.values()] == [1] * 4
+    functions = compiled(fresh)
+    assert set(functions) == {(name, "late") for name in ("trunk", "head", "head_gradient", "mask")}
+    assert [function.experimental_get_tracing_count() for function in functions.values()] == [1] * 4
 
 
-# Frozen weights
-
-
-def constants(function) -> list[tuple[int, ...]]:
-    """The shapes of the constants of two dimensions or more in a compiled function's graph."""
-    graph = function.get_concrete_function().graph
-    return [
-        tuple(op.outputs[0].shape)
-        for op in graph.get_operations()
-        if op.type == "Const" and op.outputs[0].shape.rank > 1
-    ]
+def kernels_in(classifier, function) -> bool:
+    """True when a weight of two dimensions or more is a constant of a compiled function's graph."""
+    operations = function.get_concrete_function().graph.get_operations()
+    constants = {tuple(each.outputs[0].shape) for each in operations if each.type == "Const"}
+    return bool(constants & {tuple(weight.shape) for weight in classifier.model.weights if len(weight.shape) > 1})
 
 
 def test_the_weights_are_constants_of_the_default_trunk_alone(fresh, noise):
@@ -402,13 +393,8 @@ def test_the_weights_are_constants_of_the_default_trunk_alone(fresh, noise):
         fresh.forward_with_gradient(inputs, layer, 1)
     fresh.logits(inputs)
     fresh.masked_logits(inputs, np.ones((1, 12, 10), np.float32), "late")
-    kernels = {tuple(weight.shape) for weight in fresh.model.weights if len(weight.shape) > 1}
-    holding = {
-        key[0].__name__ + str(key[1])
-        for key, function in fresh._compiled.items()
-        if hasattr(function, "get_concrete_function") and kernels & set(constants(function))
-    }
-    assert holding == {"_make_trunklate"}
+    holding = [name for name, function in compiled(fresh).items() if kernels_in(fresh, function)]
+    assert holding == [("trunk", "late")]
 
 
 def test_a_classifier_that_is_not_frozen_reads_the_weights_each_time(tiny, noise):
@@ -427,129 +413,10 @@ def test_a_classifier_that_is_not_frozen_reads_the_weights_each_time(tiny, noise
 
 
 def test_a_large_weight_stays_a_variable(fresh, noise, monkeypatch):
-    monkeypatch.setattr(classifier_module, "LARGEST_CONSTANT", 0)
+    monkeypatch.setattr("camkit.passes.LARGEST_CONSTANT", 0)
     logits = fresh.logits(fresh.preprocess(noise))
-    assert not {tuple(weight.shape) for weight in fresh.model.weights if len(weight.shape) > 1} & set(
-        constants(fresh._compiled[fresh._make_trunk, "late"])
-    )
+    assert not kernels_in(fresh, compiled(fresh)["trunk", "late"])
     np.testing.assert_allclose(logits, fresh.model(fresh.preprocess(noise), training=False), atol=1e-5)
-
-
-def test_two_threads_that_need_the_same_function_make_it_once(fresh, noise):
-    made, both = [], threading.Barrier(2)
-    compile_ = fresh._compile
-    fresh._compile = lambda *arguments: made.append(arguments) or compile_(*arguments)
-
-    def work():
-        both.wait(LIMIT)
-        fresh.predict(noise)
-
-    together(work, work)
-    assert len(made) == 2  # trunk and head
-
-
-def test_load_gives_one_object(lite0, tmp_path):
-    found = []
-    together(*[lambda: found.append(load("efficientnet_lite0"))] * 2)
-    assert all(classifier is lite0 for classifier in found)
-    assert (lite0.name, lite0.input_size) == ("efficientnet_lite0", (224, 224))
-
-
-def test_load_of_an_unknown_model():
-    with pytest.raises(InputError, match=r"^Model 'resnet50' is unknown: give .* Did you mean ResNet50\?$"):
-        load("resnet50")
-    with pytest.raises(InputError, match=r"^Model 'resnet50' is unknown: use one of vgg16, efficientnet_lite0\.$"):
-        models.check_model("resnet50")
-
-
-def test_load_of_vgg16_from_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(WeightsError):
-        load("vgg16", weights=tmp_path / "none.h5")
-
-
-def damaged(path, damage):
-    """`path` with one thing taken out of it."""
-    import h5py
-
-    with h5py.File(path, "a") as file:
-        damage(file)
-
-
-def without_a_layer(file):
-    file.attrs["layer_names"] = file.attrs["layer_names"][:-1]
-
-
-def without_names(file):
-    del file.attrs["layer_names"]
-
-
-def without_a_dataset(file):
-    group = file[file.attrs["layer_names"][1]]
-    del group[group.attrs["weight_names"][0]]
-
-
-def with_a_number_for_names(file):
-    file.attrs["layer_names"] = 7
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (without_a_layer, "does not fit the model .*expected . layers, found . saved layers"),
-        (without_names, "does not fit the model .*found 0 saved layers"),
-        (without_a_dataset, "not laid out as Keras"),
-        (with_a_number_for_names, "not laid out as Keras"),
-    ],
-)
-def test_weights_of_another_layout_are_refused_in_a_sentence(tmp_path, damage, message):
-    path, model = tmp_path / "tiny.h5", tiny_model()
-    save_published(path, model)
-    damaged(path, damage)
-    with pytest.raises(WeightsError, match=rf"^tiny\.h5 .*{message}[^\n]*$"):
-        models._load_weights(model, path)
-
-
-def test_weights_that_are_no_hdf5_or_only_part_of_one_are_refused_in_a_sentence(tmp_path):
-    path, model = tmp_path / "tiny.h5", tiny_model()
-    save_published(path, model)
-    whole = path.read_bytes()
-    for content in (b"", b"<html>not found</html>", whole[: len(whole) // 2]):
-        path.write_bytes(content)
-        with pytest.raises(WeightsError, match=r"^tiny\.h5 is no HDF5 file, or only part of one: [^\n]*$"):
-            models._load_weights(model, path)
-
-
-def save_published(path, model):
-    """In the layout of the files that Keras publishes, which no public function of Keras writes any more."""
-    import h5py
-    from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
-
-    with h5py.File(path, "w") as file, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)  # Keras's with NumPy 2
-        save_weights_to_hdf5_group(file, model)
-
-
-@pytest.mark.slow
-def test_load_of_vgg16_from_a_file_in_the_official_layout(vgg16_random, chelsea, tmp_path, monkeypatch):
-    path = tmp_path / "vgg16.h5"
-    save_published(path, vgg16_random.model)
-    monkeypatch.setattr(models, "_loads", {})  # half a gigabyte that only this test needs
-    loaded = load("vgg16", weights=path)
-    inputs = loaded.preprocess(chelsea)
-    expected = vgg16_random.model(inputs, training=False)  # not compiled: that takes seconds
-    np.testing.assert_allclose(loaded.model(inputs, training=False), expected, atol=1e-5)
-    assert load("vgg16", weights=str(path)) is loaded
-    path.unlink()
-
-
-@pytest.mark.network
-def test_vgg16_with_its_real_weights_names_the_example_pictures():
-    if not VGG16_PATH:
-        pytest.skip("VGG16's real weights are not here: name the file in CAMKIT_VGG16_WEIGHTS")
-    classifier = load("vgg16", weights=VGG16_PATH)
-    found = {name: int(classifier.predict(example(name)).argmax()) for name in ("chelsea", "coffee")}
-    assert found["chelsea"] in (281, 282, 285)
-    assert found["coffee"] in (504, 967, 968)
 
 
 @pytest.mark.gpu

@@ -13,6 +13,7 @@ from camkit import METHODS, Classifier, explain, explain_stream, scorecam, top_p
 from camkit.evidence.sanity import sanity_stream
 from camkit.evidence.sweep import sweep
 from camkit.explain import contrast
+from camkit.worker import ONE_PICTURE, Worker
 
 pytestmark = pytest.mark.numeric
 
@@ -109,11 +110,11 @@ def test_a_snapshot_in_which_nothing_has_changed_is_the_one_before(fresh, noise,
     assert rest[1] is rest[0] and not first.cams
 
 
-def test_the_prediction_needs_one_pass_for_everything(fresh, noise):
-    counts, run = [], fresh._run
-    fresh._run = lambda *arguments, **count: (counts.append(count), run(*arguments, **count))[1]
+def test_the_prediction_needs_one_pass_for_everything(fresh, noise, monkeypatch):
+    costs, submit = [], Worker.submit
+    monkeypatch.setattr(Worker, "submit", lambda *given: (costs.append(given[-1]), submit(*given))[1])
     explain(fresh, noise, GRADIENT)
-    assert counts == [{"forward": 1, "backward": 1}]
+    assert costs == [ONE_PICTURE]
 
 
 def test_seconds_of_scorecam_hold_its_weighing_too(fresh, noise, monkeypatch):
@@ -270,21 +271,17 @@ def test_a_stream_that_nobody_reads_computes_nothing(counted, noise):
     classifier, sizes = counted
     explain_stream(classifier, noise, max_n=3).close()
     assert sizes == []
-    assert classifier._compiled == {}
+    assert classifier.passes.made == {}
 
 
-def test_after_an_error_in_a_pass_the_next_call_works(fresh, noise):
-    explain(fresh, noise, max_n=3)
-    key = (fresh._make_masked, "late")
-    masked = fresh._compiled[key]
-
+def test_after_an_error_in_a_pass_the_next_call_works(fresh, noise, monkeypatch):
     def broken(*_):
         raise RuntimeError("a broken pass")
 
-    fresh._compiled[key] = broken
-    with pytest.raises(RuntimeError, match="a broken pass"):
-        explain(fresh, noise, max_n=3)
-    fresh._compiled[key] = masked
+    with monkeypatch.context() as patch:
+        patch.setattr(fresh.passes, "masked", lambda layer: broken)
+        with pytest.raises(RuntimeError, match="a broken pass"):
+            explain(fresh, noise, max_n=3)
     assert explain(fresh, noise, max_n=3).complete
 
 

@@ -12,7 +12,7 @@ from keras import layers
 
 import camkit
 from camkit import InputError
-from camkit.maps import softmax
+from camkit.arithmetic import softmax
 from camkit.models.adapt import adapt
 
 pytestmark = pytest.mark.numeric

@@ -8,7 +8,7 @@ from keras import layers, ops
 
 import camkit
 from camkit import InputError
-from camkit.maps import softmax
+from camkit.arithmetic import softmax
 from camkit.models.adapt import adapt
 from camkit.models.endings import LogitOfProbability, LogOfProbabilities, OneUnitAsTwo
 

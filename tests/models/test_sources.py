@@ -12,7 +12,7 @@ from keras import layers
 
 import camkit
 from camkit import InputError, WeightsError
-from camkit.maps import softmax
+from camkit.arithmetic import softmax
 from camkit.models import registry as models
 from camkit.models import sources
 from camkit.models.registry import register
