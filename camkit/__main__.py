@@ -67,10 +67,11 @@ def _explain_parser() -> argparse.ArgumentParser:
 
 def _explain(options: argparse.Namespace) -> int:
     from .study.pictures import gather
-    from .study.progress import StatusLine
+    from .study.progress import StatusLine, account
 
     window = check_window(options.window)
-    pictures, _ = gather(options.pictures)
+    found = gather(options.pictures)
+    pictures = found.pictures
     status = StatusLine()
     classifier = load_with_progress(options, status.show)
     index = None if options.class_name is None else classifier.labels.find_class(options.class_name).index
@@ -96,6 +97,8 @@ def _explain(options: argparse.Namespace) -> int:
         answer = f"{explanation.class_name}, {percent(explanation.probability)}"
         answer += f", {opened.window.sentence}" if opened.window else ""
         print(f"{name}: {answer}, {seconds_in_words(explanation.seconds)}, {folder}", flush=True)
+    if found.skipped:
+        print(account(f"{len(pictures) - skipped} explained", found.skipped), file=sys.stderr)
     return 1 if skipped else 0
 
 

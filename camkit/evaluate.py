@@ -20,10 +20,10 @@ from .report.report import write_reports
 from .report.results import Results
 from .study.checkpoint import Checkpoint
 from .study.classes import FORMS, read_classes
-from .study.cluster import list_pictures, study_on_ray
+from .study.cluster import list_files, study_on_ray
 from .study.measurements import MEASUREMENTS
 from .study.pictures import gather, plan, random_sample
-from .study.progress import StatusLine, StudyState
+from .study.progress import StatusLine, StudyState, account
 from .study.study import study_stream
 
 CHECKPOINT = "checkpoint.jsonl"
@@ -96,8 +96,8 @@ def _run(options: argparse.Namespace) -> None:
         raise InputError("--readme writes the measured claims: give --claims as well.")
     if options.workers is not None and not options.ray:
         raise InputError("--workers are Ray's: give --ray local, or the address of a cluster, as well.")
-    found, boxes = gather(options.sources, list_pictures if options.ray else None)
-    sample = random_sample(found, options.limit, options.seed)
+    found = gather(options.sources, list_files if options.ray else None)
+    sample = random_sample(found.pictures, options.limit, options.seed)
     settings = Settings(
         tuple(options.methods),
         options.target_layer,
@@ -110,21 +110,21 @@ def _run(options: argparse.Namespace) -> None:
     classifier = load_with_progress(options, StatusLine().show)
     classes = read_classes(options.classes, sample, classifier.labels) if options.classes else None
     part, parts = options.shard or (1, 1)
-    pictures = plan(sample, boxes, classes)[part - 1 :: parts]
+    pictures = plan(sample, found.boxes, classes)[part - 1 :: parts]
     checkpoint = Checkpoint(options.out / CHECKPOINT, [folder / CHECKPOINT for folder in options.merge])
     measurements = tuple(MEASUREMENTS) if options.claims else ("metrics",)
     if options.ray:
-        states = study_on_ray(
-            classifier, loader(options), pictures, settings, measurements, checkpoint, options.ray, options.workers
-        )
+        given = (pictures, settings, measurements, checkpoint, options.ray, options.workers, found.skipped)
+        states = study_on_ray(classifier, loader(options), *given)
     else:
-        states = study_stream(classifier, pictures, settings, measurements=measurements, checkpoint=checkpoint)
+        states = study_stream(classifier, pictures, settings, None, measurements, checkpoint, skipped=found.skipped)
     status = StatusLine()
     for state in states:
         status.show(_progress(state), state.complete)
     results = Results.of(classifier, settings, state)
+    print(account(f"{results.pictures} measured", results.skipped), file=sys.stderr)
     for path in write_reports(options.out, results):
-        print(path)
+        print(os.fsencode(path).decode("utf-8", "backslashreplace"))
     if options.readme:
         put_table(options.readme, comparison_table(results))
 

@@ -21,6 +21,7 @@ from ..methods import METHODS
 from ..picture import Window
 from ..study.columns import Column, metric_columns
 from ..study.measurements import MEASUREMENTS
+from ..study.progress import account
 from ..units import seconds_in_words
 from ..version import __version__
 from .claims import comparison, published_table
@@ -30,7 +31,7 @@ from .results import Results, cores, name_of, over_pictures
 from .tables import NOTHING, TEMPLATES, Cell, Table, escaped
 from .words import sanity_verdict, set_verdict, verdict
 
-MOST_BOXES, MOST_SKIPPED = 100, 20  # of a report's table and list; the rest is counted
+MOST_BOXES = 100  # of a report's table; the rest is counted
 _ARROWS = {"lower": " ↓", "higher": " ↑", "": ""}
 _ABOUT = ("picture", "class_index", "class_name", "probability", "true_class", "true_rank")
 
@@ -290,8 +291,7 @@ def write_reports(folder: Path, results: Results) -> list[Path]:
     """results.csv, report.md with the tables, report.html with the pictures too; returns their paths. InputError when
     no picture could be read."""
     if not results.pictures:
-        reasons = " ".join(f"{quoted(name)}: {why}" for name, why in islice(results.skipped.items(), MOST_SKIPPED))
-        raise InputError(f"No picture could be read. {reasons}")
+        raise InputError(f"No picture could be read: {account('0 measured', results.skipped)}")
     rows, markdown, page = folder / "results.csv", folder / "report.md", folder / "report.html"
     with rows.open("w", encoding="utf-8", newline="") as file:
         write_csv(file, results)
@@ -332,8 +332,7 @@ def conditions(results: Results) -> list[str]:
         f"Coherency, and so ADCC, was measured for {COHERENCY[settings.coherency]}.",
         *([f"Grey pictures of more than 8 bits: {Window(*settings.window).sentence}."] if settings.window else ()),
         *_sampled(results),
-        *(f"Skipped: {quoted(name)}. {why}" for name, why in islice(results.skipped.items(), MOST_SKIPPED)),
-        *([f"Skipped: {more} more pictures."] if (more := len(results.skipped) - MOST_SKIPPED) > 0 else ()),
+        account(f"{results.pictures} measured", results.skipped),
     ]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..picture import KINDS, MAX_BYTES
-from .pictures import is_picture_name
+from .pictures import Found, why_not
 
 LONGEST_NAME = 255  # characters, folders included
 _CHUNK = 64 * 1024
@@ -30,16 +30,21 @@ class ZipLimits:
     entries: int = 1000
 
 
-def unzip_pictures(path: str | os.PathLike, limits: ZipLimits = ZipLimits()) -> dict[str, bytes]:
-    """The pictures in a zip, name -> file contents, sorted by name; other files and nested zips are left out.
+def unzip_pictures(path: str | os.PathLike, limits: ZipLimits = ZipLimits()) -> Found:
+    """Read the pictures in a zip, name -> file contents, sorted by name; other files, zips too, are skipped.
 
     Raises InputError when the file is no zip, is damaged, encrypted or beyond a limit, when a name leaves the archive's
     own folder or comes twice, or when there is no picture in it.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            chosen = _chosen(archive.infolist(), limits)
-            return _read_all(archive, chosen, limits, Path(path).stat().st_size)
+            entries = sorted(archive.infolist(), key=lambda entry: entry.filename)
+            chosen = _chosen(entries, limits)
+            found = Found(_read_all(archive, chosen, limits, Path(path).stat().st_size))
+            for entry in entries:
+                if not entry.is_dir() and (reason := why_not(entry.filename)):
+                    found.add(entry.filename, None, reason)
+            return found
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
         raise InputError("The zip cannot be read: it is damaged or cut short, or it is not a zip.") from error
 
@@ -49,7 +54,7 @@ def _chosen(entries: list[zipfile.ZipInfo], limits: ZipLimits) -> list[zipfile.Z
         raise InputError(f"The zip holds {len(entries)} entries: at most {limits.entries} are allowed.")
     for entry in entries:
         _check_name(entry.filename)
-    chosen = sorted((entry for entry in entries if is_picture_name(entry.filename)), key=lambda entry: entry.filename)
+    chosen = [entry for entry in entries if not entry.is_dir() and not why_not(entry.filename)]
     names = [entry.filename for entry in chosen]
     if not names:
         raise InputError(f"The zip holds no picture: put {KINDS} files into it.")

@@ -10,16 +10,15 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError, quoted
 from ..evidence.settings import Settings
-from ..picture import KINDS
 from .checkpoint import Checkpoint
-from .pictures import Picture, is_picture_name
+from .pictures import Picture
 from .progress import Job, Progress, StudyState
 from .study import Study, UnreadableError, check_study
 
@@ -33,9 +32,9 @@ RETRIES = 3  # of a picture whose worker dies: one that kills every worker must 
 SETTINGS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "TF_ENABLE_ONEDNN_OPTS", "KERAS_HOME", "HF_HUB_OFFLINE")
 
 
-def list_pictures(uri: str) -> dict[str, str]:
-    """The pictures below s3://bucket/folder, gs://, hf:// or the URI of one picture: name -> URI, sorted. InputError
-    when there is none, or it cannot be read."""
+def list_files(uri: str) -> dict[str, str]:
+    """Return the files below s3://bucket/folder, gs://, hf:// or the URI of one file: name -> URI, sorted. InputError
+    when it cannot be read."""
     _ray()
     from pyarrow.fs import FileSelector, FileSystem, FileType
 
@@ -48,11 +47,7 @@ def list_pictures(uri: str) -> dict[str, str]:
     except (OSError, ValueError, ImportError) as error:  # pyarrow's own errors are of these types
         raise InputError(f"The source {quoted(uri)} cannot be read: {quoted(error)}") from error
     files = sorted(info.path for info in found if info.type == FileType.File)
-    names = {path.removeprefix(root).lstrip("/"): f"{scheme}://{path}" for path in files}
-    pictures = {name: path for name, path in names.items() if is_picture_name(name)}
-    if not pictures:
-        raise InputError(f"The source {quoted(uri)} holds no picture: {KINDS} files are taken.")
-    return pictures
+    return {path.removeprefix(root).lstrip("/"): f"{scheme}://{path}" for path in files}
 
 
 def study_on_ray(
@@ -64,6 +59,7 @@ def study_on_ray(
     checkpoint: Checkpoint,
     address: str = LOCAL,
     workers: int | None = None,
+    skipped: Mapping[str, str] | None = None,
 ) -> Iterator[StudyState]:
     """`camkit.study.study.study_stream` by `workers`, each of which calls `load` once; a StudyState a picture.
 
@@ -74,7 +70,7 @@ def study_on_ray(
     if workers is not None and workers < 1:
         raise InputError(f"The number of workers is {workers}: it must be at least 1.")
     wanted = check_study(classifier, pictures, settings, measurements)
-    return _on_ray(_ray(), load, pictures, settings, wanted, checkpoint, address, workers)
+    return _on_ray(_ray(), load, pictures, settings, wanted, checkpoint, address, workers, skipped)
 
 
 def _ray():
@@ -94,8 +90,9 @@ def _on_ray(
     saved: Checkpoint,
     address: str,
     workers: int | None,
+    skipped: Mapping[str, str] | None,
 ) -> Iterator[StudyState]:
-    progress = Progress(len(pictures), saved, {key: [] for key in wanted})
+    progress = Progress(len(pictures), saved, {key: [] for key in wanted}, dict(skipped or {}))
     _connect(ray, address)
     try:
         rows = _rows(ray, workers, load, pictures, settings, wanted, frozenset(saved))

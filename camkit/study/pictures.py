@@ -1,4 +1,5 @@
-"""The pictures of a study: out of folders and files, with their boxes."""
+"""The pictures of a study: which files of folders, patterns and URIs they are, why others are skipped, and the boxes
+drawn on them. Opens no picture."""
 
 from __future__ import annotations
 
@@ -6,9 +7,11 @@ import json
 import os
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +19,16 @@ from ..errors import InputError, quoted
 from ..evidence.settings import Box
 from ..picture import KINDS, SUFFIXES
 
+BOXES = "boxes.json"
+# Why a file is skipped.
+HIDDEN = "It is hidden, or lies in a hidden folder."
+OTHER_NAME = "Its name does not end like a picture's."
+AGAIN = "It is there already, under another name."
+DANGLING = "The link leads to no file."
+CLOSED = "The folder cannot be read."
+NO_FILE = "It is no file."
 SAMPLED = 3  # pictures on which the sweep runs up to the full Score-CAM
-SHOWN = 24  # pictures of a report: some 25 kB each, so that it stays under 2 MB
+SHOWN = 24  # pictures of a report: some 25 kB each, so that they stay under 1 MB
 
 
 @dataclass(frozen=True)
@@ -46,42 +57,140 @@ def plan(
     ]
 
 
-def is_picture_name(name: str) -> bool:
-    """True for a file name that ends like a picture and is not hidden, in no hidden folder and not macOS's own copy."""
+@dataclass
+class Found:
+    """What sources hold: `pictures` by name, each a path, a URI or a file's bytes; the `boxes` drawn on them; and for
+    every other file, by name, the sentence that says why it was `skipped`."""
+
+    pictures: dict[str, Any] = field(default_factory=dict)
+    boxes: dict[str, tuple[Box, ...]] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def add(self, name: str, source: Any, reason: str) -> str:
+        """Keep a picture, or the `reason` why a file is none, under a name of its own, and return that."""
+        unique, number = name, 2
+        while unique in self.pictures or unique in self.skipped:
+            unique, number = f"{name} ({number})", number + 1
+        if reason:
+            self.skipped[unique] = reason
+        else:
+            self.pictures[unique] = source
+        return unique
+
+
+def why_not(name: str) -> str:
+    """Return why a file of this name, relative to what was given, is no picture of a study; "" for one that is."""
     path = PurePosixPath(name)
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-    return path.suffix.lower() in SUFFIXES and not hidden
+    if any(part.startswith(".") or part == "__MACOSX" for part in path.parts):
+        return HIDDEN
+    return "" if path.suffix.lower() in SUFFIXES else OTHER_NAME
 
 
-def gather(
-    sources: Iterable[str | os.PathLike], remote: Callable[[str], dict[str, str]] | None = None
-) -> tuple[dict[str, str | Path], dict[str, tuple[Box, ...]]]:
-    """The pictures of several folders and files, by name, and the boxes that the folders' boxes.json draw on them.
+def gather(sources: Iterable[str | os.PathLike], remote: Callable[[str], Mapping[str, str]] | None = None) -> Found:
+    """Find the pictures of several sources, and the boxes that their boxes.json draw on them.
 
-    A source is a folder as for `find_pictures`, a picture, or a pattern with * for those of a folder; `remote` lists
-    what a URI such as s3://bucket/folder means. A name that comes twice gets its folder's name before it. InputError
-    when a source is none of these, or two pictures stay alike.
+    A source is a folder, with all folders in it, a picture, or a pattern with * for those of a folder; `remote` lists
+    the files below a URI such as s3://bucket/folder, name -> URI. A picture's name is its path relative to its source;
+    one that several sources have gets as much of the source's path before it as tells them apart, and bytes of a name
+    that are not UTF-8 are written as \\xe9 and the like. Links are followed; a file that is found twice counts once.
+    InputError when a source does not exist or holds no picture.
     """
-    pictures: dict[str, str | Path] = {}
-    boxes: dict[str, tuple[Box, ...]] = {}
-    unlike = list(dict.fromkeys(map(str, sources)))
-    found = [_in_source(source, remote) for source in unlike]
-    counts = Counter(name for each in found for name in each)
-    for source, each in zip(unlike, found, strict=True):
-        inside = Path(source).is_dir()
-        drawn = read_boxes(Path(source) / "boxes.json") if inside else {}
-        for name, path in each.items():
-            folder = Path(source).resolve().name if inside or "://" in source else Path(path).resolve().parent.name
-            unique = f"{folder}/{name}" if counts[name] > 1 else name
-            if unique in pictures:
-                raise InputError(f"Two pictures are called {quoted(unique)}: each needs a name of its own.")
-            pictures[unique] = path
-            if name in drawn:
-                boxes[unique] = drawn[name]
-    return pictures, boxes
+    given = list(dict.fromkeys(map(str, sources)))
+    files = [(source, name, path) for source in given for name, path in _listed(source, remote)]
+    reasons: dict[int, str] = {}
+    known: set[str] = set()
+    # Links last: a file that is there by itself too is named by its own place.
+    for place, (_, name, path) in sorted(enumerate(files), key=lambda each: os.path.islink(each[1][2])):
+        real = os.path.realpath(path)
+        reasons[place] = _reason(path, name) or (AGAIN if real in known else "")
+        known.add(real)
+    holding = {source for place, (source, _, _) in enumerate(files) if reasons[place] in ("", AGAIN)}
+    if empty := [source for source in given if source not in holding]:
+        raise InputError(f"'{quoted(PurePath(empty[0]).name)}' holds no picture: {KINDS} files are taken.")
+    found, counts = Found(), Counter(name for _, name in {(source, name) for source, name, _ in files})
+    prefixes = _prefixes({source: _folder(source) for source in given})
+    drawn = {source: read_boxes(Path(source) / BOXES) for source in given if os.path.isdir(source)}
+    for place, (source, name, path) in enumerate(files):
+        if name == BOXES and source in drawn:
+            continue
+        unique = found.add(f"{prefixes[source]}/{name}" if counts[name] > 1 else name, path, reasons[place])
+        if not reasons[place] and name in drawn.get(source, ()):
+            found.boxes[unique] = drawn[source][name]
+    return found
 
 
-def random_sample(pictures: Mapping[str, str | Path], limit: int | None, seed: int = 0) -> dict[str, str | Path]:
+def _listed(source: str, remote: Callable[[str], Mapping[str, str]] | None) -> list[tuple[str, str]]:
+    """Return name and path of every file of a source, sorted."""
+    if "://" in source:
+        if remote is None:
+            raise InputError(f"{quoted(source)} is not on this machine: Ray reads it, give --ray local or an address.")
+        return sorted(remote(source).items())
+    root = Path(source)
+    if root.is_dir():
+        return sorted((_readable(os.path.relpath(path, source)), path) for path in _walk(source))
+    if os.path.lexists(source):
+        return [(_readable(root.name), source)]
+    if "*" in root.name and root.parent.is_dir():  # where the shell does not expand it
+        return sorted((_readable(path.name), str(path)) for path in root.parent.glob(root.name) if not path.is_dir())
+    raise InputError(f"'{quoted(root.name)}' is neither a picture nor a folder: give one of the two.")
+
+
+def _walk(folder: str) -> Iterator[str]:
+    """Yield every file below a folder, and each folder that cannot be read or that a link leads to once more."""
+    entered: set[str] = set()
+    starts, unreadable = [folder], list[OSError]()
+    while starts:
+        links: list[str] = []  # entered last, so that a file is named by the folder that it lies in
+        for top, folders, names in chain.from_iterable(os.walk(start, onerror=unreadable.append) for start in starts):
+            if (real := os.path.realpath(top)) in entered:
+                folders.clear()
+                yield top
+                continue
+            entered.add(real)
+            links += [path for path in (os.path.join(top, name) for name in folders) if os.path.islink(path)]
+            yield from (os.path.join(top, name) for name in names)
+        starts = sorted(links)
+    yield from (error.filename for error in unreadable)
+
+
+def _reason(path: str, name: str) -> str:
+    """Return why a file, or a folder that was not entered, is no picture; "" for one that is."""
+    if os.path.isdir(path):
+        try:
+            os.scandir(path).close()
+            return AGAIN
+        except OSError:
+            return CLOSED
+    if (reason := why_not(name)) or "://" in path or os.path.isfile(path):
+        return reason
+    return DANGLING if os.path.islink(path) else NO_FILE
+
+
+def _readable(path: str) -> str:
+    """Return a path that any file can hold: with / between folders, and \\xe9 for a byte that is not UTF-8."""
+    return os.fsencode(PurePath(path).as_posix()).decode("utf-8", "backslashreplace")
+
+
+def _folder(source: str) -> str:
+    """Return the full path of the folder that a source's names are relative to."""
+    if "://" in source:
+        return source.partition("://")[2]
+    path = Path(source).resolve()
+    return _readable(str(path if path.is_dir() else path.parent))
+
+
+def _prefixes(folders: Mapping[str, str]) -> dict[str, str]:
+    """Return by source the shortest end of its folder's path that no other folder has."""
+    parts = {folder: folder.strip("/").split("/") for folder in folders.values()}
+    longest = max(map(len, parts.values()))
+    for count in range(1, longest + 1):
+        ends = {folder: "/".join(each[-count:]) for folder, each in parts.items()}
+        if len(set(ends.values())) == len(parts):
+            break
+    return {source: ends[folder] for source, folder in folders.items()}
+
+
+def random_sample(pictures: Mapping[str, Any], limit: int | None, seed: int = 0) -> dict[str, Any]:
     """A random sample of `limit` pictures, in their order; all of them when there are no more, or for None."""
     if limit is not None and limit < 1:
         raise InputError(f"The limit is {limit}: it must be a whole number of at least 1.")
@@ -89,43 +198,6 @@ def random_sample(pictures: Mapping[str, str | Path], limit: int | None, seed: i
         return dict(pictures)
     chosen = set(random.Random(seed).sample(sorted(pictures), limit))
     return {name: path for name, path in pictures.items() if name in chosen}
-
-
-def _in_source(given: str, remote: Callable[[str], dict[str, str]] | None) -> Mapping[str, str | Path]:
-    if "://" in given:
-        if remote is None:
-            raise InputError(f"{quoted(given)} is not on this machine: Ray reads it, give --ray local or an address.")
-        return remote(given)
-    source = Path(given)
-    if source.is_file() and is_picture_name(source.name):
-        return {source.name: source}
-    if "*" in source.name and source.parent.is_dir():  # where the shell does not expand it
-        found = sorted(source.parent.glob(source.name))
-        if pictures := {path.name: path for path in found if path.is_file() and is_picture_name(path.name)}:
-            return pictures
-        raise InputError(f"'{source.name}' matches no picture: {KINDS} files are taken.")
-    return find_pictures(source)
-
-
-def find_pictures(folder: str | os.PathLike) -> dict[str, Path]:
-    """The pictures of a folder and its subfolders, one level deep, by name relative to it, sorted. InputError when it
-    is no folder or holds none."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(
-            f"'{quoted(folder.name)}' is neither a picture nor a folder: give PNG, JPEG, WebP, GIF or TIFF files, or "
-            "folders of them."
-        )
-    found = {
-        path.relative_to(folder).as_posix(): path
-        for pattern in ("*", "*/*")
-        for path in folder.glob(pattern)
-        if path.is_file()
-    }
-    pictures = {name: found[name] for name in sorted(found) if is_picture_name(name)}
-    if not pictures:
-        raise InputError(f"The folder '{folder.name}' holds no picture: put {KINDS} files into it.")
-    return pictures
 
 
 def read_boxes(path: str | os.PathLike) -> dict[str, tuple[Box, ...]]:

@@ -8,7 +8,24 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ..errors import quoted
 from .checkpoint import Checkpoint, Values
+
+MOST_NAMES, MOST_REASONS = 3, 20  # of skipped files
+
+
+def account(done: str, skipped: Mapping[str, str]) -> str:
+    """Return what was `done`, such as "17 measured", and how many files were skipped and why, by name and sentence."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in skipped.items():
+        by_reason.setdefault(reason.removesuffix("."), []).append(quoted(name))
+    said = []
+    for reason, names in list(by_reason.items())[:MOST_REASONS]:
+        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+        said.append(f"{', '.join(names[:MOST_NAMES])}{more} ({reason})")
+    if len(by_reason) > MOST_REASONS:
+        said.append("and others")
+    return f"{done}, {len(skipped)} skipped{': ' if said else ''}{'; '.join(said)}."
 
 
 @dataclass(frozen=True)

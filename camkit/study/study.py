@@ -42,11 +42,12 @@ def study_stream(
     measurements: Iterable[str] = ("metrics",),
     checkpoint: str | os.PathLike | Checkpoint | None = None,
     classes: Mapping[str, int] | None = None,
+    skipped: Mapping[str, str] | None = None,
 ) -> Iterator[StudyState]:
     """Takes `measurements` (keys of MEASUREMENTS) on every picture; yields a StudyState wherever closing is possible:
     after each block of channels, each batch of scored pictures and each picture. The last one yielded is complete.
 
-    `pictures`: name -> file or its bytes, as from `find_pictures` or `unzip_pictures`. `boxes`: as from `read_boxes`.
+    `pictures`: name -> file or its bytes, as from `gather` or `unzip_pictures`. `boxes`: as from `read_boxes`.
     `classes`: the true classes, as from `read_classes`. Or `pictures` is a part of what `plan` makes of all these.
     Explained is a picture's true class, else its first box's, else the top class. `checkpoint`: a file that finished
     jobs are appended to and taken from; None keeps them in memory. Bad arguments raise InputError at the call.
@@ -54,7 +55,8 @@ def study_stream(
     planned = plan(pictures, boxes, classes) if isinstance(pictures, Mapping) else list(pictures)
     wanted = check_study(classifier, planned, settings, measurements)
     saved = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
-    return _study(Study(classifier, settings, wanted), planned, saved)
+    progress = Progress(len(planned), saved, {key: [] for key in wanted}, dict(skipped or {}))
+    return _study(Study(classifier, settings, wanted), planned, progress)
 
 
 def check_study(
@@ -158,8 +160,8 @@ class Study:
         yield from entry.take(case)
 
 
-def _study(study: Study, pictures: Sequence[Picture], saved: Checkpoint) -> Iterator[StudyState]:
-    progress = Progress(len(pictures), saved, {key: [] for key in study.wanted})
+def _study(study: Study, pictures: Sequence[Picture], progress: Progress) -> Iterator[StudyState]:
+    saved = progress.saved
     for picture in pictures:
         jobs: list[Job] = []
         skipped = ""

@@ -17,7 +17,7 @@ import camkit
 from camkit import evaluate
 from camkit.classifier import Classifier
 from camkit.study.checkpoint import Checkpoint
-from camkit.study.cluster import list_pictures, study_on_ray
+from camkit.study.cluster import list_files, study_on_ray
 from camkit.study.pictures import gather, plan
 
 needs_ray = pytest.mark.skipif(
@@ -48,7 +48,7 @@ def test_two_workers_of_which_one_is_killed_give_what_one_process_gives(tiny, tm
     for seed in range(8):
         (folder / f"{seed}.png").write_bytes(picture(seed))
     (folder / "bad.png").write_bytes(b"text")
-    pictures, _ = gather([f"file://{folder}"], list_pictures)
+    pictures = gather([f"file://{folder}"], list_files).pictures
     planned = plan(pictures)
     checkpoint = Checkpoint(tmp_path / "c")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # the workers import this file
@@ -76,20 +76,20 @@ def test_what_ray_reads_is_listed_by_name_and_what_it_cannot_read_is_said(tmp_pa
     (tmp_path / "a" / "deep").mkdir(parents=True)
     for name in ("b.png", "a/deep/x.JPEG", "notes.txt", "a/.hidden.png"):
         (tmp_path / name).write_bytes(b"x")
-    assert list_pictures(f"file://{tmp_path}") == {
-        name: f"file://{tmp_path}/{name}" for name in ("a/deep/x.JPEG", "b.png")
-    }
-    assert list_pictures(f"file://{tmp_path}/b.png") == {"b.png": f"file://{tmp_path}/b.png"}
+    found = gather([f"file://{tmp_path}"], list_files)
+    assert found.pictures == {name: f"file://{tmp_path}/{name}" for name in ("a/deep/x.JPEG", "b.png")}
+    assert list(found.skipped) == ["a/.hidden.png", "notes.txt"]
+    assert list_files(f"file://{tmp_path}/b.png") == {"b.png": f"file://{tmp_path}/b.png"}
     for uri, message in (
         (f"file://{tmp_path}/none", "cannot be read: "),
         ("nowhere://x", "^The source nowhere://x cannot be read: "),
         (f"file://{tmp_path}/a/deep/none", "cannot be read"),
     ):
         with pytest.raises(camkit.InputError, match=message):
-            list_pictures(uri)
+            list_files(uri)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(camkit.InputError, match="holds no picture"):
-        list_pictures(f"file://{tmp_path}/empty")
+    with pytest.raises(camkit.InputError, match="^'empty' holds no picture"):
+        gather([f"file://{tmp_path}/empty"], list_files)
 
 
 @needs_ray
@@ -102,7 +102,7 @@ def test_a_cluster_that_is_not_there_is_said(tiny):
 def test_without_ray_the_option_says_how_to_install_it(tiny, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     for call in (
-        lambda: list_pictures("s3://x"),
+        lambda: list_files("s3://x"),
         lambda: study_on_ray(tiny, None, plan({"a.png": b""}), FAST, (), None),
     ):
         with pytest.raises(camkit.InputError, match=r"^Ray is not installed: pip install -r requirements-ray\.txt$"):

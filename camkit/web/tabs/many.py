@@ -14,6 +14,7 @@ from ...methods import DEFAULT_METHODS
 from ...report.report import summary_table, write_reports
 from ...report.results import Results
 from ...study.archive import ZipLimits, unzip_pictures
+from ...study.progress import account
 from ...study.study import study_stream
 from ...units import seconds_in_words
 from ..server.files import write_file
@@ -30,12 +31,12 @@ def on_zip(archive, methods, model, request: gr.Request):
     """Measures every picture of a zip; the figures so far are kept when it is stopped."""
     if (path := sent_file(archive, request)) is None:
         raise InputError("There is no zip: choose a file with pictures in it.")
-    pictures = unzip_pictures(path)
+    found = unzip_pictures(path)
     clf = classifier(model)
     settings = Settings(tuple(methods), coherency="fast")
     with RUNS.page_run(request) as run:
-        yield progress_html(f"0 of {len(pictures)} pictures", 0), STOP, gr.skip(), gr.skip()
-        for state in study_stream(clf, pictures, settings):
+        yield progress_html(f"0 of {len(found.pictures)} pictures", 0), STOP, gr.skip(), gr.skip()
+        for state in study_stream(clf, found.pictures, settings, skipped=found.skipped):
             if run.cancel.is_set():
                 break
             run.seconds_left = state.seconds_left
@@ -44,7 +45,7 @@ def on_zip(archive, methods, model, request: gr.Request):
             far = progress_html(f"{state.done} of {state.total} pictures{left}{at}", state.done / state.total)
             yield far, gr.skip(), gr.skip(), gr.skip()
     results = Results.of(clf, settings, state)
-    skipped = " ".join(f"Skipped {quoted(name)}: {why}" for name, why in state.skipped.items())
+    skipped = account(f"{results.pictures} measured", results.skipped) if results.skipped else ""
     if not state.complete and not results.pictures:
         yield progress_html(f"Stopped before a picture was measured. {skipped}"), NO_STOP, gr.skip(), gr.skip()
         return
