@@ -10,10 +10,10 @@ import subprocess
 import sys
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from loopback import LIMIT, answer, serving
 
 from camkit.models import weights
 from camkit.models.downloads import silent_bar
@@ -23,56 +23,10 @@ pytestmark = pytest.mark.filterwarnings("error")  # an exception that leaves a t
 
 FILENAME = "tiny.h5"
 BODY = bytes(range(256)) * 4 * 1024  # 1 MiB: four chunks of camkit.models.weights.CHUNK
-LIMIT = 10  # seconds before a wait counts as failed
 ROOT = Path(weights.__file__).parents[2]
 COMMIT = "c" * 40
 ON_HUB = f"/owner/name/resolve/main/{FILENAME}"
 CANCELLED = "The download of Tiny's weights was cancelled: nothing is kept, it can be started anew."
-
-
-class Site(ThreadingHTTPServer):
-    """Serves `pages`: path -> a function that is given the request handler and answers the request."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.pages, self.asked, self.half_sent = {}, [], threading.Event()
-        self.address = f"http://127.0.0.1:{self.server_address[1]}"
-
-    def handle_error(self, request, client_address):
-        """A client that goes away is part of some tests; what the client then says is what they look at."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.server.asked.append((self.command, self.path))
-        self.server.pages.get(self.path, answer(404))(self)
-
-    do_HEAD = do_GET
-
-    def log_message(self, *args):
-        """Nothing on stderr, which tests look at."""
-
-
-def answer(status, body=b"", length=None, go_on=None, **headers):
-    """A page with `body`; `length` is the Content-Length it claims. With an event `go_on` half of the body is sent at
-    once, and the rest when it is set."""
-
-    def page(handler):
-        handler.send_response(status)
-        for name, value in {"Content-Length": length or len(body), **headers}.items():
-            handler.send_header(name.replace("_", "-"), str(value))
-        handler.end_headers()
-        if handler.command == "GET":
-            half = len(body) // 2 if go_on else len(body)
-            handler.wfile.write(body[:half])
-            handler.wfile.flush()
-            handler.server.half_sent.set()
-            if go_on and go_on.wait(LIMIT):
-                handler.wfile.write(body[half:])
-
-    return page
 
 
 def on_hub(body, **options):
@@ -81,12 +35,8 @@ def on_hub(body, **options):
 
 @pytest.fixture
 def site():
-    with Site() as site:
-        thread = threading.Thread(target=site.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving() as site:
         yield site
-        site.shutdown()
-        thread.join(LIMIT)
 
 
 @pytest.fixture
@@ -167,12 +117,9 @@ def test_import_loads_nothing_slow():
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
 
 
-@pytest.mark.parametrize(("done", "total", "percent"), [(0, 0, 0), (0, 10, 0), (199, 200, 99), (200, 200, 100)])
-def test_percent(done, total, percent):
-    assert WeightsState("downloading", None, done, total, "").percent == percent
-
-
-def test_sentences():
+def test_percent_and_sentences():
+    for done, total, percent in ((0, 0, 0), (0, 10, 0), (199, 200, 99), (200, 200, 100)):
+        assert WeightsState("downloading", None, done, total, "").percent == percent
     state = WeightsState("downloading", None, 132 * 2**20, 528 * 2**20, "Downloading VGG16's weights")
     assert state.sentence == "Downloading VGG16's weights: 25 % (132 of 528 MB)."
     state = VGG16_WEIGHTS.state
