@@ -1,4 +1,4 @@
-"""Turns what a person brings (a file, bytes, any Pillow mode, an array) into an (H, W, 3) uint8 RGB picture.
+"""Turn what a person brings (a file, bytes, any Pillow mode, an array) into an (H, W, 3) uint8 RGB picture.
 
 Owns the limits on size and format, checked before anything is decoded, the number of pictures decoded at once, and the
 window of grey pictures of more than 8 bits: which of their values is black and which white.
@@ -96,7 +96,7 @@ class Window:
 
     @property
     def sentence(self) -> str:
-        """Such as "shown from 0 to 4080 of 65535"."""
+        """Return the window in words, such as "shown from 0 to 4080 of 65535"."""
         of = "" if self.largest is None else f" of {self.largest}"
         return f"shown from {_number(self.low)} to {_number(self.high)}{of}"
 
@@ -207,13 +207,13 @@ def check_window(window: tuple[float, float] | None) -> tuple[float, float] | No
 
 
 def check_bytes(count: int) -> None:
-    """InputError when a file of `count` bytes is over the limit."""
+    """Raise InputError when a file of `count` bytes is over the limit."""
     if count > MAX_BYTES:
         raise InputError(f"The picture file has {count / 1e6:.0f} MB: at most {MAX_BYTES // 1_000_000} MB are allowed.")
 
 
 def check_size(width: int, height: int) -> None:
-    """InputError when a picture of this size in pixels is outside the limits."""
+    """Raise InputError when a picture of this size in pixels is outside the limits."""
     if min(width, height) < MIN_SIDE:
         raise InputError(f"The picture is {width} x {height} pixels: each side must have at least {MIN_SIDE}.")
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:

@@ -51,12 +51,12 @@ class WeightsState:
 
     @property
     def percent(self) -> int:
-        """Whole percent that has arrived, 0 to 100."""
+        """Return the whole percent that has arrived, 0 to 100."""
         return min(100, 100 * self.bytes_done // self.bytes_total) if self.bytes_total else 0
 
     @property
     def sentence(self) -> str:
-        """The state as one line for a page."""
+        """Return the state as one line for a page."""
         if self.status != "downloading":
             return self.message
         done, total = (round(count / MEGABYTE) for count in (self.bytes_done, self.bytes_total))
@@ -82,7 +82,7 @@ class WeightsFile:
     ) -> None:
         self.name, self.filename, self.url, self.md5, self.size = name, filename, url, md5, size
         self.path_variable, self.repo_variable = path_variable, repo_variable
-        self._guard = threading.Lock()  # one download at a time begins
+        self._guard = threading.Lock()  # for the present download and what is said of it
         self._download: Future[Path] | None = None  # the present or the last one
         self._attempt: WeightsState | None = None  # what is to be said of it, unless it succeeded or was cancelled
         self._refused: tuple[Path, str] | None = None  # a file that the model could not use, and why
@@ -91,7 +91,7 @@ class WeightsFile:
 
     @property
     def state(self) -> WeightsState:
-        """The state now, for the environment as it is now. Never waits for a network or for a checksum."""
+        """Return the state for the environment as it is now. Never waits for a network or for a checksum."""
         try:
             found = self._find(None, hashing=False)
         except WeightsError as error:
@@ -158,29 +158,30 @@ class WeightsFile:
         soon as the library that transfers has noticed, at its next bytes. Without a download nothing happens."""
         with self._guard:
             attempt = self._attempt
-            if attempt is not None and attempt.status == "downloading":
+            if attempt is not None and self._download is not None and not self._download.done():
                 stopping = f"Stopping the download of {self.name}'s weights"
                 self._attempt = replace(attempt, message=stopping, short=stopping, seconds_left=None)
                 self._stop.set()
 
     def _work(self, download: Future[Path]) -> None:
+        path, attempt = None, None
         try:
             path = self.find() or self._fetch()
-        except WeightsError as error:
-            if self._stop.is_set():
-                self._attempt = None
-            elif self._attempt is None or self._attempt.status != "failed":
-                self._attempt = self._failed(str(error))
+        except WeightsError as caught:
+            error = caught
             logger.warning("%s", error)
-            download.set_exception(error)
-        except Exception as error:  # the edge of the thread: who waits and the state must hear of it
-            message = f"{self.name}'s weights could not be had ({type(error).__name__}): see the log."
-            logger.exception("%s", message)
-            self._attempt = self._failed(message)
-            download.set_exception(WeightsError(message))
-        else:
-            self._attempt = None
-            download.set_result(path)
+            known = self._attempt if self._attempt and self._attempt.status == "failed" else self._failed(str(error))
+            attempt = None if self._stop.is_set() else known
+        except Exception as caught:  # the edge of the thread: who waits and the state must hear of it
+            error = WeightsError(f"{self.name}'s weights could not be had ({type(caught).__name__}): see the log.")
+            logger.exception("%s", error)
+            attempt = self._failed(str(error))
+        with self._guard:  # so that `cancel` does not speak of a download that has ended
+            self._attempt = attempt
+            if path is not None:
+                download.set_result(path)
+            else:
+                download.set_exception(error)
 
     # On disk
 
@@ -316,12 +317,13 @@ class WeightsFile:
     def _report(self, bytes_done: int) -> None:
         """Note how far the download is; when it was cancelled raise, which ends it. Progress never runs backwards:
         libraries count in whole chunks, with two bars, and again after a retry."""
-        last = self._attempt
-        if self._stop.is_set() or last is None:
-            raise WeightsError("cancelled")
-        done = max(last.bytes_done, min(bytes_done, last.bytes_total))
-        left = (time.monotonic() - self._begun) * (last.bytes_total - done) / done if done else None
-        self._attempt = replace(last, bytes_done=done, seconds_left=left)
+        with self._guard:
+            last = self._attempt
+            if self._stop.is_set() or last is None:
+                raise WeightsError("cancelled")
+            done = max(last.bytes_done, min(bytes_done, last.bytes_total))
+            left = (time.monotonic() - self._begun) * (last.bytes_total - done) / done if done else None
+            self._attempt = replace(last, bytes_done=done, seconds_left=left)
 
 
 @cache
