@@ -108,6 +108,7 @@ JOIN = "/gradio_api/queue/join"
             for base in ("call", "call/v2", "run", "api")
             for name in ("nothing", "on_nothing")
         ],
+        (JOIN, {"fn_index": 0, "path": "/etc/passwd"}, 400),
         ("/gradio_api/call/classify", {"data": []}, 400),
         ("/gradio_api/call/classify", {"data": "x"}, 400),
         ("/gradio_api/call/classify", {}, 400),

@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 
+import httpx
 import numpy as np
 import plain_http
 import pytest
@@ -142,6 +143,16 @@ def test_long_work_that_nobody_listens_to_is_given_up(server_url, monkeypatch):
     data = [{"path": path, "meta": plain_http.META}, ["scorecam"]]
     plain_http.join(server_url, plain_http.event_id(server_url, "compare"), data).raise_for_status()
     assert cancelled.wait(60)
+
+
+def test_a_request_that_passes_no_queue_gives_up_no_other(server_url, monkeypatch):
+    monkeypatch.setattr("camkit.web.server.gatekeeper.LISTENER_COMES", 0)
+    runs.PENDING.add(joining := runs.Pending("another"))
+    for _ in range(2):
+        body = {"fn_index": plain_http.event_id(server_url, "on_stop"), "data": [], "session_hash": "me"}
+        httpx.post(f"{server_url}/gradio_api/run/predict", json=body).raise_for_status()
+    assert not joining.cancel.is_set()
+    runs.PENDING.discard(joining)
 
 
 # The folder of uploads

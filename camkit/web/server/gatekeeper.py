@@ -102,8 +102,7 @@ class Gatekeeper:
         types = {component["id"]: component["type"] for component in config["components"]}
         found: dict[int | str, list[str]] = {}
         for event in config["dependencies"]:
-            inputs = [types[number] for number in event["inputs"]]
-            found[event["id"]] = found[event["api_name"]] = inputs
+            found[event["id"]] = found[str(event["api_name"])] = [types[number] for number in event["inputs"]]
         return found
 
     @cached_property
@@ -141,14 +140,15 @@ class Gatekeeper:
         finally:
             if pending.event is None:  # refused, or answered without a queue
                 PENDING.discard(pending)
-        asyncio.get_running_loop().call_later(LISTENER_COMES, _expire, pending)
+            else:
+                asyncio.get_running_loop().call_later(LISTENER_COMES, _expire, pending)
 
     def _checked(self, body: bytes, name: str | None, keyed: bool, pending: Pending) -> bytes:
         """Return the body as Gradio may see it, and note in `pending` whose it is and what was taken out of it."""
         try:
             values = json.loads(body)
             session, number = values.get("session_hash"), values.get("fn_index")
-            values = self._only_uploads(values, pending)
+            values = {key: self._only_uploads(each, pending) for key, each in values.items()}
         except (ValueError, AttributeError, RecursionError) as error:
             raise Refused(
                 400, "The request cannot be read: it must be a JSON object with a list named 'data'."
