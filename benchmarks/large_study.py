@@ -14,7 +14,7 @@ import numpy as np
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from camkit.evidence.metrics import CONTROLS, METRICS  # noqa: E402
-from camkit.evidence.settings import NOISE, TUNING, Settings, earlier_layers  # noqa: E402
+from camkit.evidence.settings import NOISE_SIGMAS, TUNING, Settings, earlier_layers  # noqa: E402
 from camkit.methods import DEFAULT_METHODS  # noqa: E402
 from camkit.report.report import write_reports  # noqa: E402
 from camkit.report.results import Results  # noqa: E402
@@ -54,7 +54,10 @@ def values_of(classifier, name, number, random):
     yield "metrics", known | answer | {"rows": metrics}
     at = [each | {"layer": layer} for layer in earlier_layers(classifier) for each in methods]
     yield "layers", {"rows": rows(at, ["insertion_minus_deletion", "beats_controls", "moved"])}
-    yield "noise", {"rows": rows([each | {"sigma": sigma} for sigma in NOISE for each in methods], ["correlation"])}
+    yield (
+        "noise",
+        {"rows": rows([each | {"sigma": sigma} for sigma in NOISE_SIGMAS for each in methods], ["correlation"])},
+    )
     yield "boxes", {"rows": []}
     yield "sweep", {"points": [], "moved": {str(count): random.random() for count in TUNING}, "rows": []}
 

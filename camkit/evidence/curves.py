@@ -38,9 +38,9 @@ def measure_stream(
     controls: Iterable[str] | None = None,
     seed: int = 0,
 ) -> Iterator[tuple[str, Measurement | None]]:
-    """Measures several maps of one picture, then the controls: every entry of METRICS and the two curves of each.
+    """Measure several maps of one picture, then the controls: METRICS and the two curves of each.
 
-    Yields (key, None) after every call of `score_fn`, before a `cam_fn`, so that closing the iterator stops the work
+    Yield (key, None) after every call of `score_fn`, before a `cam_fn`, so that closing the iterator stops the work
     between two batches, and then (key, Measurement).
 
     inputs: (H, W, 3) float, preprocessed. maps: key -> (H, W) in [0, 1].
@@ -54,7 +54,7 @@ def measure_stream(
     controls: keys of CONTROLS, None for all; seed: for the random one. A control's map of the masked picture is that
     same map again, so its coherency is 1 by construction, and its ADCC says only what complexity and drop say.
 
-    Raises ValueError for bad arguments, at the call and not at the first result, and later if `score_fn` or a `cam_fn`
+    Raise ValueError for bad arguments, at the call and not at the first result, and later if `score_fn` or a `cam_fn`
     returns something else than described. An exception raised by `score_fn` passes through.
     """
     inputs = _checked_inputs(inputs)
@@ -144,7 +144,8 @@ def _measure(run: _Run, jobs: list, probability: float | None) -> Iterator[tuple
 
 
 def _pictures(start: np.ndarray, end: np.ndarray, order: np.ndarray, counts: np.ndarray) -> Iterator[np.ndarray]:
-    """(H, W, 3) pictures from `start` to `end`, pixels changed in `order`; one buffer, rewritten between yields."""
+    """Yield (H, W, 3) pictures from `start` to `end`, pixels changed in `order`; all are one buffer, rewritten each
+    time."""
     channels = start.shape[-1]
     pixels, target = start.reshape(-1, channels).copy(), end.reshape(-1, channels)
     for done, upto in zip([0, *counts], counts):
@@ -154,7 +155,7 @@ def _pictures(start: np.ndarray, end: np.ndarray, order: np.ndarray, counts: np.
 
 
 def _imputed(inputs: np.ndarray, order: np.ndarray) -> Iterator[np.ndarray]:
-    """The (H, W, 3) picture without each share of REMOVED of its pixels, the first ones in their `order`."""
+    """Yield the (H, W, 3) picture without each share of REMOVED of its pixels, the first ones in their `order`."""
     for share in REMOVED:
         removed = np.zeros(order.size, bool)
         removed[order[: round(share * order.size)]] = True
@@ -162,14 +163,14 @@ def _imputed(inputs: np.ndarray, order: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _ranked(cam_map: np.ndarray) -> np.ndarray:
-    """Flat indices of the pixels, most important first, equal ones in a fixed random order. A stable sort would restore
-    the zeros of a map row by row from the top left, which is an opinion about the picture that the map never gave."""
+    """Return flat indices of the pixels, most important first, equal ones in a fixed random order: a stable sort would
+    take the zeros of a map row by row from the top left, which the map does not say."""
     shuffled = np.random.default_rng(_TIE_SEED).permutation(cam_map.size)
     return np.lexsort((shuffled, -cam_map.ravel()))
 
 
 def _scores(run: _Run, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """The (n,) float64 scores of each batch."""
+    """Yield the (n,) float64 scores of each batch."""
     pictures = iter(pictures)
     # Copies, because the pictures of a curve share one buffer, and because score_fn may write into its batch.
     while batch := [picture.copy() for picture in islice(pictures, run.batch_size)]:

@@ -23,7 +23,8 @@ def measure(
     settings: Settings = ON_THE_PAGE,
     controls: Iterable[str] | None = None,
 ) -> Iterator[tuple[str, Measurement | None]]:
-    """(key, Measurement) of every finished map and of the controls; (key, None) wherever closing stops the work.
+    """Yield (key, Measurement) of every finished map and of the controls, and (key, None) wherever closing stops the
+    work.
 
     `settings.coherency` says for which methods the map of the masked picture is made: for a full Score-CAM it would
     double the cost.
@@ -57,7 +58,7 @@ def measure(
 
 
 def to_json(measurements: Mapping[str, Measurement]) -> dict:
-    """What /evaluate answers: by key the metrics, the verdict against the controls and the two curves."""
+    """Return by key the metrics, the comparison with the controls and the two curves, as /evaluate answers them."""
     controls = [each for key, each in measurements.items() if key in CONTROLS]
     answer = {}
     for key, each in measurements.items():

@@ -39,7 +39,7 @@ class Curve:
 
     @property
     def auc(self) -> float:
-        """Area under the curve, trapezoid rule over the fraction, in [0, 1] (RISE, Petsiuk et al. 2018)."""
+        """Return the area under the curve, trapezoid rule over the fraction, in [0, 1] (RISE, Petsiuk et al. 2018)."""
         return float(np.trapezoid(self.probabilities, self.fractions))
 
 
@@ -96,7 +96,7 @@ class Baseline:
 
 
 def _blur(inputs: np.ndarray) -> np.ndarray:
-    """Gaussian of 11 x 11 taps and sigma 5, over height and width only (RISE: k = 11, sigma = 5).
+    """Return inputs behind a Gaussian of 11 x 11 taps and sigma 5 over height and width (RISE: k = 11, sigma = 5).
 
     The border is mirrored (SciPy's "reflect"), which keeps the picture's mean and invents no dark frame. RISE's own
     code pads with zeros and folds the kernel's tails back in, so its published areas differ in the last digits.
@@ -118,26 +118,26 @@ BASELINES: dict[str, Baseline] = {
 
 
 def masked(inputs: np.ndarray, cam_map: np.ndarray) -> np.ndarray:
-    """The picture seen through its map: L * x, after preprocessing (Grad-CAM++ 4.1), a new (H, W, 3) float32 array.
+    """Return the picture behind its map: L * x, after preprocessing (Grad-CAM++ 4.1), a new (H, W, 3) float32 array.
     Where the map is 0 the picture becomes the model's zero."""
     return inputs * cam_map[..., np.newaxis]
 
 
 def covered(inputs: np.ndarray, region: np.ndarray, baseline: str = "zero") -> np.ndarray:
-    """The picture with a region, (H, W) bool, replaced by a baseline: a new (H, W, 3) float32 array."""
+    """Return the picture with a region, (H, W) bool, replaced by a baseline: a new (H, W, 3) float32 array."""
     return np.where(region[..., np.newaxis], BASELINES[baseline].compute(inputs), inputs)
 
 
 def confidence_drop(y: float, o: float) -> float:
-    """Share of the confidence lost behind the mask: max(0, Y - O) / Y, in [0, 1]; its mean is the Average Drop.
+    """Return the share of the confidence lost behind the mask: max(0, Y - O) / Y, in [0, 1].
 
-    Source: Grad-CAM++ 4.1. Y = 0 leaves nothing to lose: 0.
+    Source: Grad-CAM++ 4.1, whose Average Drop is its mean. Y = 0 leaves nothing to lose: 0.
     """
     return max(0.0, y - o) / y if y > 0 else 0.0
 
 
 def increase(y: float, o: float) -> float:
-    """1.0 if the mask raised the confidence (Y < O), else 0.0; its mean is the Increase in Confidence.
+    """Return 1.0 if the mask raised the confidence (Y < O), else 0.0; its mean is the Increase in Confidence.
 
     Source: Grad-CAM++ 4.1. A rise of less than 1e-5 of Y is float32 noise, not an increase: without this, a map that
     keeps every pixel would score 1 or 0 by accident.
@@ -146,7 +146,7 @@ def increase(y: float, o: float) -> float:
 
 
 def gain(y: float, o: float) -> float:
-    """Share of the missing confidence won behind the mask: max(0, O - Y) / (1 - Y), in [0, 1].
+    """Return the share of the missing confidence won behind the mask: max(0, O - Y) / (1 - Y), in [0, 1].
 
     Source: Average Gain, Opti-CAM (Zhang et al. 2023). Y = 1 leaves nothing to win: 0.
     """
@@ -154,12 +154,12 @@ def gain(y: float, o: float) -> float:
 
 
 def complexity(cam_map: np.ndarray) -> float:
-    """Mean of the map, in [0, 1]: how much of the picture it keeps (ADCC, Poppi et al. 2021)."""
+    """Return the mean of the map, in [0, 1]: how much of the picture it keeps (ADCC, Poppi et al. 2021)."""
     return float(cam_map.mean(dtype=np.float64))
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Pearson's correlation of two maps of one shape, -1 to 1.
+    """Return Pearson's correlation of two maps of one shape, -1 to 1.
 
     It is undefined for a flat map. Two flat maps differ by a shift at most, which a correlation never sees: 1. A flat
     map beside one that is not shares nothing with it: 0.
@@ -175,7 +175,7 @@ def correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def coherency(cam_map: np.ndarray, masked_cam: np.ndarray) -> float:
-    """(Pearson(CAM(x), CAM(x * L)) + 1) / 2, in [0, 1]: does the map stay when only what it shows is left?
+    """Return (Pearson(CAM(x), CAM(x * L)) + 1) / 2, in [0, 1]: 1 where the map stays when only what it shows is left.
 
     Source: ADCC, Poppi et al. 2021. Flat maps as in `correlation`.
     """
@@ -183,7 +183,7 @@ def coherency(cam_map: np.ndarray, masked_cam: np.ndarray) -> float:
 
 
 def adcc(coherency: float, complexity: float, drop: float) -> float:
-    """Harmonic mean of coherency, 1 - complexity and 1 - drop, all in [0, 1] (ADCC, Poppi et al. 2021).
+    """Return the harmonic mean of coherency, 1 - complexity and 1 - drop, all in [0, 1] (ADCC, Poppi et al. 2021).
 
     A term of 0 would divide by zero; a harmonic mean tends to 0 there, so 0 is returned.
     """
@@ -192,7 +192,7 @@ def adcc(coherency: float, complexity: float, drop: float) -> float:
 
 
 def energy_inside(cam_map: np.ndarray, region: np.ndarray) -> float:
-    """Share of the map's sum that lies inside a region, (H, W) bool, in [0, 1]; 0 for a map that is zero everywhere.
+    """Return the share of the map's sum inside a region, (H, W) bool, in [0, 1]; 0 for a map that is zero everywhere.
 
     Source: energy-based pointing game, Score-CAM (Wang et al. 2020), section 4.3.
     """
@@ -375,7 +375,7 @@ class Control:
 
 
 def _random_map(shape: tuple[int, int], seed: int) -> np.ndarray:
-    """Noise on a coarse grid, enlarged: as smooth as a CAM, so that it differs from one in place, not in grain.
+    """Return noise on a coarse grid, enlarged: as smooth as a CAM, so that it differs from one in place, not in grain.
 
     Noise of single pixels would lose to any blob, because scattered holes hurt a classifier wherever they are; the
     uniform control, whose ties are shuffled, already plays that part.
@@ -387,7 +387,7 @@ def _random_map(shape: tuple[int, int], seed: int) -> np.ndarray:
 
 
 def _gaussian_map(shape: tuple[int, int], seed: int) -> np.ndarray:
-    """A centred Gaussian whose sigma is a quarter of each side: the guess that the object is in the middle."""
+    """Return a centred Gaussian whose sigma is a quarter of each side: the guess that the object is in the middle."""
     rows, columns = (np.exp(-8 * ((np.arange(side) - (side - 1) / 2) / side) ** 2) for side in shape)
     return np.outer(rows, columns).astype(np.float32)
 
@@ -425,12 +425,12 @@ CONTROLS: dict[str, Control] = {
 
 
 def beats_controls(measurement: Measurement, controls: Iterable[Measurement]) -> bool:
-    """True if the map's insertion minus deletion is strictly higher than that of every control.
+    """Return True if the map's insertion less deletion is strictly higher than that of every control.
 
     Only the order of the pixels counts here, so nothing is won by keeping more of the picture. The confidence drop
     alone would be won by the uniform control (it loses nothing), coherency too (it is 1 for every control), and
     complexity by an all-zero map. It is evidence from one picture and one random map, not a significance test.
-    Raises ValueError if `controls` is empty: beating nothing is no claim.
+    Raise ValueError if `controls` is empty.
     """
     rivals = [control.insertion_minus_deletion for control in controls]
     if not rivals:

@@ -41,12 +41,12 @@ class RandomisedCopy:
         self.in_use = threading.Lock()
 
     def restore(self) -> None:
-        """The weights of the original again."""
+        """Give the copy the weights of the original again."""
         _copy_weights(self.original, self.classifier.model)
 
     def randomise(self, stage: Stage, seed: int) -> None:
-        """Draws a stage's weights from the layers' own initialisers: the same seed, the same weights. A layer of one's
-        own that draws without an initialiser in its configuration gets others each time."""
+        """Draw a stage's weights from the layers' own initialisers: the same seed, the same weights. A custom layer
+        that draws without an initialiser in its configuration gets others each time."""
         for name in stage.layers:
             layer = self.classifier.model.get_layer(name)
             place = self.classifier.model.layers.index(layer)
@@ -56,12 +56,13 @@ class RandomisedCopy:
 
 @lru_cache(maxsize=1)
 def copy_of(classifier: Classifier) -> RandomisedCopy:
-    """The copy, which is kept until another classifier's is asked for. InputError for a model that cannot be copied."""
+    """Return the copy, which is kept until another classifier's is asked for; InputError for a model that cannot be
+    copied."""
     return RandomisedCopy(classifier)
 
 
 def stages(model: keras.Model) -> tuple[Stage, ...]:
-    """All layers that have weights, from the output to the picture."""
+    """Return all layers that have weights in at most STAGES stages, from the output to the picture."""
     learned = [
         layer.name for layer in model.layers if layer.weights and not isinstance(layer, keras.layers.Normalization)
     ][::-1]
@@ -100,7 +101,7 @@ def _copy_weights(model: keras.Model, copy: keras.Model) -> None:
 
 
 def _drawn(layer: keras.layers.Layer, rng: np.random.Generator) -> list:
-    """The weights of a layer made anew out of the configuration of this one."""
+    """Return the weights of a layer made anew out of the configuration of this one."""
     fresh = type(layer).from_config(_seeded(layer.get_config(), rng))
     fresh.build_from_config(layer.get_build_config() or {})
     if len(fresh.weights) != len(layer.weights):  # layers inside it are built when it is called
@@ -109,7 +110,7 @@ def _drawn(layer: keras.layers.Layer, rng: np.random.Generator) -> list:
 
 
 def _seeded(config, rng: np.random.Generator):
-    """A layer's configuration with a seed in each initialiser that takes one."""
+    """Return a layer's configuration with a seed in each initialiser that takes one."""
     if isinstance(config, list | tuple):
         return type(config)(_seeded(each, rng) for each in config)
     if not isinstance(config, dict):

@@ -8,7 +8,7 @@ from scipy.sparse.linalg import splu
 
 REMOVED = (0.1, 0.3, 0.5)  # shares of the pixels; with 90 % the system takes ten times as long as with 10 %
 # Standard deviation of the noise, as a share of the picture's own: the paper's inputs are scaled to a deviation of 1.
-NOISE = 0.01
+ROAD_NOISE = 0.01
 _WEIGHTS = {
     (down, right): 1 / 12 if down and right else 1 / 6
     for down in (-1, 0, 1)
@@ -17,8 +17,9 @@ _WEIGHTS = {
 }
 
 
-def imputed(inputs: np.ndarray, removed: np.ndarray, noise: float = NOISE, seed: int = 0) -> np.ndarray:
-    """The picture without the pixels of `removed`, (H, W) bool, not all of it: a new (H, W, c) float32 array.
+def imputed(inputs: np.ndarray, removed: np.ndarray, noise: float = ROAD_NOISE, seed: int = 0) -> np.ndarray:
+    """Return the picture without the pixels of `removed`, (H, W) bool, at least one False: a new (H, W, c) float32
+    array.
 
     Each removed pixel becomes the weighted mean of its eight neighbours, 1/6 each beside and above it and 1/12 each
     diagonally, whether these are known or removed as well (one sparse linear system for the picture); outside the

@@ -67,7 +67,7 @@ class Sanity:
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Spearman's rank correlation of two maps of one shape, -1 to 1.
+    """Return Spearman's rank correlation of two maps of one shape, -1 to 1.
 
     It is undefined for a flat map, such as one that is zero everywhere. Two flat maps are alike: 1. A flat map beside
     one that is not shares nothing with it: 0. (As in `camkit.evidence.metrics.correlation`.)
@@ -86,16 +86,17 @@ def _is_flat(cam_map: np.ndarray) -> bool:
 
 
 def _full_range(cam_map: np.ndarray) -> np.ndarray:
-    """From 0 to 1; zero for a flat map. Activations fade in a random network, and tf-keras-vis's own scaling, which
-    adds 1e-7 to the range, would leave of its maps nothing but their smallness."""
+    """Return the map scaled to 0 to 1, zero for a flat one. Activations fade in a random network, and tf-keras-vis's
+    own scaling, which adds 1e-7 to the range, would leave of its maps nothing but their smallness."""
     if _is_flat(cam_map):
         return np.zeros(cam_map.shape, np.float32)
     return ((cam_map - cam_map.min()) / np.ptp(cam_map)).astype(np.float32)
 
 
 def ssim(first: np.ndarray, second: np.ndarray) -> float:
-    """Mean structural similarity of two maps in [0, 1], -1 to 1 (Wang et al. 2004: Gaussian window of 11 x 11 and sigma
-    1.5, K1 = 0.01, K2 = 0.03). The border is mirrored, and counts. Its constants define it for flat maps too."""
+    """Return the mean structural similarity of two maps in [0, 1], -1 to 1 (Wang et al. 2004: Gaussian window of 11 x
+    11 and sigma 1.5, K1 = 0.01, K2 = 0.03). The border is mirrored, and counts. Its constants define it for flat maps
+    too."""
 
     def local_mean(values: np.ndarray) -> np.ndarray:
         return gaussian_filter(values, sigma=1.5, radius=5, mode="reflect")
@@ -118,8 +119,8 @@ def sanity_stream(
     only_last: Collection[str] = (),
     cancel: threading.Event | None = None,
 ) -> Iterator[Sanity]:
-    """A Sanity after each map and each block of a Score-CAM; closing the iterator stops the work between two blocks,
-    and setting `cancel` ends it after the block under way, whose map is dropped.
+    """Yield a Sanity after each map and each block of a Score-CAM; closing the iterator stops the work between two
+    blocks, and setting `cancel` ends it after the block under way, whose map is dropped.
 
     `maps`: by method key its map of `image` (H, W, 3) for this question with the trained network; the
     methods in `only_last` are compared at the last stage alone. Two controls stand beside them: a map that ignores the

@@ -22,7 +22,7 @@ COHERENCY = {
     "none": "no method",
 }
 TUNING = (5, 10, 20, 50)  # Faster Score-CAM's max_n for the claim on tuning; the second is the default
-NOISE = (5, 10, 20)  # grey levels
+NOISE_SIGMAS = (5, 10, 20)  # grey levels
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Box:
             )
 
     def region(self, shape: tuple[int, int]) -> np.ndarray:
-        """(H, W) bool, True inside."""
+        """Return the box in a picture of this (H, W) as (H, W) bool, True inside."""
         left, top, right, bottom = self.box
         region = np.zeros(shape, bool)
         region[round(top * shape[0]) : round(bottom * shape[0]), round(left * shape[1]) : round(right * shape[1])] = (
@@ -83,6 +83,6 @@ class Box:
 
 
 def earlier_layers(classifier: Classifier) -> tuple[str, ...]:
-    """The last offered layer at each of the two next finer resolutions before the default layer's."""
+    """Return the last offered layer at each of the two next finer resolutions before the default layer's."""
     last = {classifier.model.get_layer(name).output.shape[1:3]: name for name in classifier.target_layers}
     return tuple(reversed(list(last.values())[:-1]))[:2]

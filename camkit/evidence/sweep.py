@@ -56,7 +56,7 @@ def sweep(
     target_layer: str | None = None,
     cancel: threading.Event | None = None,
 ) -> Iterator[Sweep]:
-    """A Sweep after each block of one Score-CAM run.
+    """Yield a Sweep after each block of one Score-CAM run.
 
     `counts` None takes 1, 2, 5, 10 ... and all channels; the largest one is what the others are compared with. Closing
     the iterator stops the work; setting `cancel` ends it after the block under way. Raises InputError for a count

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError
-from ..evidence.settings import NOISE, TUNING
+from ..evidence.settings import NOISE_SIGMAS, TUNING
 from ..study.columns import metric_columns
 from .intervals import cell, interval, mean, share
 from .results import Results, cores, name_of
@@ -61,7 +61,7 @@ class _Line:
     share: bool = False
 
     def cells(self, results: Results) -> Iterator[str]:
-        """Mean and interval of each method, and the letters of the columns that it is clearly higher than."""
+        """Yield mean and interval of each method, and the letters of the columns that it is clearly higher than."""
         table = results.table(self.measurement, self.name, **self.where)
         over = share if self.share else interval
         for key in _CLAIMED:
@@ -108,7 +108,7 @@ def _noisy(sigma: int) -> _Line:
 
 
 def _earlier(results: Results, label: str, name: str, pattern: str) -> list[_Line]:
-    """At the two layers before the default one; a network that has fewer leaves cells empty."""
+    """Return a line for each of the two layers before the default one; a network that has fewer leaves cells empty."""
     layers = (*results.layers, "", "")[:2]
     steps = ("one resolution earlier", "two resolutions earlier")
     return [
@@ -118,7 +118,7 @@ def _earlier(results: Results, label: str, name: str, pattern: str) -> list[_Lin
 
 
 def _measured(results: Results) -> dict[str, list[_Line | _Single]]:
-    """Under each claim the lines that measure it; a claim that has none cannot be measured."""
+    """Return by claim the lines that measure it; a claim that has none cannot be measured."""
     return {
         "Algorithm": [_metric("backward passes", "backward_passes")],
         "Explanation": [
@@ -145,7 +145,7 @@ def _measured(results: Results) -> dict[str, list[_Line | _Single]]:
         "Performance": [_metric("seconds a picture", "seconds"), _metric("forward passes", "forward_passes")],
         "Pros": [
             _Line("energy inside hand-drawn boxes", "boxes", "energy_inside", "{:.0%}"),
-            *(_noisy(sigma) for sigma in NOISE),
+            *(_noisy(sigma) for sigma in NOISE_SIGMAS),
         ],
         "Cons": [
             _metric("complexity: mean of the map", "complexity"),
@@ -155,7 +155,7 @@ def _measured(results: Results) -> dict[str, list[_Line | _Single]]:
 
 
 def comparison(results: Results) -> Table:
-    """The claims, and under each what was measured of it."""
+    """Return the claims, and under each what was measured of it."""
     rows: list[tuple[str, ...]] = []
     measured = _measured(results)
     for claim, cells in _CLAIMS.items():
@@ -183,12 +183,12 @@ def _conditions(results: Results) -> str:
 
 
 def comparison_table(results: Results) -> str:
-    """The comparison as Markdown, as it stands in .github/docs/comparison.md between BEGIN and END."""
+    """Return the comparison as Markdown, as it stands in .github/docs/comparison.md between BEGIN and END."""
     return comparison(results).markdown()
 
 
 def put_table(readme: Path, table: str) -> None:
-    """Writes the table between the markers of a Markdown file; InputError unless both are there once, in order."""
+    """Write the table between the markers of a Markdown file; InputError unless both are there once, in order."""
     text = readme.read_text(encoding="utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
         raise InputError(f"{readme.name} has no place for the table: it must hold {BEGIN} and then {END}, once each.")
@@ -208,7 +208,7 @@ class Published:
     values: Mapping[str, float]
 
     def show(self, key: str) -> str:
-        """The figure of a method, formatted like ours."""
+        """Return the figure of a method, formatted like ours."""
         return metric_columns()[self.metric].format.format(self.values[key]) if key in self.values else NOTHING
 
 
@@ -235,7 +235,7 @@ _NOT_ONE_EXPERIMENT = (
 
 
 def published_table(results: Results) -> Table:
-    """Published VGG16 figures beside ours; without VGG16, the sentence that says so."""
+    """Return the published figures of VGG16 beside ours; for another model, a sentence that says so."""
     title = "Beside the published figures for VGG16"
     if results.model != "vgg16":
         return Table(

@@ -27,39 +27,39 @@ class Interval:
     count: int
 
     def show(self, pattern: str) -> str:
-        """Such as "0.35 [0.21, 0.49]"."""
+        """Return such as "0.35 [0.21, 0.49]"."""
         middle, *ends = (number(pattern, value) for value in (self.mean, self.low, self.high) if value is not None)
         return middle if all(end == middle for end in ends) else f"{middle} [{', '.join(ends)}]"
 
     @property
     def clear(self) -> bool:
-        """For a difference: the interval leaves out zero."""
+        """True for a difference whose interval leaves out zero."""
         return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
 
 def number(pattern: str, value: float) -> str:
-    """Formatted, without the minus of a value that rounds to zero."""
+    """Return a formatted value, without the minus of one that rounds to zero."""
     text = pattern.format(value)
     return text if text.strip("-0.%") else text.removeprefix("-")
 
 
 def mean(values: Sequence[float], pattern: str) -> str:
-    """The mean alone, formatted."""
+    """Return the mean alone, formatted."""
     return number(pattern, statistics.fmean(values)) if values else NOTHING
 
 
 def cell(value: Interval | None, pattern: str) -> str:
-    """Mean and interval, formatted."""
+    """Return mean and interval, formatted."""
     return NOTHING if value is None else value.show(pattern)
 
 
 def marked(value: Interval | None, pattern: str) -> str:
-    """A difference and its interval, with a star when the interval leaves out zero."""
+    """Return a difference and its interval, formatted, with a star when the interval leaves out zero."""
     return cell(value, pattern) + (" *" if value and value.clear else "")
 
 
 def interval(values: Iterable[float]) -> Interval | None:
-    """Mean and Student's t interval of the mean; None without values."""
+    """Return the mean and Student's t interval of the mean; None without values."""
     found = np.fromiter(values, np.float64)
     if len(found) < 2:
         return Interval(float(found[0]), None, None, 1) if len(found) else None
@@ -70,14 +70,14 @@ def interval(values: Iterable[float]) -> Interval | None:
 
 @cache
 def _student(degrees: int) -> float:
-    """The quantile of Student's t that leaves out 2.5 % at each end; a report asks for one thousands of times."""
+    """Return the quantile of Student's t that leaves out 2.5 % at each end; a report needs thousands."""
     from scipy.stats import t  # here: it takes half a second to import, which the page would wait for
 
     return float(t.ppf(0.975, degrees))
 
 
 def share(values: Iterable[float]) -> Interval | None:
-    """Mean of zeros and ones and its Wilson interval; None without values."""
+    """Return the mean of zeros and ones and its Wilson interval; None without values."""
     found = np.fromiter(values, np.float64)
     if len(found) < 2:
         return Interval(float(found[0]), None, None, 1) if len(found) else None

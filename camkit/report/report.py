@@ -42,8 +42,8 @@ _ABOUT = ("picture", "class_index", "class_name", "probability", "true_class", "
 def measurement_table(
     measurements: Mapping[str, Measurement], explanation: Explanation, complete: bool = True
 ) -> Table:
-    """A row a metric, a column a method and control; the best method of each row is marked. Columns of maps that are
-    not measured yet are there and empty; words come once it is `complete`."""
+    """Return a row a metric, a column a method and control; the best method of each row is marked. Columns of maps that
+    are not measured yet are there and empty; words come once it is `complete`."""
     keys = [key for key, cam in explanation.cams.items() if cam.complete] + list(CONTROLS)
     methods = [key for key in keys if key not in CONTROLS]
     rows: list[tuple[str | Cell, ...]] = []
@@ -74,7 +74,7 @@ def measurement_table(
 
 
 def summary_table(results: Results) -> Table:
-    """A row a figure, a column a method and control."""
+    """Return means over pictures: a row a figure, a column a method and control."""
     summary = results.summary
     shown = [
         column
@@ -100,7 +100,7 @@ def summary_table(results: Results) -> Table:
 
 
 def difference_table(results: Results) -> Table:
-    """A row a figure, a column a pair of methods; clear differences are marked."""
+    """Return paired differences: a row a figure, a column a pair of methods; clear ones are marked."""
     differences = results.differences
     rows = (
         (column.name, *(marked(row[name], column.format) for row in differences.values()))
@@ -117,7 +117,7 @@ def difference_table(results: Results) -> Table:
 
 
 def layer_table(results: Results) -> Table:
-    """Earlier layers: better than the controls? How far from the default layer's map?"""
+    """Return at earlier layers how often maps beat the controls, and how far they are from the default layer's."""
     rows = [("Beats every control", results.target_layer, *results.each(results.beats))]
     rows += [
         ("Beats every control", layer, *results.each(partial(results.beats, layer=layer))) for layer in results.layers
@@ -156,7 +156,7 @@ def _mean_cell(results: Results, measurement: str, column: Column, where: Mappin
 
 
 def box_table(results: Results) -> Table:
-    """Share of the map's energy inside each hand-drawn box."""
+    """Return the share of each map's energy inside each hand-drawn box."""
     rows: list[tuple[str, ...]] = []
     count = 0
     for value in results.values["boxes"]:
@@ -176,7 +176,7 @@ def box_table(results: Results) -> Table:
 
 
 def accuracy_table(results: Results) -> Table:
-    """How often the classifier was right where the true class is known."""
+    """Return how often the classifier was right where the true class is known."""
     rows = tuple(
         (f"True class {words}", cell(results.top(count), "{:.1%}"))
         for count, words in ((1, "is the top class (top-1)"), (5, "is among the first five (top-5)"))
@@ -189,7 +189,7 @@ def accuracy_table(results: Results) -> Table:
 
 
 def answer_tables(results: Results) -> Iterator[Table]:
-    """The means over the pictures that were answered rightly and over those that were not."""
+    """Yield the means over the pictures that were answered rightly and over those that were not."""
     for rightly, words in ((True, "rightly"), (False, "wrongly")):
         part = results.answered(rightly)
         if part.pictures:
@@ -197,14 +197,14 @@ def answer_tables(results: Results) -> Iterator[Table]:
 
 
 def tuning_table(results: Results) -> Table:
-    """How far Faster Score-CAM's map moves with max_n."""
+    """Return how far Faster Score-CAM's map moves with max_n."""
     rows = ((str(count), cell(interval(results.moves(count)), "{:.3f}")) for count in TUNING)
     title = f"Tuning: 1 - correlation with Faster Score-CAM's map at max_n = {TUNING[1]}"
     return Table(title, ("max_n", name_of("faster_scorecam")), tuple(rows))
 
 
 def sweep_table(results: Results) -> Table:
-    """Faster Score-CAM against the full Score-CAM, for rising max_n."""
+    """Return the correlation of Faster Score-CAM with the full Score-CAM for rising max_n."""
     curves = {
         quoted(value["picture"]): {point["max_n"]: point for point in value["points"]}
         for value in results.values["sweep"]
@@ -222,7 +222,7 @@ def sweep_table(results: Results) -> Table:
 
 
 def sanity_table(results: Results) -> Table:
-    """How like its original each map stays while the network is randomised."""
+    """Return how like its original each map stays while the network is randomised, with its figure."""
     names = [field.name for field in fields(Likeness)]
     frame = results.frames["sanity"][names].astype(dict.fromkeys(("number", "layers", "layers_total"), int))
     rows = [Likeness(**row) for row in frame.to_dict("records")]
@@ -234,7 +234,8 @@ def sanity_table(results: Results) -> Table:
 
 
 def likeness_table(points: Iterable[Likeness], words: str = "") -> Table:
-    """A row a stage and a column a map, means over pictures where there are several; `words` open the verdict."""
+    """Return a row a stage and a column a map, means over pictures where there are several; `words` open the
+    verdict."""
     found: dict[tuple[str, int], list[Likeness]] = {}
     for point in points:
         found.setdefault((point.key, point.number), []).append(point)
@@ -288,10 +289,10 @@ def tables(results: Results) -> list[Table]:
 
 
 def write_reports(folder: Path, results: Results) -> list[Path]:
-    """results.csv, report.md with the tables, report.html with the pictures too; returns their paths. InputError when
-    no picture could be read."""
+    """Write results.csv, report.md with the tables and report.html with the pictures too, and return their paths.
+    InputError when no picture could be read."""
     if not results.pictures:
-        raise InputError(f"No picture could be read: {account('0 measured', results.skipped)}")
+        raise InputError(f"No picture could be read. {account('0 measured', results.skipped)}")
     rows, markdown, page = folder / "results.csv", folder / "report.md", folder / "report.html"
     with rows.open("w", encoding="utf-8", newline="") as file:
         write_csv(file, results)
@@ -302,7 +303,7 @@ def write_reports(folder: Path, results: Results) -> list[Path]:
 
 
 def write_csv(file: TextIO, results: Results) -> None:
-    """A row for each picture and method or control, as measured; empty where nothing was."""
+    """Write a row for each picture and method or control, as measured; empty where nothing was."""
     writer = csv.writer(file)
     columns = metric_columns()
     writer.writerow((*_ABOUT, "key", *columns))
@@ -313,12 +314,12 @@ def write_csv(file: TextIO, results: Results) -> None:
 
 
 def unlike_formula(text: str) -> str:
-    """Text that no spreadsheet takes for a formula."""
+    """Return the text so that no spreadsheet takes it for a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def conditions(results: Results) -> list[str]:
-    """How it was measured, a sentence or two each."""
+    """Return how it was measured, a sentence or two each."""
     settings, baselines = results.settings, (results.settings.insertion_baseline, results.settings.deletion_baseline)
     start, end = (BASELINES[key].name + (f" ({results.zero})" if key == "zero" else "") for key in baselines)
     inputs = f" (inputs {results.inputs})" if results.inputs else ""
@@ -344,15 +345,15 @@ def _sampled(results: Results) -> list[str]:
 
 
 def markdown_report(results: Results, made: Sequence[Table] | None = None) -> str:
-    """The conditions and all tables; `made` are the tables where they are there already."""
+    """Return the conditions and all tables as Markdown; `made` are the tables where they are made already."""
     said = "\n".join(f"- {escaped(line)}" for line in conditions(results))
     drawn = "".join(f"\n## {table.title}\n\n{table.markdown()}" for table in made or tables(results))
     return f"# Faithfulness over a set of pictures\n\n{said}\n{drawn}"
 
 
 def html_report(results: Results, made: Sequence[Table] | None = None) -> str:
-    """The conditions, all tables, and the pictures with their overlays, in one file that needs no other; `made` as
-    above."""
+    """Return the conditions, all tables, and the pictures with their overlays as one HTML file that needs no other;
+    `made` as above."""
     pictures = []
     for value in results.values.get("overlays", ()):
         captions = {key: f"{name_of(key)} {gain:+.3f}" for key, gain in value["insertion_minus_deletion"].items()}

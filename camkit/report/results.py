@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def cores() -> str:
-    """How many of the machine's cores this process may use, in words."""
+    """Return how many of the machine's cores this process may use, in words."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{count} CPU core{'s' if count != 1 else ''}"
 
@@ -39,7 +39,8 @@ def name_of(key: str) -> str:
 
 
 def metrics_csv(measurements: Mapping[str, Measurement], cams: Mapping[str, Cam]) -> bytes:
-    """A row for each method and control of one picture: every metric, and the costs where there are any."""
+    """Return a CSV of one picture, a row for each method and control: every metric, and the costs where there are
+    any."""
     costs = ("seconds", "forward_passes", "backward_passes")
     rows = [
         {"key": key, **each.metrics} | ({name: getattr(cams[key], name) for name in costs} if key in cams else {})
@@ -122,16 +123,16 @@ class Results:
 
     @property
     def known(self) -> int:
-        """Of how many pictures the true class is known."""
+        """The number of pictures whose true class is known."""
         return int(self.answers["true_class"].count()) if self.pictures else 0
 
     def top(self, count: int) -> Interval | None:
-        """The share of the pictures of known class whose class is among the `count` most probable ones."""
+        """Return the share of the pictures of known class whose class is among the `count` most probable ones."""
         ranks = self.answers["true_rank"].dropna() if self.pictures else []
         return share(rank <= count for rank in ranks)
 
     def answered(self, rightly: bool) -> Results:
-        """The metrics of the pictures whose true class is known and was the classifier's answer, or was not."""
+        """Return the metrics of the pictures whose true class is known and was the classifier's answer, or was not."""
         ranks = self.answers["true_rank"]
         answers = self.answers[ranks == 1 if rightly else ranks > 1]
         metrics = self.frames["metrics"]
@@ -142,8 +143,8 @@ class Results:
         return {}
 
     def table(self, measurement: str, name: str, **where) -> pd.DataFrame:
-        """The column `name` of a measurement where other columns are as given: a row a picture (or box), a column a
-        method or control, float64, NaN where nothing was measured. Empty without rows."""
+        """Return the column `name` of a measurement where other columns are as given: a row a picture (or box), a
+        column a method or control, float64, NaN where nothing was measured. Empty without rows."""
         wanted = (measurement, name, *where.items())
         if wanted not in self._tables:
             frame = self.frames.get(measurement, pd.DataFrame())
@@ -155,7 +156,7 @@ class Results:
         return self._tables[wanted]
 
     def figures(self, measurement: str, key: str, name: str, **where) -> list[float]:
-        """One column of `table`, without what was not measured."""
+        """Return one column of `table`, without what was not measured."""
         table = self.table(measurement, name, **where)
         return table[key].dropna().tolist() if key in table else []
 
@@ -188,13 +189,14 @@ class Results:
         return max(means, key=means.__getitem__) if means else None
 
     def over_control(self, key: str) -> list[float]:
-        """Insertion less deletion of a method, less that of `best_control` on the same picture."""
+        """Return a method's insertion less deletion, less that of `best_control` on the same picture, a picture
+        each."""
         table = self.table("metrics", "insertion_minus_deletion")
         known = key in table and self.best_control is not None
         return (table[key] - table[self.best_control]).dropna().tolist() if known else []
 
     def each(self, shown: Callable[[str], str]) -> tuple[str, ...]:
-        """One cell a method."""
+        """Return one cell a method."""
         return tuple(shown(key) for key in self.settings.methods)
 
     @property
@@ -202,11 +204,11 @@ class Results:
         return self.each(name_of)
 
     def intervals(self, measurement: str, name: str, pattern: str, **where) -> tuple[str, ...]:
-        """Mean and interval of a column, one cell a method."""
+        """Return mean and interval of a column, one cell a method."""
         return self.each(lambda key: cell(interval(self.figures(measurement, key, name, **where)), pattern))
 
     def beats(self, key: str, layer: str | None = None) -> str:
-        """On how many pictures a method beats every control, at the default layer or an earlier one."""
+        """Return on how many pictures a method beats every control, at the default layer or an earlier one."""
         where = {} if layer is None else {"layer": layer}
         values = self.figures("metrics" if layer is None else "layers", key, "beats_controls", **where)
         return f"{sum(values):.0f} of {len(values)}" if values else NOTHING
@@ -220,5 +222,5 @@ class Results:
         return moves
 
     def moves(self, count: int) -> list[float]:
-        """How far Faster Score-CAM's map moves when its max_n becomes `count`."""
+        """Return how far Faster Score-CAM's map moves when its max_n becomes `count`, a picture each."""
         return self._moves.get(str(count), [])

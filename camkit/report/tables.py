@@ -48,7 +48,7 @@ class Table:
         return f"{above}{drawn}\n\n{self.note}\n" if self.note else f"{above}{drawn}\n"
 
     def html(self) -> str:
-        """Without its title: words, the table in a frame that scrolls by itself, note."""
+        """Return words, table in a frame that scrolls by itself, and note, without the title."""
         # Markdown's ** are for a table without cells of its own.
         lines = [
             [cell if isinstance(cell, Cell) else Cell(cell.replace("**", "")) for cell in line] for line in self.rows
@@ -59,5 +59,6 @@ class Table:
 
 
 def escaped(cell: str) -> str:
-    """Text that cannot end a cell, a row or a line of Markdown, and becomes no element, picture, link or code there."""
+    """Return the text so that it ends no cell or row of Markdown, and becomes no element, picture, link or code
+    there."""
     return re.sub(r"[\\|`<]|(?<=\])\(|(?<!\*)\*(?!\*)", r"\\\g<0>", " ".join(cell.split()))

@@ -15,13 +15,13 @@ SMALL = 0.05  # of the class's probability: below, all figures are small
 
 
 def listed(names: Iterable[str]) -> str:
-    """ "A", "A and B", "A, B and C"."""
+    """Return "A", "A and B" or "A, B and C"; there must be at least one name."""
     *first, last = names
     return f"{', '.join(first)} and {last}" if first else last
 
 
 def verdict(measurements: Mapping[str, Measurement], probability: float) -> str:
-    """Of one picture: whose map is worth most, and whose is no better than a control."""
+    """Say of one picture whose map has the highest insertion less deletion, and whose is no better than a control."""
     worth = {key: each.insertion_minus_deletion for key, each in measurements.items() if key not in CONTROLS}
     controls = {key: each.insertion_minus_deletion for key, each in measurements.items() if key in CONTROLS}
     if not worth:
@@ -56,7 +56,7 @@ def _maps(keys: list[str]) -> str:
 
 
 def set_verdict(results: Results) -> str:
-    """Of a set of pictures: whose maps are worth most on average, how clearly, and who fails against the controls."""
+    """Say of a set whose maps are best on average, how clearly, and which are no better than the controls."""
     summary, name = results.summary, "insertion_minus_deletion"
     worth = {key: row[name] for key, row in summary.items() if key not in CONTROLS}
     means = {key: each.mean for key, each in worth.items() if each is not None}
@@ -90,8 +90,8 @@ def set_verdict(results: Results) -> str:
 
 
 def sanity_verdict(final: Mapping[str, Interval | None]) -> str:
-    """Of the sanity check: by key the rank correlation with the original map once every layer is randomised. Over
-    several pictures nothing is said of a method that its interval does not carry."""
+    """Say what the rank correlations with the original maps, by key, mean once every layer is randomised. Over several
+    pictures a method is judged only where its whole interval lies on one side."""
     maps = {key: each for key, each in final.items() if key not in CONTROLS and each is not None}
     if not maps:
         return ""

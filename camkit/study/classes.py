@@ -19,7 +19,7 @@ _IN_NAME = re.compile(r"_(0|[1-9]\d*|n\d{8})$")
 def read_classes(
     source: str | os.PathLike, pictures: Mapping[str, str | os.PathLike], labels: Labels
 ) -> dict[str, int]:
-    """Class index by picture name; a picture whose class is not said is left out.
+    """Return the class index by picture name; a picture whose class is not said is left out.
 
     `source`: "name": the file's name ends in _ and the class's index or WordNet id; "folder": the folder that the
     picture lies in is named like its class, by index, WordNet id or name; else the path of a CSV of picture and class.
@@ -51,7 +51,7 @@ def _in_names(pictures: Mapping) -> dict[str, str]:
 
 
 def _in_csv(path: Path, pictures: Mapping) -> dict[str, str]:
-    """A picture is found by its name in the study, else by its file's name alone."""
+    """Return the class by picture, which is found by its name in the study, else by its file's name alone."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [row for row in csv.reader(file) if row]

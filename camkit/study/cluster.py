@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from ..errors import InputError, quoted
 from ..evidence.settings import Settings
 from .checkpoint import Checkpoint
-from .pictures import Picture
-from .progress import Job, Progress, StudyState
+from .pictures import StudyPicture
+from .progress import Job, StudyProgress, StudyState
 from .study import Study, UnreadableError, check_study
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def list_files(uri: str) -> dict[str, str]:
 def study_on_ray(
     classifier: Classifier,
     load: Callable[[], Classifier],
-    pictures: Sequence[Picture],
+    pictures: Sequence[StudyPicture],
     settings: Settings,
     measurements: Sequence[str],
     checkpoint: Checkpoint,
@@ -61,7 +61,7 @@ def study_on_ray(
     workers: int | None = None,
     skipped: Mapping[str, str] | None = None,
 ) -> Iterator[StudyState]:
-    """`camkit.study.study.study_stream` by `workers`, each of which calls `load` once; a StudyState a picture.
+    """Do what `study_stream` does by `workers`, each of which calls `load` once; yield a StudyState a picture.
 
     `address` is that of a Ray cluster, or "local" for workers on this machine; `workers` None means one for each GPU,
     without GPUs one for every two CPUs. Where the checkpoint holds some measurements of a picture and lacks others, all
@@ -84,7 +84,7 @@ def _ray():
 def _on_ray(
     ray,
     load: Callable[[], Classifier],
-    pictures: Sequence[Picture],
+    pictures: Sequence[StudyPicture],
     settings: Settings,
     wanted: list[str],
     saved: Checkpoint,
@@ -92,7 +92,7 @@ def _on_ray(
     workers: int | None,
     skipped: Mapping[str, str] | None,
 ) -> Iterator[StudyState]:
-    progress = Progress(len(pictures), saved, {key: [] for key in wanted}, dict(skipped or {}))
+    progress = StudyProgress(len(pictures), saved, {key: [] for key in wanted}, dict(skipped or {}))
     _connect(ray, address)
     try:
         rows = _rows(ray, workers, load, pictures, settings, wanted, frozenset(saved))
@@ -129,7 +129,7 @@ def _connect(ray, address: str) -> None:
 
 
 def _rows(ray, workers: int | None, *given) -> Iterator[dict]:
-    """A row a picture, in the order in which they are finished."""
+    """Yield a row a picture, in the order in which they are finished."""
     resources = ray.cluster_resources()
     gpus, cpus = int(resources.get("GPU", 0)), resources.get("CPU", 1.0)
     count = workers or gpus or max(1, int(cpus) // 2)
@@ -156,7 +156,9 @@ def _rows(ray, workers: int | None, *given) -> Iterator[dict]:
 class _Worker:
     """One process with a loaded classifier. `finished` are the keys of all results that the checkpoint holds."""
 
-    def __init__(self, load, pictures: Sequence[Picture], settings: Settings, wanted: list[str], finished: frozenset):
+    def __init__(
+        self, load, pictures: Sequence[StudyPicture], settings: Settings, wanted: list[str], finished: frozenset
+    ):
         self.study = Study(load(), settings, wanted)
         self.pictures = pictures
         self.finished = finished
@@ -169,7 +171,7 @@ class _Worker:
             return row | {"jobs": "[]", "skipped": str(error)}
         return row | {"jobs": json.dumps([(job.measurement, job.key, job.value) for job in jobs]), "skipped": ""}
 
-    def _jobs(self, picture: Picture) -> Iterator[Job]:
+    def _jobs(self, picture: StudyPicture) -> Iterator[Job]:
         if isinstance(picture.source, str) and "://" in picture.source:
             picture = replace(picture, source=_fetch(picture.source))
         keys = self.study.keys(picture)

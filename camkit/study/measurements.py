@@ -19,7 +19,7 @@ from PIL import Image
 from ..evidence.measure import measure
 from ..evidence.metrics import CONTROLS, Measurement, beats_controls, correlation, energy_inside
 from ..evidence.sanity import sanity_stream
-from ..evidence.settings import NOISE, TUNING, Box, Settings, earlier_layers
+from ..evidence.settings import NOISE_SIGMAS, TUNING, Box, Settings, earlier_layers
 from ..evidence.sweep import sweep
 from ..explain import explain_stream
 from ..explanation import Explanation
@@ -38,7 +38,7 @@ Work = Iterator[str | dict]
 class Case:
     """One picture of a study: what a measurement is given. `true_class` is None where it is not known. `measured` is
     what "metrics" returned for it, {} while "metrics" itself runs, and `maps` are the (height, width) maps of the
-    untouched picture by method, which "metrics" puts there. `warm`: the classifier has compiled what it needs.
+    untouched picture by method, which "metrics" puts there. `compiled`: the classifier has compiled what it needs.
     `sampled`: run a costly measurement in full."""
 
     classifier: Classifier
@@ -49,7 +49,7 @@ class Case:
     true_class: int | None = None
     measured: Mapping = field(default_factory=dict)
     maps: dict[str, np.ndarray] = field(default_factory=dict)
-    warm: bool = True
+    compiled: bool = True
     sampled: bool = True
 
     @cached_property
@@ -66,7 +66,8 @@ class Case:
     def explain(
         self, layer: str, class_index: int | None, image: np.ndarray | None = None
     ) -> Generator[str, None, Explanation]:
-        """At a layer. An early one may have fewer channels than max_n: there Faster Score-CAM is the full one."""
+        """Explain the picture at a layer. An early one may have fewer channels than max_n: there Faster Score-CAM is
+        the full one."""
         image = self.image if image is None else image
         max_n = self.settings.max_n
         if layer != self.layer and max_n is not None:
@@ -77,9 +78,9 @@ class Case:
 
 
 def take_metrics(case: Case) -> Work:
-    """Every method's map, cost and METRICS, and the controls': a row each; and where the true class stands among the
-    ten most probable ones (`true_rank` from 1; one more than there are when it is not among them)."""
-    if not case.warm:
+    """Measure every method's map, cost and METRICS, and the controls': a row each; and where the true class stands
+    among the ten most probable ones (`true_rank` from 1; one more than there are when it is not among them)."""
+    if not case.compiled:
         quick = [key for key in METHODS if METHODS[key].uses_gradient or METHODS[key].takes(2, 1) < 2]
         for _ in explain_stream(case.classifier, case.image, quick, None, case.layer, case.settings.max_n):
             yield "warming up"
@@ -119,7 +120,7 @@ def _row(case: Case, explanation: Explanation, key: str, measurement: Measuremen
 
 
 def take_overlays(case: Case) -> Work:
-    """What the report shows of a picture: small JPEGs of it and of each map's overlay as data URLs, and each map's
+    """Make what the report shows of a picture: small JPEGs of it and of each map's overlay as data URLs, and each map's
     insertion less deletion."""
     width = max(1, round(case.image.shape[1] * THUMBNAIL / case.image.shape[0]))
     size = (min(width, 4 * THUMBNAIL), THUMBNAIL)
@@ -136,7 +137,7 @@ def take_overlays(case: Case) -> Work:
 
 
 def take_layers(case: Case) -> Work:
-    """At two earlier layers: is the map still better than the controls, and how far is it from the default layer's?"""
+    """Measure at two earlier layers whether the map beats the controls, and how far it is from the default layer's."""
     rows: list[dict] = []
     metrics = {row["key"]: row for row in case.measured["rows"]}
     best_control = max(metrics[key]["insertion_minus_deletion"] for key in CONTROLS)
@@ -159,7 +160,7 @@ def take_layers(case: Case) -> Work:
 
 
 def take_noise(case: Case) -> Work:
-    """The map's correlation with itself when the picture is noisy.
+    """Measure the map's correlation with itself when the picture is noisy.
 
     The noise is added at the model's own input size: on a large picture the resizing would average most of it away, and
     a sigma would mean something else for each picture.
@@ -167,7 +168,7 @@ def take_noise(case: Case) -> Work:
     height, width = case.classifier.input_size
     small = np.asarray(Image.fromarray(case.image).resize((width, height), Image.Resampling.BICUBIC), np.float64)
     rows = []
-    for sigma in NOISE:
+    for sigma in NOISE_SIGMAS:
         added = np.random.default_rng([case.settings.seed, sigma]).normal(0, sigma, small.shape)
         noisy = np.rint(np.clip(small + added, 0, 255)).astype(np.uint8)
         explanation = yield from case.explain(case.layer, case.measured["class_index"], noisy)
@@ -179,7 +180,7 @@ def take_noise(case: Case) -> Work:
 
 
 def take_boxes(case: Case) -> Work:
-    """Share of each map's energy inside each box, the box's share of the picture beside it."""
+    """Measure the share of each map's energy inside each box, the box's share of the picture beside it."""
     rows = []
     for number, box in enumerate(case.boxes):
         maps = case.maps
@@ -195,7 +196,8 @@ def take_boxes(case: Case) -> Work:
 
 
 def take_sweep(case: Case) -> Work:
-    """How far Faster Score-CAM's map moves with max_n from its map at the default; on sampled pictures, the sweep."""
+    """Measure how far Faster Score-CAM's map moves with max_n from its default; on sampled pictures, the whole
+    sweep."""
     channels = case.classifier.channels(case.layer)
     counts = None if case.sampled else [count for count in TUNING if count <= channels] or [channels]
     for state in sweep(case.classifier, case.image, case.measured["class_index"], counts, case.layer):
@@ -212,7 +214,7 @@ def take_sweep(case: Case) -> Work:
 
 
 def take_sanity(case: Case) -> Work:
-    """How like each map stays to itself while the network is randomised; full Score-CAM at the last stage only."""
+    """Measure how like itself each map stays while the network is randomised; full Score-CAM at the last stage only."""
     question = case.classifier.question(case.measured["class_index"], case.layer, case.settings.max_n)
     count = case.classifier.channels(case.layer)
     slow = [key for key in case.maps if not METHODS[key].is_fast(count, question.max_n)]

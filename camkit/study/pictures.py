@@ -32,7 +32,7 @@ SHOWN = 24  # pictures of a report: some 25 kB each, so that they stay under 1 M
 
 
 @dataclass(frozen=True)
-class Picture:
+class StudyPicture:
     """A picture of a study before it is opened: `source` is a file or its bytes. `true_class` is None where it is not
     known; `sampled`: costly measurements are made in full; `shown`: the report shows it."""
 
@@ -48,11 +48,13 @@ def plan(
     pictures: Mapping[str, str | os.PathLike | bytes],
     boxes: Mapping[str, tuple[Box, ...]] | None = None,
     classes: Mapping[str, int] | None = None,
-) -> list[Picture]:
-    """The pictures of a study, by name, with their boxes and true classes; SAMPLED and SHOWN of them, evenly spread."""
+) -> list[StudyPicture]:
+    """Return the pictures of a study with their boxes and true classes; SAMPLED and SHOWN of them, evenly spread."""
     sampled, shown = (set(np.linspace(0, len(pictures) - 1, count).round().astype(int)) for count in (SAMPLED, SHOWN))
     return [
-        Picture(name, source, (boxes or {}).get(name, ()), (classes or {}).get(name), place in sampled, place in shown)
+        StudyPicture(
+            name, source, (boxes or {}).get(name, ()), (classes or {}).get(name), place in sampled, place in shown
+        )
         for place, (name, source) in enumerate(pictures.items())
     ]
 
@@ -191,7 +193,7 @@ def _prefixes(folders: Mapping[str, str]) -> dict[str, str]:
 
 
 def random_sample(pictures: Mapping[str, Any], limit: int | None, seed: int = 0) -> dict[str, Any]:
-    """A random sample of `limit` pictures, in their order; all of them when there are no more, or for None."""
+    """Return a random sample of `limit` pictures, in their order; all of them when there are no more, or for None."""
     if limit is not None and limit < 1:
         raise InputError(f"The limit is {limit}: it must be a whole number of at least 1.")
     if limit is None or limit >= len(pictures):
@@ -201,8 +203,8 @@ def random_sample(pictures: Mapping[str, Any], limit: int | None, seed: int = 0)
 
 
 def read_boxes(path: str | os.PathLike) -> dict[str, tuple[Box, ...]]:
-    """Hand-drawn boxes by picture name, from a file such as examples/boxes.json; {} when there is none. InputError when
-    it is not such a file."""
+    """Return hand-drawn boxes by picture name, from a file such as examples/boxes.json; {} when there is none.
+    InputError when it is not such a file."""
     path = Path(path)
     if not path.exists():
         return {}

@@ -59,7 +59,7 @@ class Job:
 
 
 @dataclass
-class Progress:
+class StudyProgress:
     """What a study has done so far, whoever does the work: the `keys` of its jobs by measurement, `skipped` pictures,
     and on how many pictures this run did some work."""
 
@@ -72,7 +72,7 @@ class Progress:
     begun: float = field(default_factory=time.perf_counter)
 
     def finish(self, name: str, jobs: Sequence[Job], skipped: str = "") -> None:
-        """A picture is done: its results are kept, or why it was skipped."""
+        """Keep the results of a finished picture, or why it was skipped."""
         if skipped:
             self.skipped[name] = skipped
         fresh = [(job.key, job.value) for job in jobs if job.value is not None and job.key not in self.saved]

@@ -25,8 +25,8 @@ from ..picture import KINDS, open_picture, read_file
 from ..version import __version__
 from .checkpoint import Checkpoint
 from .measurements import MEASUREMENTS, Case, StudyMeasurement, Work
-from .pictures import Picture, plan
-from .progress import Job, Progress, StudyState
+from .pictures import StudyPicture, plan
+from .progress import Job, StudyProgress, StudyState
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
@@ -36,7 +36,7 @@ DEFAULTS = Settings()
 
 def study_stream(
     classifier: Classifier,
-    pictures: Mapping[str, str | os.PathLike | bytes] | Sequence[Picture],
+    pictures: Mapping[str, str | os.PathLike | bytes] | Sequence[StudyPicture],
     settings: Settings = DEFAULTS,
     boxes: Mapping[str, tuple[Box, ...]] | None = None,
     measurements: Iterable[str] = ("metrics",),
@@ -44,7 +44,7 @@ def study_stream(
     classes: Mapping[str, int] | None = None,
     skipped: Mapping[str, str] | None = None,
 ) -> Iterator[StudyState]:
-    """Takes `measurements` (keys of MEASUREMENTS) on every picture; yields a StudyState wherever closing is possible:
+    """Take `measurements` (keys of MEASUREMENTS) on every picture; yield a StudyState wherever closing is possible:
     after each block of channels, each batch of scored pictures and each picture. The last one yielded is complete.
 
     `pictures`: name -> file or its bytes, as from `gather` or `unzip_pictures`. `boxes`: as from `read_boxes`.
@@ -55,14 +55,14 @@ def study_stream(
     planned = plan(pictures, boxes, classes) if isinstance(pictures, Mapping) else list(pictures)
     wanted = check_study(classifier, planned, settings, measurements)
     saved = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
-    progress = Progress(len(planned), saved, {key: [] for key in wanted}, dict(skipped or {}))
+    progress = StudyProgress(len(planned), saved, {key: [] for key in wanted}, dict(skipped or {}))
     return _study(Study(classifier, settings, wanted), planned, progress)
 
 
 def check_study(
-    classifier: Classifier, pictures: Sequence[Picture], settings: Settings, measurements: Iterable[str]
+    classifier: Classifier, pictures: Sequence[StudyPicture], settings: Settings, measurements: Iterable[str]
 ) -> list[str]:
-    """The measurements to take, in their order; InputError when the classifier cannot do what is asked for."""
+    """Return the measurements to take, in their order; InputError when the classifier cannot do what is asked for."""
     asked = set(measurements)
     if unknown := asked - set(MEASUREMENTS):
         raise InputError(f"Unknown measurements {sorted(unknown)}: use some of {', '.join(MEASUREMENTS)}.")
@@ -94,14 +94,14 @@ class Study:
     settings: Settings
     wanted: Sequence[str]
     model: str = ""
-    warm: bool = False  # the classifier has compiled what it needs
+    compiled: bool = False  # the classifier has compiled what it needs
 
     def __post_init__(self) -> None:
         self.model = fingerprint(self.classifier)
 
-    def keys(self, picture: Picture) -> dict[str, str]:
-        """By measurement what its result depends on, as one hash: the file's bytes, name, boxes, true class, settings,
-        model, version. UnreadableError when there is no such file."""
+    def keys(self, picture: StudyPicture) -> dict[str, str]:
+        """Return by measurement a hash of what its result depends on: the file's bytes, name, boxes, true class,
+        settings, model, version. UnreadableError when there is no such file."""
         data = self._data(picture)
         about: list = [__version__, self.model, picture.name, asdict(self.settings), picture.true_class]
         about += [[asdict(box) for box in picture.boxes], hashlib.sha256(data).hexdigest()]
@@ -115,9 +115,9 @@ class Study:
                 found[key] = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:32]
         return found
 
-    def take(self, picture: Picture, saved: Checkpoint) -> Iterator[str | Job]:
-        """Labels wherever closing is possible, and every Job of a picture; those that are `saved` are not done again.
-        UnreadableError when there is work to do and the picture cannot be read."""
+    def take(self, picture: StudyPicture, saved: Checkpoint) -> Iterator[str | Job]:
+        """Yield labels wherever closing is possible, and every Job of a picture; those that are `saved` are not done
+        again. UnreadableError when there is work to do and the picture cannot be read."""
         picture = replace(picture, source=self._data(picture))
         keys = self.keys(picture)
         try:
@@ -134,7 +134,7 @@ class Study:
             if image is None or key in saved:
                 yield Job(name, key)
             else:
-                about = (picture.boxes, picture.true_class, measured, maps, self.warm, picture.sampled)
+                about = (picture.boxes, picture.true_class, measured, maps, self.compiled, picture.sampled)
                 case = Case(self.classifier, picture.name, image, self.settings, *about)
                 started = time.perf_counter()
                 for step in self._steps(MEASUREMENTS[name], case):
@@ -143,11 +143,11 @@ class Study:
                         measured = step if name == "metrics" else measured
                     else:
                         yield f"{MEASUREMENTS[name].label}: {step}"
-                self.warm = self.warm or name == "metrics"
+                self.compiled = self.compiled or name == "metrics"
             if name == "metrics" and not measured and image is not None:
                 (measured,) = saved.values([key])
 
-    def _data(self, picture: Picture) -> bytes:
+    def _data(self, picture: StudyPicture) -> bytes:
         try:
             return picture.source if isinstance(picture.source, bytes) else read_file(picture.source)
         except InputError as error:
@@ -160,7 +160,7 @@ class Study:
         yield from entry.take(case)
 
 
-def _study(study: Study, pictures: Sequence[Picture], progress: Progress) -> Iterator[StudyState]:
+def _study(study: Study, pictures: Sequence[StudyPicture], progress: StudyProgress) -> Iterator[StudyState]:
     saved = progress.saved
     for picture in pictures:
         jobs: list[Job] = []
@@ -182,8 +182,8 @@ def _study(study: Study, pictures: Sequence[Picture], progress: Progress) -> Ite
 
 
 def fingerprint(classifier: Classifier) -> str:
-    """The model's key and a checksum of its class names, its preprocessing (of one grey ramp) and its weights: with
-    other ones it is another classifier."""
+    """Return the model's key and a checksum of its class names, its preprocessing (of one grey ramp) and its weights:
+    with other ones it is another classifier."""
     checksum = zlib.crc32("\n".join(entry.name for entry in classifier.labels).encode())
     ramp = np.linspace(0, 255, classifier.input_size[1]).round().astype(np.uint8)
     picture = np.broadcast_to(ramp[None, :, None], (*classifier.input_size, 3))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from camkit.evidence.curves import measure_stream
-from camkit.evidence.road import NOISE, REMOVED, imputed
+from camkit.evidence.road import REMOVED, ROAD_NOISE, imputed
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -66,7 +66,7 @@ def test_the_noise_is_seeded_and_on_removed_pixels_only(picture):
     np.testing.assert_array_equal(noisy[~removed], picture[~removed])
     np.testing.assert_array_equal(noisy, imputed(picture, removed, noise=0.1, seed=5))
     assert (noisy[removed] != imputed(picture, removed, noise=0.1, seed=6)[removed]).all()
-    assert NOISE > 0 and (imputed(picture, removed)[removed] != clean[removed]).any()
+    assert ROAD_NOISE > 0 and (imputed(picture, removed)[removed] != clean[removed]).any()
 
 
 def test_a_plane_comes_back_whatever_is_inside_it():

@@ -24,7 +24,7 @@ import camkit
 from camkit import evaluate
 from camkit.evidence.curves import measure_stream
 from camkit.evidence.metrics import CONTROLS, METRICS
-from camkit.evidence.settings import NOISE, Box, Settings
+from camkit.evidence.settings import NOISE_SIGMAS, Box, Settings
 from camkit.evidence.sweep import sweep
 from camkit.methods import METHODS
 from camkit.picture import to_rgb
@@ -182,7 +182,7 @@ def test_coherency_costs_what_was_asked_for(tiny, coherency, measured):
 def test_layers_noise_and_boxes_by_what_they_must_be(everything):
     assert everything.layers == ("early",)
     assert all(-1e-6 <= each["moved"] <= 2 for value in everything.values["layers"] for each in value["rows"])
-    for sigma in NOISE:
+    for sigma in NOISE_SIGMAS:
         assert len(everything.figures("noise", "gradcam", "correlation", sigma=sigma)) == 3
     found = everything.values["boxes"][1]["rows"]
     assert {(each["label"], each["class_index"]) for each in found} == {("left half", 5), ("lower half", 7)}
@@ -592,7 +592,7 @@ def test_files_are_written_and_the_csv_has_a_row_a_picture_and_method(everything
 
 def test_nothing_but_unreadable_pictures_is_an_error(tiny, tmp_path):
     results_ = Results.of(tiny, FAST, finished(tiny, {"a.png": b"x"}, FAST))
-    with pytest.raises(ValueError, match=r"^No picture could be read: 0 measured, 1 skipped: a\.png \(The pi"):
+    with pytest.raises(ValueError, match=r"^No picture could be read\. 0 measured, 1 skipped: a\.png \(The pi"):
         write_reports(tmp_path, results_)
 
 

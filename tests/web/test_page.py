@@ -349,7 +349,7 @@ def test_many_pictures_from_a_zip(visit, short_curves, zip_of_two):
     page.locator("#set-table table").wait_for(timeout=2 * PATIENCE)
     columns = len(camkit.DEFAULT_METHODS) - 1 + len(camkit.CONTROLS)  # all but the full Score-CAM
     assert page.locator("#set-table thead th").count() == 1 + columns
-    assert "Skipped broken.png: The picture cannot be read" in page.locator("#set-note").inner_text()
+    assert "1 skipped: broken.png (The picture cannot be read" in page.locator("#set-note").inner_text()
     with page.expect_download() as download:
         page.locator("#set-files a", has_text="KB").first.click()
     assert download.value.suggested_filename == "results.csv"
