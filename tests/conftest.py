@@ -27,6 +27,8 @@ from browsing import (  # noqa: F401 - fixtures of the tests of the page
     whole_measurement,
     windows,
 )
+from oracle import noise_map, ones, perfect, picture  # noqa: F401 - fixtures of the tests of metrics and curves
+from studies import everything  # noqa: F401 - a fixture of the tests of studies and reports
 
 from camkit import open_picture
 from camkit.methods import METHODS

@@ -9,7 +9,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from large_study import synthetic_study
-from test_study import FAST, PICTURES, SMALL, comparable, finished, forbid, picture
+from studies import FAST, PICTURES, SMALL, comparable, finished, forbid, picture
 
 from camkit import open_picture
 from camkit.report.report import markdown_report, write_reports

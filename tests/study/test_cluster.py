@@ -11,7 +11,7 @@ from functools import partial
 
 import pytest
 from conftest import TINY, tiny_model
-from test_study import FAST, comparable, finished, forbid, picture
+from studies import FAST, comparable, finished, forbid, picture
 
 import camkit
 from camkit import evaluate

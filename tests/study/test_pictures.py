@@ -7,7 +7,6 @@ import pytest
 from conftest import EXAMPLES
 
 import camkit
-from camkit.evidence.settings import Box
 from camkit.labels import Labels
 from camkit.picture import SUFFIXES
 from camkit.study.classes import read_classes
@@ -203,14 +202,3 @@ def test_a_file_that_holds_no_boxes_is_refused(tmp_path, text):
     with pytest.raises(ValueError, match=r"^boxes\.json does not hold boxes"):
         read_boxes(tmp_path / "boxes.json")
     assert read_boxes(tmp_path / "none.json") == {}
-
-
-def test_a_box_is_a_region_in_shares_of_the_sides():
-    region = Box("x", 0, (0.5, 0.0, 1.0, 0.25)).region((8, 4))
-    assert region[:2, 2:].all() and region.sum() == 4
-
-
-@pytest.mark.parametrize("box", [(0.5, 0, 0.5, 1), (0, 0, 1.1, 1), (-0.1, 0, 1, 1), (0, 0.9, 1, 0.1)])
-def test_a_box_outside_the_picture_is_refused(box):
-    with pytest.raises(ValueError, match=r"^The box of 'x' is \["):
-        Box("x", 0, box)
