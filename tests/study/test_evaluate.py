@@ -85,7 +85,7 @@ def test_the_command_says_how_to_go_on_when_it_is_interrupted(folder, tmp_path, 
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(evaluate, "_run", interrupted)
+    monkeypatch.setattr(evaluate, "gather", interrupted)
     assert evaluate.main([str(folder), "--out", str(tmp_path)]) == 130
     assert "the same command goes on from here" in capsys.readouterr().err
 
