@@ -54,8 +54,8 @@ def explain_stream(
     max_n: int | None = None,
     cancel: threading.Event | None = None,
 ) -> Iterator[Explanation]:
-    """Yield explanations that get better: the prediction first, then one more after each method and each block of
-    Score-CAM's channels, the same one again where no map has changed.
+    """Yield explanations that get better: the prediction first, then one more after each gradient method, and several
+    a second while a Score-CAM goes on.
 
     Closing the iterator stops the work. Setting `cancel`, from any thread, ends the stream after the pass or block
     under way, whose channels are in the last snapshot's partial map. What was yielded stays valid.
@@ -127,10 +127,8 @@ def _stream(
     if scorecams and not cancel.is_set():
         # They pay for the one forward pass that a Score-CAM by itself needs, not for a gradient's way back.
         shared.backward_passes = 0
-        drawn: dict | None = None
         for cams in scorecam_cams(classifier, scorecams, inputs, activations, question, shared, cancel):
-            if cams is not drawn:
-                drawn, snapshot = cams, with_cams(cams)
+            snapshot = with_cams(cams)
             yield snapshot
 
 

@@ -73,10 +73,8 @@ def scorecam_blocks(
     inputs: (1, height, width, c) float32 and activations: (1, h, w, C) float32, of one picture. stops: numbers of
     channels, those that are zero everywhere counted too; no block runs past one, so that the state there is exact.
     meter: counts the passes. cancel: when it is set, the block under way is the last, and in the last total. The
-    network is free between two blocks.
-
-    The terms are summed at every stop and otherwise once in REFRESH_SECONDS; after a block in between the last state
-    comes again, the same object, so that the work can be stopped there too.
+    network is free between two blocks. The terms are summed, and a state yielded, at every stop, at the end, and
+    otherwise once in REFRESH_SECONDS.
     """
     order, ranks = ranked_channels(activations)
     stops = sorted({int(np.searchsorted(ranks, stop, side="right")) for stop in stops})
@@ -89,12 +87,13 @@ def scorecam_blocks(
     maps = tf.transpose(activations[0], (2, 0, 1))
     logits: list = []
     refreshed = -REFRESH_SECONDS
-    ended = cancel is not None and cancel.is_set()
+    cancel = cancel or threading.Event()
+    ended = cancel.is_set()
     while done < live and not ended:
         end = min(done + classifier.block_size, next(stop for stop in stops if stop > done))
         logits.append(classifier.masked_logits(inputs, maps[done:end], question.target_layer, meter))
         done, now = end, time.perf_counter()
-        ended = cancel is not None and cancel.is_set()
+        ended = cancel.is_set()
         if ended or done in stops or now - begin - refreshed >= REFRESH_SECONDS:
             chosen = activations[..., state.done : done]
             total = total + channel_terms(method, chosen, tf.concat(logits, axis=0), question.class_index)
@@ -102,8 +101,8 @@ def scorecam_blocks(
             spent = refreshed = time.perf_counter() - begin
             meter.add(begin + spent - now, 0, 0)
             state = ScorecamState(total, done, live, spent / done * (live - done), meter.copy(), ranks)
-        yield state
-        ended = ended or (cancel is not None and cancel.is_set() and not logits)
+            yield state
+            ended = cancel.is_set()
 
 
 def scorecam_cams(
@@ -115,17 +114,15 @@ def scorecam_cams(
     meter: Meter,
     cancel: threading.Event | None = None,
 ) -> Iterator[dict[str, Cam]]:
-    """Yield, after each block of one run, the maps of all Score-CAM methods that the block served, by method key; the
-    same dict again where no map has changed. Arguments are those of `scorecam_blocks`."""
+    """Yield, after each state of one run, the maps of all Score-CAM methods that have changed, by method key; arguments
+    are those of `scorecam_blocks`."""
     wanted = {method.key: method.takes(activations.shape[-1], question.max_n) for method in methods}
     blocks = scorecam_blocks(
         classifier, methods[-1], inputs, activations, question, sorted(wanted.values()), meter, cancel
     )
-    last, cams = None, {}
     for state in blocks:
-        if state is not last:
-            last, cams = state, {key: _cam_at(state, key, wanted[key], classifier.input_size) for key in wanted}
-            wanted = {key: channels for key, channels in wanted.items() if not cams[key].complete}
+        cams = {key: _cam_at(state, key, channels, classifier.input_size) for key, channels in wanted.items()}
+        wanted = {key: channels for key, channels in wanted.items() if not cams[key].complete}
         yield cams
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -22,9 +23,10 @@ def measure(
     explanation: Explanation,
     settings: Settings = ON_THE_PAGE,
     controls: Iterable[str] | None = None,
+    cancel: threading.Event | None = None,
 ) -> Iterator[tuple[str, Measurement | None]]:
-    """Yield (key, Measurement) of every finished map and of the controls, and (key, None) wherever closing stops the
-    work.
+    """Yield (key, Measurement) of every finished map and of the controls; (key, None) wherever closing stops the work.
+    Setting `cancel` ends it after the block of a Score-CAM under way.
 
     `settings.coherency` says for which methods the map of the masked picture is made: for a full Score-CAM it would
     double the cost.
@@ -39,8 +41,10 @@ def measure(
     for key, cam_map in maps.items():
         fast = METHODS[key].is_fast(count, question.max_n)
         if settings.coherency == "all" or (settings.coherency == "fast" and fast):
-            for seen in map_of_inputs(classifier, masked(inputs, cam_map)[None], key, question):
+            for seen in map_of_inputs(classifier, masked(inputs, cam_map)[None], key, question, cancel):
                 yield key, None
+            if cancel and cancel.is_set():
+                return
             cam_fns[key] = lambda _, unchanged=seen: unchanged
     yield from measure_stream(
         classifier.score_fn(explanation.class_index),

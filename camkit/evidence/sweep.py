@@ -56,7 +56,7 @@ def sweep(
     target_layer: str | None = None,
     cancel: threading.Event | None = None,
 ) -> Iterator[Sweep]:
-    """Yield a Sweep after each block of one Score-CAM run.
+    """Yield a Sweep after each state of one Score-CAM run.
 
     `counts` None takes 1, 2, 5, 10 ... and all channels; the largest one is what the others are compared with. Closing
     the iterator stops the work; setting `cancel` ends it after the block under way. Raises InputError for a count
@@ -91,16 +91,10 @@ def _sweep(
     points: list[SweepPoint] = []
     left = list(stops)
     method = METHODS["scorecam"]
-    last, state = None, None
     for progress in scorecam_blocks(classifier, method, inputs, activations, question, stops, meter, cancel):
-        if state is not None and progress is last:
-            yield state
-            continue
-        last = progress
         cam_map = finish(np.maximum(progress.total, 0), classifier.input_size)
         # Several counts can end on one block: channels that are zero everywhere need no pass.
         while left and progress.to_do(left[0]) <= progress.done:
             points.append(SweepPoint(left.pop(0), 1.0, progress.meter.seconds, progress.meter.forward_passes, cam_map))
         points = [replace(point, correlation=correlation(point.map, cam_map)) for point in points]
-        state = Sweep(tuple(points), progress.done, progress.live, progress.seconds_left)
-        yield state
+        yield Sweep(tuple(points), progress.done, progress.live, progress.seconds_left)

@@ -122,7 +122,9 @@ def api_explain(image, method, class_name, model, target_layer, max_n, alpha, co
     else:
         with RUNS.api_run(request) as run:
             given = opened(image, request)
-            explanation = run.last(explain_stream(clf, given.image, [method], index, target_layer, max_n_of(max_n)))
+            explanation = run.last(
+                explain_stream(clf, given.image, [method], index, target_layer, max_n_of(max_n), run.cancel)
+            )
     cam = explanation.cams[method]
     picture = write_file("overlay.png", encode(overlay(explanation.image, cam.map, alpha, colormap, opacity)))
     facts = prediction_json(explanation) | cam.to_json() | {"raw": cam.raw.tolist()} | given.to_json()
@@ -137,13 +139,13 @@ def api_compare(image, methods, class_name, model, target_layer, max_n, faithful
     clf, methods = classifier(model), check_methods(methods)
     index = class_index_of(class_name, clf.labels)
     final: dict[str, bytes] = {}
-    sent = None
     with RUNS.api_run(request) as run:
         given = opened(image, request)
-        for snapshot in run.watch(explain_stream(clf, given.image, methods, index, target_layer, max_n_of(max_n))):
-            if not snapshot.complete and snapshot is not sent:
+        for snapshot in run.watch(
+            explain_stream(clf, given.image, methods, index, target_layer, max_n_of(max_n), run.cancel)
+        ):
+            if not snapshot.complete:
                 yield overlays(snapshot, final, opacity), comparison_json(snapshot) | given.to_json(), None
-                sent = snapshot
         measurements = measure_all(run, clf, snapshot) if faithfulness else {}
     facts, extra = comparison_json(snapshot) | given.to_json(), {}
     if measurements:
@@ -160,7 +162,7 @@ def api_evaluate(image, methods, class_name, model, request: gr.Request) -> dict
     index = class_index_of(class_name, clf.labels)
     with RUNS.api_run(request) as run:
         given = opened(image, request)
-        explanation = run.last(explain_stream(clf, given.image, methods, index))
+        explanation = run.last(explain_stream(clf, given.image, methods, index, cancel=run.cancel))
         measurements = measure_all(run, clf, explanation)
     return comparison_json(explanation) | given.to_json() | {"faithfulness": to_json(measurements)}
 
@@ -178,7 +180,7 @@ def opened(image: dict | None, request: gr.Request) -> OpenedPicture:
 
 def measure_all(run: Run, clf: Classifier, explanation: Explanation) -> dict[str, Measurement]:
     """Return every Measurement by key, methods first."""
-    return {key: each for key, each in run.watch(measure(clf, explanation)) if each is not None}
+    return {key: each for key, each in run.watch(measure(clf, explanation, cancel=run.cancel)) if each is not None}
 
 
 def max_n_of(value):

@@ -103,13 +103,6 @@ def test_passes_are_counted_where_they_happen(counted, noise):
     assert all(cam.seconds > 0 for cam in cams.values())
 
 
-def test_a_snapshot_in_which_nothing_has_changed_is_the_one_before(fresh, noise, monkeypatch):
-    monkeypatch.setattr(scorecam, "REFRESH_SECONDS", 1000.0)
-    first, *rest = list(explain_stream(fresh, noise, ("scorecam",)))
-    assert [snapshot.cams["scorecam"].channels for snapshot in rest] == [4, 4, 11]
-    assert rest[1] is rest[0] and not first.cams
-
-
 def test_the_prediction_needs_one_pass_for_everything(fresh, noise, monkeypatch):
     costs, submit = [], Worker.submit
     monkeypatch.setattr(Worker, "submit", lambda *given: (costs.append(given[-1]), submit(*given))[1])

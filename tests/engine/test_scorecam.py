@@ -13,7 +13,7 @@ pytestmark = pytest.mark.numeric
 
 
 def run(classifier, image, layer, stops):
-    """All progress of a run, and its meter."""
+    """Return all states of a run, and its meter."""
     inputs, meter = classifier.preprocess(image), Meter()
     activations = classifier.forward(inputs, layer)[0]
     method = METHODS["scorecam"]
@@ -43,10 +43,10 @@ def test_blocks_end_at_every_stop(fresh, noise, monkeypatch):
     fresh.block_size = fresh.largest_block = 4
     monkeypatch.setattr(scorecam, "REFRESH_SECONDS", 0.0)
     found, meter = run(fresh, noise, "late", [6, 12])
-    assert [progress.done for progress in found] == [4, 6, 10, 11]
-    assert {progress.live for progress in found} == {11}  # channel 3 is dead
+    assert [state.done for state in found] == [4, 6, 10, 11]
+    assert {state.live for state in found} == {11}  # channel 3 is dead
     assert meter.forward_passes == 11
-    assert [progress.meter.forward_passes for progress in found] == [4, 6, 10, 11]
+    assert [state.meter.forward_passes for state in found] == [4, 6, 10, 11]
     assert [found[0].to_do(channels) for channels in (1, 6, 10, 11, 12)] == [1, 6, 10, 10, 11]
 
 
@@ -54,22 +54,22 @@ def test_between_two_stops_the_map_is_made_no_more_often_than_it_is_wanted(fresh
     fresh.block_size = fresh.largest_block = 2
     monkeypatch.setattr(scorecam, "REFRESH_SECONDS", 1000.0)
     found, meter = run(fresh, noise, "late", [6, 12])
-    assert [progress.done for progress in found] == [2, 2, 6, 6, 6, 11]  # the first block, the stops; else as before
-    assert found[1] is found[0] and found[3] is found[2] and found[4] is found[2]
+    assert [state.done for state in found] == [2, 6, 11]  # the first block and the stops
+    assert [state.meter.forward_passes for state in found] == [2, 6, 11]
     assert meter.forward_passes == 11
-    assert [progress.meter.forward_passes for progress in found] == [2, 2, 6, 6, 6, 11]
     monkeypatch.setattr(scorecam, "REFRESH_SECONDS", 0.0)
     often, _ = run(fresh, noise, "late", [6, 12])
-    for number in (2, 5):
-        np.testing.assert_allclose(found[number].total, often[number].total, atol=1e-6)
+    assert [state.done for state in often] == [2, 4, 6, 8, 10, 11]
+    for number, same in ((1, 2), (2, 5)):
+        np.testing.assert_allclose(found[number].total, often[same].total, atol=1e-6)
 
 
 def test_seconds_left_end_at_zero_and_seconds_grow(fresh, noise):
     fresh.block_size = fresh.largest_block = 2
     found, _ = run(fresh, noise, "late", [12])
     assert found[-1].seconds_left == 0
-    assert all(progress.seconds_left > 0 for progress in found[:-1])
-    seconds = [progress.meter.seconds for progress in found]
+    assert all(state.seconds_left > 0 for state in found[:-1])
+    seconds = [state.meter.seconds for state in found]
     assert seconds == sorted(seconds)
     assert seconds[0] > 0
 

@@ -23,6 +23,7 @@ from .limits import limits
 
 FILES_LIVE = 3600  # seconds that uploads, downloads and what the page remembers are kept
 LISTENER_COMES = 5.0  # seconds that a request may take to ask for its answer
+STOPPED = "Stopped: another request of yours came in between, or nothing waited for it."
 USUAL_SECONDS = 30.0  # of long work whose end cannot be foreseen yet
 Item = TypeVar("Item")
 
@@ -146,9 +147,11 @@ class Run:
         with closing(stream):  # type: ignore[type-var]
             for item in stream:
                 if self.cancel.is_set():
-                    raise InputError("Stopped: another request of yours came in between, or nothing waited for it.")
+                    raise InputError(STOPPED)
                 self.seconds_left = getattr(item, "seconds_left", self.seconds_left)
                 yield item
+        if self.cancel.is_set():  # what looks at `cancel` itself ends without another item
+            raise InputError(STOPPED)
 
     def last(self, stream: Iterator[Item]) -> Item:
         """Return the stream's last item; InputError when the run is cancelled before it."""

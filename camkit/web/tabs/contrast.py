@@ -34,8 +34,8 @@ def on_contrast(other, method, request: gr.Request):
     with RUNS.page_run(request, long=not METHODS[method].uses_gradient) as run:
         first = shown.cams.get(method)
         if first is None or not first.complete:
-            first = run.last(explain(class_index=shown.class_index)).cams[method]
-        second = run.last(explain(class_index=other))
+            first = run.last(explain(class_index=shown.class_index, cancel=run.cancel)).cams[method]
+        second = run.last(explain(class_index=other, cancel=run.cancel))
     maps = contrast(first, second.cams[method])
     panels = []
     for key, letter, explanation, values in (("a", "A", shown, maps.first), ("b", "B", second, maps.second)):

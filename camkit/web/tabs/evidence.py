@@ -56,10 +56,9 @@ def measuring(memory: Memory, request: gr.Request):
         run.seconds_left = expected_seconds(explanation)
         table = table_html(measurement_table(measurements, explanation, complete=False))
         yield progress_html(f"Measuring: {SCORED} pictures to score for each map", 0), STOP, table, *same
-        for key, measurement in measure(clf, explanation):
+        for key, measurement in measure(clf, explanation, cancel=run.cancel):
             if run.cancel.is_set():
-                yield progress_html("Stopped."), NO_STOP, gr.skip(), *same
-                return
+                break
             seen += measurement is None
             if measurement is not None:
                 measurements[key] = measurement
@@ -71,6 +70,9 @@ def measuring(memory: Memory, request: gr.Request):
                 words = f"Measured {len(measurements)} of {maps} maps, about {left} left"
                 yield progress_html(words, share), gr.skip(), table, *same
                 drawn = now
+        if run.cancel.is_set():
+            yield progress_html("Stopped."), NO_STOP, gr.skip(), *same
+            return
     MEMORIES.measured(visitor_of(request), memory.run, measurements)
     cams = explanation.cams
     seconds = {key: cams[key].seconds for key in measurements if key in cams}
@@ -114,20 +116,21 @@ def on_sweep(request: gr.Request):
     """Faster Score-CAM's channels against its likeness to the full Score-CAM, out of one run."""
     explanation = memory_of(request).explanation
     clf = classifier(explanation.model)
-    stream = sweep(clf, explanation.image, explanation.class_index, None, explanation.target_layer)
     with RUNS.page_run(request) as run:
         yield gr.skip(), progress_html("Starting", 0), STOP
-        for state in stream:
+        asked = explanation.image, explanation.class_index, None, explanation.target_layer
+        words = "0 channels"
+        for state in sweep(clf, *asked, cancel=run.cancel):
             share = state.channels / state.channels_total
             words = f"{state.channels} of {state.channels_total} channels"
-            if run.cancel.is_set():
-                yield gr.skip(), progress_html(f"Stopped after {words}: the likeness is to the sum so far."), NO_STOP
-                return
             run.seconds_left = state.seconds_left
             if state.points:
                 left = f"{words}, about {seconds_in_words(state.seconds_left)} left"
                 note = "" if state.complete else progress_html(left, share)
                 yield gr.update(value=sweep_figure(state.points, state.complete), visible=True), note, gr.skip()
+        if run.cancel.is_set():
+            yield gr.skip(), progress_html(f"Stopped after {words}: the likeness is to the sum so far."), NO_STOP
+            return
     yield gr.skip(), "", NO_STOP
 
 
@@ -144,15 +147,11 @@ def on_sanity(request: gr.Request):
     if not maps:
         fast = ", ".join(method.name for method in METHODS.values() if method.is_fast(count, max_n))
         raise InputError(f"The sanity check takes the fast methods' maps, and none is there: choose one of {fast}.")
-    stream = sanity_stream(clf, explanation.image, maps, explanation.question)
     drawn = 0.0
     with RUNS.page_run(request) as run:
         yield gr.skip(), gr.skip(), progress_html("Copying the network", 0), STOP
-        for state in stream:
+        for state in sanity_stream(clf, explanation.image, maps, explanation.question, cancel=run.cancel):
             compared = len(state.points)
-            if run.cancel.is_set():
-                yield gr.skip(), gr.skip(), progress_html("Stopped before every layer was randomised."), NO_STOP
-                return
             run.seconds_left = state.seconds_left
             now = time.monotonic()
             if state.complete or now - drawn < REDRAW_SECONDS:
@@ -162,6 +161,9 @@ def on_sanity(request: gr.Request):
             words = "Waiting for another check of this network" if state.waiting else f"Randomising{left}"
             plot = _likeness(state.points) if compared else gr.skip()
             yield plot, gr.skip(), progress_html(words, state.share), gr.skip()
+        if run.cancel.is_set():
+            yield gr.skip(), gr.skip(), progress_html("Stopped before every layer was randomised."), NO_STOP
+            return
     yield _likeness(state.points), table_html(likeness_table(state.points)), "", NO_STOP
 
 
