@@ -1,4 +1,4 @@
-"""What is asked of a picture, what an explanation is, and how it reads as JSON: `Question`, `Prediction`, `Cam`,
+"""A question, the explanation that answers it, and how it reads as JSON: `Question`, `Prediction`, `Cam`,
 `Explanation`. Computes nothing."""
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ DEFAULT_MAX_N = 10  # channels of Faster Score-CAM; a layer that has fewer gives
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of a picture: the class to explain (None for the top one, until a pass has found it), the layer
+    """A question about a picture: the class to explain (None for the top one, until a pass has found it), the layer
     whose activations are mapped, and the number of channels that Faster Score-CAM takes."""
 
     class_index: int
@@ -67,7 +67,7 @@ class Cam:
 
 @dataclass(frozen=True, repr=False)
 class Explanation:
-    """What is known after a step. A notebook shows it as its figure.
+    """All that is known after a step. A notebook shows it as its figure.
 
     image: (H, W, 3) uint8 RGB as given. probability: of the class explained. predictions: the ten top classes, best
     first. cams: by method key the maps so far. seconds: wall time since the start.
@@ -87,7 +87,7 @@ class Explanation:
 
     @property
     def question(self) -> Question:
-        """What was asked, with the class that was explained."""
+        """The question, with the class that was explained."""
         return Question(self.class_index, self.target_layer, self.max_n)
 
     @property

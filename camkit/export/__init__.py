@@ -1,1 +1,1 @@
-"""What is kept of an explanation: one figure, and the zip with everything."""
+"""Files of an explanation: one figure, and the zip with everything."""

@@ -260,7 +260,7 @@ def test_another_thread_is_served_between_two_snapshots(fresh, noise):
         together(lambda: fresh.predict(noise))
 
 
-def test_a_stream_that_nobody_reads_computes_nothing(counted, noise):
+def test_a_stream_that_is_not_read_computes_nothing(counted, noise):
     classifier, sizes = counted
     explain_stream(classifier, noise, max_n=3).close()
     assert sizes == []
