@@ -14,6 +14,7 @@ from . import api
 from .command_line import from_environment, parse, register_all
 from .server.folder import claim_folder
 from .server.limits import limits
+from .server.memory import start_giving_back
 from .server.serving import Page
 from .server.warming import start_warming
 from .tabs import about, contrast, cover, evidence, many, maps
@@ -63,6 +64,7 @@ def launch(page: gr.Blocks, options: argparse.Namespace) -> None:
     if url:  # none in the thread in which `gradio app.py` builds the page again
         print(f"* Running on local URL:  {url.rstrip('/')}", flush=True)
     start_warming()
+    start_giving_back()
     page.block_thread()
 
 

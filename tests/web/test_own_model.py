@@ -54,6 +54,7 @@ def server(server_url, tmp_path_factory):
         }.items():
             patch.setenv(name, value)
         patch.setattr(page, "start_warming", lambda: start_warming().join())
+        patch.setattr(page, "start_giving_back", lambda: None)  # would not end
         patch.setattr(page.gr.Blocks, "block_thread", lambda launched: served.append(launched))
         patch.setattr(app_log, "level", logging.INFO)
         app_log.addHandler(handler)

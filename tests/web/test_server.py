@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import plain_http
@@ -129,3 +130,23 @@ def test_no_mcp_server_is_offered(server_url):
 
     assert LAUNCH["mcp_server"] is False
     assert httpx.get(f"{server_url}/gradio_api/mcp/").status_code == 404
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="for glibc alone")
+def test_what_is_free_is_given_back_to_the_system():
+    from camkit.web.server.memory import start_giving_back
+
+    def held() -> int:
+        (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon")]
+        return int(line.split()[1]) * 1024
+
+    pieces = [bytearray(b"x") * 100_000 for _ in range(2000)]  # below what malloc takes from the system by itself
+    most = held()
+    kept = pieces[-1]  # so that the top of the heap stays in use
+    del pieces
+    start_giving_back(every=1)
+    end = time.monotonic() + LIMIT
+    while held() > most - 150_000_000:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert len(kept)
