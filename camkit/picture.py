@@ -310,7 +310,9 @@ def _rgb(
     elif deep:
         image = _upper_8_bits(image, _tag(source.image, _PLANAR) == _SEPARATE)
     if longest is not None and max(image.size) > longest:
-        if image.mode in ("1", "P", "PA") or "transparency" in image.info:  # values that have no average
+        if image.mode == "1" and "transparency" not in image.info:
+            image = image.convert("L")  # a third of the memory that RGB takes
+        elif image.mode in ("1", "P", "PA") or "transparency" in image.info:  # values that have no average
             image = _converted(image)
         image.thumbnail((longest, longest), Image.Resampling.LANCZOS, reducing_gap=2.0)
     return OpenedPicture(np.array(_converted(image)), seen)

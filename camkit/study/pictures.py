@@ -134,7 +134,9 @@ def _listed(source: str, remote: Callable[[str], Mapping[str, str]] | None) -> l
         return [(_readable(root.name), source)]
     if "*" in root.name and root.parent.is_dir():  # where the shell does not expand it
         return sorted((_readable(path.name), str(path)) for path in root.parent.glob(root.name) if not path.is_dir())
-    raise InputError(f"'{quoted(root.name)}' is neither a picture nor a folder: give one of the two.")
+    raise InputError(
+        f"'{quoted(root.name)}' is neither a picture nor a folder: give {KINDS} files, or folders of them."
+    )
 
 
 def _walk(folder: str) -> Iterator[str]:
