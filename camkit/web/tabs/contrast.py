@@ -21,7 +21,7 @@ from .widgets import METHOD_CHOICES, FirstScreen, class_box, maps_component
 
 @with_clear_errors
 def on_contrast(other, method, request: gr.Request):
-    """Maps of two classes by one method, on one scale, and their difference."""
+    """Draw the maps of two classes by one method, on one scale, and their difference."""
     memory = memory_of(request)
     shown = memory.explanation
     if other is None:

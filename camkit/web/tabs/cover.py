@@ -60,7 +60,7 @@ def on_cover(painting, request: gr.Request) -> str:
 
 
 def region_of(painting) -> np.ndarray:
-    """(224, 224) bool from the painter's mask; InputError when what came is not one."""
+    """Return the painter's mask as (224, 224) bool, True where covered; InputError when it is no mask."""
     url = painting.get("mask") if isinstance(painting, dict) else None
     size = (MASK_SIDE, MASK_SIDE)
     if not url:

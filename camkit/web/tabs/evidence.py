@@ -24,7 +24,7 @@ from ..server.readiness import classifier
 from ..server.refusals import with_clear_errors
 from ..server.runs import RUNS, Busy, on_stop, visitor_of
 from ..server.sessions import MEMORIES, Memory, memory_of
-from .widgets import NO_STOP, SKIP, STOP, FirstScreen, if_it_fails, progress_html, stop_button
+from .widgets import NO_STOP, STOP, FirstScreen, if_it_fails, named, progress_html, stop_button
 
 LONGEST_WITHOUT_A_CLICK = 30.0  # seconds that a measurement may be expected to take to begin by itself
 REDRAW_SECONDS = 0.4  # between two redraws of the progress
@@ -33,21 +33,21 @@ SCORED = 2 * ON_THE_PAGE.steps + 1 + len(REMOVED)
 
 
 def table_html(table: Table) -> str:
-    """A table in what panels.js marks as out of date when other maps begin."""
+    """Return a table in an element that panels.js marks as out of date when other maps begin."""
     return f'<div class="measured">{table.html()}</div>'
 
 
 @with_clear_errors
 def on_measure(request: gr.Request):
-    """The button."""
-    yield from measuring(memory_of(request), request)
+    """Measure what the page shows, as the button asks."""
+    yield from measure_shown(memory_of(request), request)
 
 
-@if_it_fails("", NO_STOP, SKIP, SKIP, SKIP)
-def measuring(memory: Memory, request: gr.Request):
-    """Measures what the page shows; each column fills when it is known."""
+@if_it_fails(far="", stop=NO_STOP)
+def measure_shown(memory: Memory, request: gr.Request):
+    """Measure what the page shows; each column fills when it is known."""
     explanation = memory.explanation
-    clf, same = classifier(explanation.model), [gr.skip()] * 2
+    clf = classifier(explanation.model)
     measurements: dict[str, Measurement] = {}
     maps = sum(cam.complete for cam in explanation.cams.values()) + len(CONTROLS)
     blocks, seen = maps * -(-SCORED // clf.block_size), 0
@@ -55,7 +55,8 @@ def measuring(memory: Memory, request: gr.Request):
     with RUNS.page_run(request) as run:
         run.seconds_left = expected_seconds(explanation)
         table = table_html(measurement_table(measurements, explanation, complete=False))
-        yield progress_html(f"Measuring: {SCORED} pictures to score for each map", 0), STOP, table, *same
+        far = progress_html(f"Measuring: {SCORED} pictures to score for each map", 0)
+        yield {"far": far, "stop": STOP, "table": table}
         for key, measurement in measure(clf, explanation, cancel=run.cancel):
             if run.cancel.is_set():
                 break
@@ -68,21 +69,21 @@ def measuring(memory: Memory, request: gr.Request):
                 share = min(0.99, seen / blocks)
                 left = seconds_in_words((now - begin) * (1 - share) / share) if share else "some time"
                 words = f"Measured {len(measurements)} of {maps} maps, about {left} left"
-                yield progress_html(words, share), gr.skip(), table, *same
+                yield {"far": progress_html(words, share), "table": table}
                 drawn = now
         if run.cancel.is_set():
-            yield progress_html("Stopped."), NO_STOP, gr.skip(), *same
+            yield {"far": progress_html("Stopped."), "stop": NO_STOP}
             return
     MEMORIES.measured(visitor_of(request), memory.run, measurements)
     cams = explanation.cams
     seconds = {key: cams[key].seconds for key in measurements if key in cams}
-    yield (
-        "",
-        NO_STOP,
-        table_html(measurement_table(measurements, explanation)),
-        gr.update(value=curves_figure(measurements), visible=True),
-        gr.update(value=cost_figure(seconds, measurements), visible=True),
-    )
+    yield {
+        "far": "",
+        "stop": NO_STOP,
+        "table": table_html(measurement_table(measurements, explanation)),
+        "curves": gr.update(value=curves_figure(measurements), visible=True),
+        "cost": gr.update(value=cost_figure(seconds, measurements), visible=True),
+    }
 
 
 @with_clear_errors
@@ -94,16 +95,16 @@ def on_explanation(request: gr.Request):
     expected = expected_seconds(memory.known)
     if expected > LONGEST_WITHOUT_A_CLICK:
         words = f"Measuring these maps takes about {seconds_in_words(expected)} here: press Measure to begin."
-        yield progress_html(words), NO_STOP, "", *[gr.skip()] * 2
+        yield {"far": progress_html(words), "stop": NO_STOP, "table": ""}
         return
     try:
-        yield from measuring(memory, request)
+        yield from measure_shown(memory, request)
     except Busy as busy:
-        yield progress_html(f"{busy} Then press Measure."), NO_STOP, "", *[gr.skip()] * 2
+        yield {"far": progress_html(f"{busy} Then press Measure."), "stop": NO_STOP, "table": ""}
 
 
 def expected_seconds(explanation: Explanation) -> float:
-    """What a measurement will take: pictures to score, times what one pass took in this run."""
+    """Return what a measurement will take: pictures to score, times what one pass took in this run."""
     cost = min(
         (cam.seconds / (cam.forward_passes + cam.backward_passes) for cam in explanation.cams.values()), default=0.0
     )
@@ -111,13 +112,13 @@ def expected_seconds(explanation: Explanation) -> float:
 
 
 @with_clear_errors
-@if_it_fails(SKIP, "", NO_STOP)
+@if_it_fails(far="", stop=NO_STOP)
 def on_sweep(request: gr.Request):
-    """Faster Score-CAM's channels against its likeness to the full Score-CAM, out of one run."""
+    """Draw Faster Score-CAM's channels against its likeness to the full Score-CAM, out of one run."""
     explanation = memory_of(request).explanation
     clf = classifier(explanation.model)
     with RUNS.page_run(request) as run:
-        yield gr.skip(), progress_html("Starting", 0), STOP
+        yield {"far": progress_html("Starting", 0), "stop": STOP}
         asked = explanation.image, explanation.class_index, None, explanation.target_layer
         words = "0 channels"
         for state in sweep(clf, *asked, cancel=run.cancel):
@@ -127,17 +128,19 @@ def on_sweep(request: gr.Request):
             if state.points:
                 left = f"{words}, about {seconds_in_words(state.seconds_left)} left"
                 note = "" if state.complete else progress_html(left, share)
-                yield gr.update(value=sweep_figure(state.points, state.complete), visible=True), note, gr.skip()
+                plot = gr.update(value=sweep_figure(state.points, state.complete), visible=True)
+                yield {"plot": plot, "far": note}
         if run.cancel.is_set():
-            yield gr.skip(), progress_html(f"Stopped after {words}: the likeness is to the sum so far."), NO_STOP
+            far = progress_html(f"Stopped after {words}: the likeness is to the sum so far.")
+            yield {"far": far, "stop": NO_STOP}
             return
-    yield gr.skip(), "", NO_STOP
+    yield {"far": "", "stop": NO_STOP}
 
 
 @with_clear_errors
-@if_it_fails(SKIP, SKIP, "", NO_STOP)
+@if_it_fails(far="", stop=NO_STOP)
 def on_sanity(request: gr.Request):
-    """How like themselves the fast methods' maps stay while a copy of the network is randomised."""
+    """Compare the fast methods' maps with those of a copy of the network that is randomised layer by layer."""
     explanation = memory_of(request).explanation
     clf = classifier(explanation.model)
     count, max_n = clf.channels(explanation.target_layer), explanation.max_n
@@ -149,9 +152,8 @@ def on_sanity(request: gr.Request):
         raise InputError(f"The sanity check takes the fast methods' maps, and none is there: choose one of {fast}.")
     drawn = 0.0
     with RUNS.page_run(request) as run:
-        yield gr.skip(), gr.skip(), progress_html("Copying the network", 0), STOP
+        yield {"far": progress_html("Copying the network", 0), "stop": STOP}
         for state in sanity_stream(clf, explanation.image, maps, explanation.question, cancel=run.cancel):
-            compared = len(state.points)
             run.seconds_left = state.seconds_left
             now = time.monotonic()
             if state.complete or now - drawn < REDRAW_SECONDS:
@@ -159,12 +161,17 @@ def on_sanity(request: gr.Request):
             drawn = now
             left = "" if state.seconds_left is None else f", about {seconds_in_words(state.seconds_left)} left"
             words = "Waiting for another check of this network" if state.waiting else f"Randomising{left}"
-            plot = _likeness(state.points) if compared else gr.skip()
-            yield plot, gr.skip(), progress_html(words, state.share), gr.skip()
+            plot = {"plot": _likeness(state.points)} if state.points else {}
+            yield {"far": progress_html(words, state.share), **plot}
         if run.cancel.is_set():
-            yield gr.skip(), gr.skip(), progress_html("Stopped before every layer was randomised."), NO_STOP
+            yield {"far": progress_html("Stopped before every layer was randomised."), "stop": NO_STOP}
             return
-    yield _likeness(state.points), table_html(likeness_table(state.points)), "", NO_STOP
+    yield {
+        "plot": _likeness(state.points),
+        "table": table_html(likeness_table(state.points)),
+        "far": "",
+        "stop": NO_STOP,
+    }
 
 
 def _likeness(points) -> dict:
@@ -172,7 +179,7 @@ def _likeness(points) -> dict:
 
 
 def _start_row(key: str, label: str, width: int) -> tuple[gr.Button, gr.Button, gr.HTML]:
-    """What begins some work, what stops it, and how far it is."""
+    """Return the button that begins some work, the one that stops it, and the place that says how far it is."""
     with gr.Row(elem_classes="intro"):
         go = gr.Button(label, size="sm", scale=0, min_width=width, elem_id=f"{key}-go")
         return go, stop_button(f"{key}-stop"), gr.HTML("", elem_id=f"{key}-far")
@@ -207,13 +214,19 @@ def build(screen: FirstScreen) -> None:
         sanity_go, sanity_stop, sanity_far = _start_row("sanity", "Start the sanity check", 180)
         likeness = gr.HTML("", elem_id="likeness")
         sanity_plot = gr.Plot(show_label=False, elem_id="sanity", visible=False)
-    outputs = [far, stop, table, curves, cost]
+    measured = {"far": far, "stop": stop, "table": table, "curves": curves, "cost": cost}
+    swept = {"plot": sweep_plot, "far": sweep_far, "stop": sweep_stop}
+    compared = {"plot": sanity_plot, "table": likeness, "far": sanity_far, "stop": sanity_stop}
     quiet = {"api_visibility": "private", "show_progress": "hidden", "preprocess": False}
     for explanation in screen.explanations:
         # One that comes while another is measured waits for its end: as long as a block takes.
-        explanation.success(on_explanation, None, outputs, trigger_mode="always_last", **quiet)
-    go.click(on_measure, None, outputs, **quiet)
-    sweep_go.click(on_sweep, None, [sweep_plot, sweep_far, sweep_stop], **quiet)
-    sanity_go.click(on_sanity, None, [sanity_plot, likeness, sanity_far, sanity_stop], **quiet)
+        outputs = [*measured.values()]
+        explanation.success(named(on_explanation, measured), None, outputs, trigger_mode="always_last", **quiet)
+    for button, handler, parts in (
+        (go, on_measure, measured),
+        (sweep_go, on_sweep, swept),
+        (sanity_go, on_sanity, compared),
+    ):
+        button.click(named(handler, parts), None, [*parts.values()], **quiet)
     for button in (stop, sweep_stop, sanity_stop):
         button.click(on_stop, None, None, queue=False, **quiet)

@@ -29,7 +29,7 @@ class Example:
 
     @cached_property
     def content(self) -> bytes:
-        """The file's bytes, the same object for everybody who looks at the example."""
+        """The file's bytes, the same object for every visitor."""
         return self.path.read_bytes()
 
 

@@ -1,6 +1,6 @@
 """The line at the top: what runs here, and a better model that can be fetched, with its progress and a way to stop.
 
-A download is the server's, not a visitor's: whoever asks for a model that is on its way waits for the same transfer.
+A download is the server's, not a visitor's: all who ask for a model that is on its way wait for the same transfer.
 Who has asked may withdraw; the transfer ends when the last one who waits for it has. Leaving the page withdraws too,
 but stops nothing: the next visitor may want the model.
 """
@@ -11,6 +11,7 @@ import threading
 from dataclasses import dataclass
 
 import gradio as gr
+from gradio.components import Component
 
 from ...models.registry import MODELS
 from ...models.weights import MEGABYTE, WeightsState
@@ -18,14 +19,14 @@ from ...units import seconds_in_words
 from ..server.readiness import WARMED_UP, default_model, device_in_words, downloading, is_here, operator_status
 from ..server.refusals import with_clear_errors
 from ..server.runs import visitor_of
-from .widgets import browser_code
+from .widgets import browser_code, named
 
-MOST_WAITING = 1000  # visitors remembered for one download; a session's name costs a stranger nothing
+MOST_WAITING = 1000  # visitors remembered for one download; a session's name costs nothing
 
 
 @dataclass(frozen=True)
 class Headline:
-    """The components at the top. `parts` are the outputs of every event that may change them."""
+    """The components at the top. `parts`, by name, are the outputs of every event that may change them."""
 
     status: gr.HTML
     get: gr.Button
@@ -34,19 +35,19 @@ class Headline:
     timer: gr.Timer
 
     @property
-    def parts(self) -> list:
-        return [self.status, self.get, self.cancel, self.use, self.timer]
+    def parts(self) -> dict[str, Component]:
+        return {"status": self.status, "get": self.get, "cancel": self.cancel, "use": self.use, "timer": self.timer}
 
 
 class Waiting:
-    """Who waits for which download."""
+    """The visitors who wait for a download, by model; every method may be called from any thread."""
 
     def __init__(self) -> None:
         self._of: dict[str, set[str]] = {}
         self._guard = threading.Lock()
 
     def join(self, model: str, visitor: str) -> None:
-        """Begins the download or joins the one under way: at most one a model, whoever asks."""
+        """Begin the download or join the one under way: at most one a model."""
         weights = MODELS[model].weights
         if weights is None:
             return
@@ -58,7 +59,7 @@ class Waiting:
             weights.download_in_background()
 
     def withdraw(self, model: str, visitor: str) -> int:
-        """How many go on waiting; with nobody left the transfer is stopped."""
+        """Return how many go on waiting; stop the transfer when none does."""
         weights = MODELS[model].weights
         with self._guard:
             waiting = self._of.get(model, set())
@@ -88,13 +89,13 @@ WAITING = Waiting()
 
 
 def state_of(model: str) -> WeightsState | None:
-    """Of the model's weights; None for a bundled model."""
+    """Return the state of the model's weights; None for a bundled model."""
     weights = MODELS[model].weights
     return weights.state if weights else None
 
 
 def missing(model: str) -> str | None:
-    """The model to offer on a page that shows `model`: one on its way, else the first whose weights are not here."""
+    """Return the model to offer on a page that shows `model`: one on its way, else the first without its weights."""
     candidates = [key for key in dict.fromkeys([model, *MODELS]) if key in MODELS]
     by_status = {key: state.status for key in candidates if (state := state_of(key)) and state.status != "ready"}
     arriving = [key for key, status in by_status.items() if status == "downloading"]
@@ -102,7 +103,7 @@ def missing(model: str) -> str | None:
 
 
 def better(model: str) -> str | None:
-    """A model of the registry that stands before `model` and that is here."""
+    """Return a model of the registry that stands before `model` and that is here."""
     before = list(MODELS)[: list(MODELS).index(model)] if model in MODELS else []
     return next(filter(is_here, before), None)
 
@@ -112,7 +113,7 @@ def headline(model: str, visitor: str | None = None) -> dict:
     is what a screen reader is told, and so says nothing that changes by the second. `visitor`: who looks, None for all.
     """
     running = MODELS[default_model() if model == "auto" else model]
-    told = {
+    fields = {
         "model": running.name + (" (bundled)" if running.weights is None and running.operator_model is None else ""),
         "device": device_in_words(),
         "inputs": running.inputs,
@@ -126,28 +127,28 @@ def headline(model: str, visitor: str | None = None) -> dict:
         done, total = (round(count / MEGABYTE) for count in (state.bytes_done, state.bytes_total))
         left = "" if state.seconds_left is None else f", about {seconds_in_words(state.seconds_left)} left"
         words = f"{state.short}: {done} of {total} MB{left}"
-        return told | {"sentence": words, "spoken": f"{state.short}.", "progress": state.percent / 100}
+        return fields | {"sentence": words, "spoken": f"{state.short}.", "progress": state.percent / 100}
     if state is not None and state.status == "failed" and WAITING.failed_for(str(key), visitor):
-        return told | {"sentence": state.short, "spoken": state.short}
+        return fields | {"sentence": state.short, "spoken": state.short}
     operators = [operator_status(spec) for spec in MODELS.values() if spec.operator_model]
     waited_for = [sentence for status, sentence in operators if status != "ready"]
     if waited_for:
-        return told | {"sentence": " ".join(waited_for), "spoken": " ".join(waited_for)}
-    return told | {"spoken": f"{MODELS[arrived].name} is here." if arrived else ""}
+        return fields | {"sentence": " ".join(waited_for), "spoken": " ".join(waited_for)}
+    return fields | {"spoken": f"{MODELS[arrived].name} is here." if arrived else ""}
 
 
-def shown(model: str, visitor: str) -> tuple:
-    """Values for `Headline.parts`, for a page that shows `model`."""
+def update(model: str, visitor: str) -> dict:
+    """Return values for `Headline.parts`, for a page that shows `model`."""
     key, arrived = missing(model), better(model)
     state = state_of(key) if key else None
     arriving = state is not None and state.status == "downloading"
-    return (
-        headline(model, visitor),
-        gr.update(visible=state is not None and not arriving, value=offer(key, visitor)),
-        gr.update(visible=arriving and WAITING.waits(str(key), visitor)),
-        gr.update(visible=arrived is not None, value=f"Use {MODELS[arrived].name}" if arrived else ""),
-        gr.Timer(active=downloading() or not WARMED_UP.is_set()),
-    )
+    return {
+        "status": headline(model, visitor),
+        "get": gr.update(visible=state is not None and not arriving, value=offer(key, visitor)),
+        "cancel": gr.update(visible=arriving and WAITING.waits(str(key), visitor)),
+        "use": gr.update(visible=arrived is not None, value=f"Use {MODELS[arrived].name}" if arrived else ""),
+        "timer": gr.Timer(active=downloading() or not WARMED_UP.is_set()),
+    }
 
 
 def offer(key: str | None, visitor: str | None = None) -> str:
@@ -161,27 +162,27 @@ def offer(key: str | None, visitor: str | None = None) -> str:
 
 
 @with_clear_errors
-def on_get(model, request: gr.Request) -> tuple:
-    """The button "Get": begins the download, or joins it."""
+def on_get(model, request: gr.Request) -> dict:
+    """Begin the download, or join it, as the button "Get" asks."""
     key = missing(model)
     if key is not None:
         WAITING.join(key, visitor_of(request))
-    return shown(model, visitor_of(request))
+    return update(model, visitor_of(request))
 
 
 @with_clear_errors
-def on_cancel(model, request: gr.Request) -> tuple:
-    """The button "Cancel": withdraws from the download, which ends when nobody waits for it."""
+def on_cancel(model, request: gr.Request) -> dict:
+    """Withdraw from the download, as the button "Cancel" asks; it ends when no visitor waits for it."""
     key = missing(model)
     if key is not None and WAITING.withdraw(key, visitor_of(request)):
         gr.Info("Others wait for this download too, so it goes on; it is cancelled for you.")
-    return shown(model, visitor_of(request))
+    return update(model, visitor_of(request))
 
 
 @with_clear_errors
-def on_tick(model, request: gr.Request) -> tuple:
-    """While weights arrive or the machine starts, once a second."""
-    return shown(model, visitor_of(request))
+def on_tick(model, request: gr.Request) -> dict:
+    """Tell once a second how far it is, while weights arrive or the machine starts."""
+    return update(model, visitor_of(request))
 
 
 def build(model: str) -> Headline:
@@ -207,9 +208,8 @@ def on_leave(request: gr.Request) -> None:
 
 
 def listen(line: Headline, model: gr.Radio, page: gr.Blocks) -> None:
-    """The listeners of the line by itself; what "Use" does is the first screen's."""
+    """Add the line's own listeners; what "Use" does is the first screen's."""
     quiet = {"api_visibility": "private", "show_progress": "hidden", "preprocess": False}
-    line.get.click(on_get, model, line.parts, **quiet)
-    line.cancel.click(on_cancel, model, line.parts, **quiet)
-    line.timer.tick(on_tick, model, line.parts, **quiet)
+    for event, handler in ((line.get.click, on_get), (line.cancel.click, on_cancel), (line.timer.tick, on_tick)):
+        event(named(handler, line.parts), model, [*line.parts.values()], **quiet)
     page.unload(on_leave)

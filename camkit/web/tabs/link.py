@@ -1,6 +1,6 @@
 """What a visitor has set (`Choices`), and how the page's address carries it, so that a link shows what one sees.
 
-An address comes from anybody: every value is looked up in what is there, none of its text is ever shown.
+An address may hold anything: every value is looked up in what is there, none of its text is ever shown.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Visit:
     problem: str = ""
 
 
-def address_of(snapshot: Explanation, choices: Choices) -> dict[str, str]:
-    """What the address says besides the example, which the browser knows; what is as on a fresh page is left out."""
+def query_of(snapshot: Explanation, choices: Choices) -> dict[str, str]:
+    """Return the address's query less the example, which the browser knows, and less what is as on a fresh page."""
     spec = MODELS[snapshot.model]
     said = {"class": snapshot.class_name, "methods": ",".join(choices.methods), "max_n": str(snapshot.max_n)}
     if snapshot.target_layer != spec.target_layers[-1]:
@@ -53,13 +53,13 @@ def address_of(snapshot: Explanation, choices: Choices) -> dict[str, str]:
     return said
 
 
-def read_address(query: Mapping[str, str], fresh: Choices) -> Visit:
-    """What an address asks for, on a page whose settings are `fresh`; values that fit nothing here are left out."""
+def read_query(query: Mapping[str, str], fresh: Choices) -> Visit:
+    """Return what an address asks of a page whose settings are `fresh`; values that fit nothing here are left out."""
     asked = {key: value[:LONGEST].strip() for key, value in query.items() if isinstance(value, str)}
     wrong: list[str] = []
 
     def known(name: str, look_up, otherwise):
-        """What `look_up` makes of the value; `otherwise` when there is none or it fits nothing."""
+        """Return what `look_up` makes of the value; `otherwise` when there is none or it fits nothing."""
         if not asked.get(name):
             return otherwise
         try:

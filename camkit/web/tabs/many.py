@@ -22,20 +22,20 @@ from ..server.readiness import classifier
 from ..server.refusals import with_clear_errors
 from ..server.runs import RUNS, on_stop
 from ..server.uploads import sent_file
-from .widgets import METHOD_CHOICES, NO_STOP, SKIP, STOP, FirstScreen, if_it_fails, progress_html, stop_button
+from .widgets import METHOD_CHOICES, NO_STOP, STOP, FirstScreen, if_it_fails, named, progress_html, stop_button
 
 
 @with_clear_errors
-@if_it_fails("", NO_STOP, SKIP, SKIP)
+@if_it_fails(far="", stop=NO_STOP)
 def on_zip(archive, methods, model, request: gr.Request):
-    """Measures every picture of a zip; the figures so far are kept when it is stopped."""
+    """Measure every picture of a zip; keep the figures so far when it is stopped."""
     if (path := sent_file(archive, request)) is None:
         raise InputError("There is no zip: choose a file with pictures in it.")
     found = unzip_pictures(path)
     clf = classifier(model)
     settings = Settings(tuple(methods), coherency="fast")
     with RUNS.page_run(request) as run:
-        yield progress_html(f"0 of {len(found.pictures)} pictures", 0), STOP, gr.skip(), gr.skip()
+        yield {"far": progress_html(f"0 of {len(found.pictures)} pictures", 0), "stop": STOP}
         for state in study_stream(clf, found.pictures, settings, skipped=found.skipped):
             if run.cancel.is_set():
                 break
@@ -43,22 +43,22 @@ def on_zip(archive, methods, model, request: gr.Request):
             left = "" if state.seconds_left is None else f", about {seconds_in_words(state.seconds_left)} left"
             at = f" ({quoted(state.picture)}: {state.label})" if state.label else ""
             far = progress_html(f"{state.done} of {state.total} pictures{left}{at}", state.done / state.total)
-            yield far, gr.skip(), gr.skip(), gr.skip()
+            yield {"far": far}
     results = Results.of(clf, settings, state)
     skipped = account(f"{results.pictures} measured", results.skipped) if results.skipped else ""
     if not state.complete and not results.pictures:
-        yield progress_html(f"Stopped before a picture was measured. {skipped}"), NO_STOP, gr.skip(), gr.skip()
+        yield {"far": progress_html(f"Stopped before a picture was measured. {skipped}"), "stop": NO_STOP}
         return
     with tempfile.TemporaryDirectory() as folder:
         files = [write_file(made.name, made.read_bytes()) for made in write_reports(Path(folder), results)]
     note = "" if state.complete else f"Stopped after {state.done} of {state.total} pictures: the figures are theirs. "
     table = summary_table(results)
-    yield (
-        progress_html(note + skipped),
-        NO_STOP,
-        f"<h2>{html.escape(table.title)}</h2>{table.html()}",
-        gr.update(value=files, visible=True),
-    )
+    yield {
+        "far": progress_html(note + skipped),
+        "stop": NO_STOP,
+        "table": f"<h2>{html.escape(table.title)}</h2>{table.html()}",
+        "files": gr.update(value=files, visible=True),
+    }
 
 
 def build(screen: FirstScreen) -> None:
@@ -84,5 +84,6 @@ def build(screen: FirstScreen) -> None:
         table = gr.HTML("", elem_id="set-table")
         files = gr.File(label="Results", visible=False, elem_id="set-files")
     quiet = {"api_visibility": "private", "show_progress": "hidden", "preprocess": False}
-    go.click(on_zip, [file, methods, screen.model], [far, stop, table, files], **quiet)
+    parts = {"far": far, "stop": stop, "table": table, "files": files}
+    go.click(named(on_zip, parts), [file, methods, screen.model], [*parts.values()], **quiet)
     stop.click(on_stop, None, None, queue=False, **quiet)

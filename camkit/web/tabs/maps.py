@@ -29,10 +29,9 @@ from ..server.sessions import MEMORIES, memory_of
 from ..server.uploads import page_picture, uploaded, window_of
 from . import headline, view
 from .examples import OPENING, Example, aspect, by_number, examples_html
-from .link import Choices, address_of, read_address
+from .link import Choices, query_of, read_query
 from .widgets import (
     METHOD_CHOICES,
-    SKIP,
     TELL_MODEL,
     FirstScreen,
     browser_code,
@@ -40,6 +39,7 @@ from .widgets import (
     fetched,
     if_it_fails,
     maps_component,
+    named,
     panel,
 )
 
@@ -51,7 +51,7 @@ SHOWN = 5  # classes of the prediction
 # --- one run -------------------------------------------------------------------------------------------------------
 
 
-@if_it_fails({"working": None}, *[SKIP] * 8)
+@if_it_fails(panels={"working": None})
 def explain_on_page(
     picture: bytes,
     class_index: int | None,
@@ -59,8 +59,8 @@ def explain_on_page(
     request: gr.Request,
     labels: Labels | None = None,
     example: str | None = None,
-) -> Iterator[tuple]:
-    """Streams one explanation of a JPEG file's picture to the page; the outputs are those of `page_update`. The page
+) -> Iterator[dict]:
+    """Stream one explanation of a JPEG file's picture to the page, as updates by the names of its parts. The page
     explains what it shows: the picture as that file holds it.
 
     `labels`: those that the class was chosen from, None for the model's own; a model with others explains its top
@@ -68,15 +68,15 @@ def explain_on_page(
     """
     image = open_picture(picture)
     with RUNS.page_run(request, long=False) as run:
-        yield ({"working": run.number}, *[gr.skip()] * 8)
+        yield {"panels": {"working": run.number}}
         clf = classifier(choices.model)
         if labels is not None and labels is not clf.labels:
             class_index = None
         layer = choices.layer if choices.layer in clf.target_layers else clf.target_layers[-1]
         max_n = fitting(choices.max_n, clf.channels(layer))
         limit = gr.update(maximum=clf.channels(layer), **({"value": max_n} if max_n != choices.max_n else {}))
-        told = {"image": jpeg_url(picture), "aspect": image.shape[1] / image.shape[0]}
-        told |= {} if example is None else {"example": example}
+        fields = {"image": jpeg_url(picture), "aspect": image.shape[1] / image.shape[0]}
+        fields |= {} if example is None else {"example": example}
         methods, busy = room_for(check_methods(choices.methods), run)
         complete, drawn = -1, 0.0
         for snapshot in explain_stream(clf, image, methods, class_index, layer, max_n, run.cancel):
@@ -88,22 +88,22 @@ def explain_on_page(
                 continue  # the stream ends by itself, with all that was computed
             now_complete = sum(cam.complete for cam in snapshot.cams.values())
             if now_complete != complete or time.monotonic() - drawn >= REDRAW_SECONDS:
-                yield page_update(snapshot, run, busy, choices, told, picture, limit)
+                yield page_update(snapshot, run, busy, choices, fields, picture, limit)
                 complete, drawn = now_complete, time.monotonic()
         if not snapshot.complete or run.cancel.is_set():
-            yield page_update(snapshot, run, "not computed: stopped before", choices, told, picture, limit)
+            yield page_update(snapshot, run, "not computed: stopped before", choices, fields, picture, limit)
 
 
 def fitting(max_n, channels: int) -> int:
-    """The slider's number, or all channels of a layer that has fewer; InputError when it is none."""
+    """Return the slider's number, or all channels of a layer that has fewer; InputError when it is none."""
     if isinstance(max_n, bool) or not isinstance(max_n, (int, float)) or not max_n >= 1:
         raise InputError(f"max_n is {quoted(repr(max_n))}: it must be a whole number from 1 to {channels}.")
     return int(min(max_n, channels))
 
 
 def room_for(methods: tuple[str, ...], run: Run) -> tuple[tuple[str, ...], str]:
-    """The methods that the run can take, and why not all. A visitor who finds every place for long work taken still
-    gets the maps that are quick; Busy when none of those is asked for."""
+    """Return the methods that the run can take, and why not all. A visitor who finds every place for long work taken
+    still gets the maps that are quick; Busy when none of those is asked for."""
     quick = tuple(key for key in methods if METHODS[key].uses_gradient)
     if len(quick) == len(methods):
         return methods, ""
@@ -117,29 +117,31 @@ def room_for(methods: tuple[str, ...], run: Run) -> tuple[tuple[str, ...], str]:
 
 
 def page_update(
-    snapshot: Explanation, run: Run, wait: str, choices: Choices, told: dict, picture: bytes, limit: dict
-) -> tuple:
-    """Return values for panels, prediction, explained line, the line at the top and the slider of channels. `wait`: why
-    maps that have not begun will not come, if they will not; `limit`: what the slider can be at this layer."""
+    snapshot: Explanation, run: Run, wait: str, choices: Choices, fields: dict, picture: bytes, limit: dict
+) -> dict:
+    """Return the panels, and with a run's first snapshot all that goes with it. `wait`: why maps that have not begun
+    will not come, if they will not; `limit`: what the slider of channels can be at this layer."""
     MEMORIES.keep(run, picture, snapshot)
-    first = not snapshot.cams and not run.cancel.is_set()  # a newer run has words of its own
-    told = told | {"alt": f"what speaks for {snapshot.class_name}", "address": address_of(snapshot, choices)}
-    return (
-        panels_value(check_methods(choices.methods), snapshot.cams, run.number, wait, told),
-        prediction_html(snapshot) if first else gr.skip(),
-        explained_html(snapshot, window_of(picture)) if first else gr.skip(),
-        *(headline.shown(choices.model, run.visitor) if first else [gr.skip()] * 5),
-        limit if first else gr.skip(),
-    )
+    fields = fields | {"alt": f"what speaks for {snapshot.class_name}", "address": query_of(snapshot, choices)}
+    panels = panels_value(check_methods(choices.methods), snapshot.cams, run.number, wait, fields)
+    if snapshot.cams or run.cancel.is_set():  # a newer run has words of its own
+        return {"panels": panels}
+    return {
+        "panels": panels,
+        "prediction": prediction_html(snapshot),
+        "explained": explained_html(snapshot, window_of(picture)),
+        "max_n": limit,
+        **headline.update(choices.model, run.visitor),
+    }
 
 
-def panels_value(keys, cams: Mapping, run: int = 0, wait: str = "", told: Mapping | None = None) -> dict:
-    """What panels.js shows; `told`: what it needs to know besides the panels."""
-    return {"run": run, **(told or {}), "panels": [panel(key, cams.get(key), wait) for key in keys]}
+def panels_value(keys, cams: Mapping, run: int = 0, wait: str = "", fields: Mapping | None = None) -> dict:
+    """Return what panels.js shows; `fields`: what it needs to know besides the panels."""
+    return {"run": run, **(fields or {}), "panels": [panel(key, cams.get(key), wait) for key in keys]}
 
 
 def prediction_html(snapshot: Explanation | None) -> str:
-    """The most probable classes as buttons; the last gives way to the class explained when that is none of them."""
+    """Return the most probable classes as buttons, the explained class as the last when it is none of them."""
     if snapshot is None:
         return '<div class="prediction"></div>'
     rows = [(each.class_index, each.name, each.probability) for each in snapshot.predictions[:SHOWN]]
@@ -176,7 +178,7 @@ def on_picture(event: gr.EventData, request: gr.Request, *choices):
 
 @with_clear_errors
 def on_settings(request: gr.Request, *choices):
-    """Other settings, on the picture and the class that the page has."""
+    """Explain the picture and the class that the page has by other settings."""
     memory = memory_of(request)
     labels = MODELS[memory.known.model].labels()
     yield from explain_on_page(memory.picture, memory.known.class_index, Choices(*choices), request, labels)
@@ -190,7 +192,7 @@ def on_class(class_index, request: gr.Request, *choices):
 
 @with_clear_errors
 def on_prediction(request: gr.Request, event: gr.EventData, *choices):
-    """A class of the prediction was chosen."""
+    """Explain the class of the prediction that was chosen."""
     memory = memory_of(request)
     labels = MODELS[memory.known.model].labels()
     index = labels.class_at(event.index).index
@@ -206,38 +208,32 @@ def on_example(event: gr.EventData, request: gr.Request, *choices):
 
 @with_clear_errors
 def on_open(request: gr.Request, *choices):
-    """The page was opened: what its address names is explained, else the first example, so that no visitor sees an
-    empty page. By the model that is the default by now, which the page's own settings may not know of yet."""
+    """Explain what the address of a page that was opened names, else the first example, so that no page is empty. By
+    the model that is the default by now, which the page's own settings may not know of yet."""
     model = opening_model()
     fresh = replace(Choices(*choices), model=model, layer=MODELS[model].target_layers[-1])
-    visit = read_address(request.query_params, fresh)
+    visit = read_query(request.query_params, fresh)
     if visit.problem:
         gr.Warning(visit.problem)
     settings = settings_of(visit.choices)
     labels = MODELS[visit.choices.model].labels()
     for update in show_example(visit.example, visit.class_index, visit.choices, request, labels):
-        yield (*update, *settings)
-        settings = [gr.skip()] * len(settings)
+        yield settings | update
+        settings = {}
 
 
-def settings_of(choices: Choices) -> list:
-    """The settings' components showing these choices."""
-    spec = MODELS[choices.model]
-    return [
-        choices.methods,
-        choices.model,
-        gr.update(choices=list(spec.target_layers), value=choices.layer),
-        choices.max_n,
-        choices.full,
-    ]
+def settings_of(choices: Choices) -> dict:
+    """Return updates with which the settings' components show these choices."""
+    layers = gr.update(choices=list(MODELS[choices.model].target_layers), value=choices.layer)
+    return vars(choices) | {"layer": layers}
 
 
 def show_example(
     example: Example, class_index: int | None, choices: Choices, request: gr.Request, labels: Labels
-) -> Iterator[tuple]:
+) -> Iterator[dict]:
     """Explain an example; `labels`: those that the class is one of."""
-    told = {"image": jpeg_url(example.content), "aspect": aspect(example)}
-    yield (panels_value(choices.methods, {}, told=told), *[gr.skip()] * 8)  # the picture, before a model is loaded
+    fields = {"image": jpeg_url(example.content), "aspect": aspect(example)}
+    yield {"panels": panels_value(choices.methods, {}, fields=fields)}  # the picture, before a model is loaded
     yield from explain_on_page(example.content, class_index, choices, request, labels, example.key)
 
 
@@ -245,8 +241,8 @@ def show_example(
 
 
 @with_clear_errors
-def on_model(model, request: gr.Request) -> tuple:
-    """Another model: its layers, and its weights fetched if they are missing."""
+def on_model(model, request: gr.Request) -> dict:
+    """Offer the layers of another model, and fetch its weights if they are missing."""
     visitor = visitor_of(request)
     if (state := headline.state_of(model) if model in MODELS else None) and state.status != "ready":
         headline.WAITING.join(model, visitor)
@@ -257,11 +253,11 @@ def on_model(model, request: gr.Request) -> tuple:
         model = default_model()
     spec = MODELS[model]
     layers = gr.update(choices=list(spec.target_layers), value=spec.target_layers[-1])
-    return gr.update(value=model), layers, *headline.shown(model, visitor)
+    return {"model": gr.update(value=model), "layer": layers, **headline.update(model, visitor)}
 
 
 def on_use(model) -> str:
-    """The button "Use": the better model that has arrived."""
+    """Return the better model that has arrived, as the button "Use" asks."""
     return headline.better(model) or model
 
 
@@ -269,7 +265,7 @@ def on_use(model) -> str:
 
 
 def build(page: gr.Blocks) -> FirstScreen:
-    """The first screen and everything that it does by itself. Where each part lies at which width is in style.css."""
+    """Lay the first screen out and add its listeners. Where each part lies at which width is in style.css."""
     with gr.Column(elem_id="first"):
         line = headline.build(default_model())
         picture = gr.HTML(
@@ -282,37 +278,40 @@ def build(page: gr.Blocks) -> FirstScreen:
         prediction = gr.HTML(prediction_html(None), elem_id="prediction", **buttons)
         explained = gr.HTML("<h2>&nbsp;</h2>", elem_id="explained")
         other = class_box("Another class", "class-box")
-        opening = panels_value(DEFAULT_METHODS, {}, told={"aspect": aspect(OPENING)})
+        opening = panels_value(DEFAULT_METHODS, {}, fields={"aspect": aspect(OPENING)})
         panels = maps_component(opening, "maps")
         controls = view.build()
         settings = build_settings()
     methods, model, layer, max_n, full = settings
-    outputs = [panels, prediction, explained, *line.parts, max_n]
+    shown = {"panels": panels, "prediction": prediction, "explained": explained, "max_n": max_n, **line.parts}
+    opened = shown | {"methods": methods, "model": model, "layer": layer, "full": full}
+    outputs, opened_outputs = [*shown.values()], [*opened.values()]
     quiet = {"api_visibility": "private", "show_progress": "hidden", "preprocess": False}
     private = quiet | {"trigger_mode": "multiple"}
     changes = [max_n.release, methods.input, layer.input, full.input]
     explanations = [
-        picture.upload(on_picture, settings, outputs, **private),
-        examples.select(on_example, settings, outputs, **private),
-        prediction.select(on_prediction, settings, outputs, **private),
-        other.select(on_class, [other, *settings], outputs, **private),
-        gr.on(changes, on_settings, settings, outputs, **private),
-        controls.remember(page, methods).then(on_open, settings, [*outputs, *settings], **private),
+        picture.upload(named(on_picture, shown), settings, outputs, **private),
+        examples.select(named(on_example, shown), settings, outputs, **private),
+        prediction.select(named(on_prediction, shown), settings, outputs, **private),
+        other.select(named(on_class, shown), [other, *settings], outputs, **private),
+        gr.on(changes, named(on_settings, shown), settings, outputs, **private),
+        controls.remember(page, methods).then(named(on_open, opened), settings, opened_outputs, **private),
     ]
     panels.stop(on_stop, None, None, queue=False, **quiet)
     gr.on([page.load, model.change], None, model, None, js=TELL_MODEL, **quiet)
-    model_outputs = [model, layer, *line.parts]
+    of_model = {"model": model, "layer": layer, **line.parts}
+    change_model = named(on_model, of_model), model, [*of_model.values()]
     for changed in (
-        model.input(on_model, model, model_outputs, **quiet),
-        line.use.click(on_use, model, model, **quiet).then(on_model, model, model_outputs, **quiet),
+        model.input(*change_model, **quiet),
+        line.use.click(on_use, model, model, **quiet).then(*change_model, **quiet),
     ):
-        explanations.append(changed.then(on_settings, settings, outputs, **private))
+        explanations.append(changed.then(named(on_settings, shown), settings, outputs, **private))
     headline.listen(line, model, page)
     return FirstScreen(model, explanations)
 
 
 def build_settings() -> list:
-    """The components of `Choices`, in its order."""
+    """Return the components of `Choices`, in its order."""
     layers = list(MODELS[default_model()].target_layers)
     with gr.Accordion("Settings: methods, model, layer, channels", open=False, elem_id="settings"):
         methods = gr.CheckboxGroup(

@@ -28,14 +28,14 @@ STRENGTH_OF = f"""(mode) => ({{__type__: "update", interactive: mode === "map" |
 
 
 def look(alpha: float, colormap: str, mode: str) -> dict:
-    """The arguments of `overlay` that draw what the page shows; the masked picture has none and gets the default's."""
+    """Return the arguments of `overlay` that draw what the page shows; the masked picture gets the default's."""
     opacity = {"even": "even", "heatmap": "even"}.get(mode, "map")
     return {"alpha": 1.0 if mode == "heatmap" else alpha, "colormap": colormap, "opacity": opacity}
 
 
 @with_clear_errors
 def on_download(alpha, colormap, mode, request: gr.Request) -> str:
-    """The zip of what the page shows now, with the figure, and with the measurements when they are of it."""
+    """Write the zip of what the page shows now, with the figure, and with the measurements when they are of it."""
     memory = memory_of(request)
     explanation = memory.explanation
     drawn = look(alpha, colormap, mode)
@@ -47,7 +47,7 @@ def on_download(alpha, colormap, mode, request: gr.Request) -> str:
 
 @with_clear_errors
 def on_figure(alpha, colormap, mode, request: gr.Request) -> str:
-    """The picture and all maps side by side, as one PNG."""
+    """Write the picture and all maps side by side, as one PNG."""
     explanation = memory_of(request).explanation
     return write_figure(explanation, **look(alpha, colormap, mode), model_name=MODELS[explanation.model].name)
 

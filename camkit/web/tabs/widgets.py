@@ -7,12 +7,15 @@ brush of "Cover and see", is fetched when it is needed (`fetched`).
 from __future__ import annotations
 
 import html
+import inspect
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, wraps
 from pathlib import Path
 
 import gradio as gr
+from gradio.components import Component
 
 from ...explanation import Cam
 from ...maps import data_url, grey
@@ -20,7 +23,7 @@ from ...methods import METHODS
 from ...units import cost_in_words, seconds_in_words
 from ..server.assets import CLASSES, PREFIX, ROOT
 
-# How the page draws a map until somebody chooses otherwise: opacity times the map, so that the picture keeps its
+# How the page draws a map until another way is chosen: opacity times the map, so that the picture keeps its
 # colours where the map is low. Of five colour maps tried on four pictures, turbo was the easiest to see on all.
 OPACITY, COLORMAP = 0.8, "turbo"
 METHOD_CHOICES = [(method.name, key) for key, method in METHODS.items()]
@@ -36,36 +39,35 @@ THEME = gr.themes.Default(
 
 @dataclass(frozen=True)
 class FirstScreen:
-    """What the other tabs take of the first screen. `explanations`: the events that end with an explanation on the
-    page."""
+    """The parts of the first screen that other tabs use. `explanations`: the events that end with an explanation."""
 
     model: gr.Radio
     explanations: list
 
 
 def panel(key: str, cam: Cam | None, wait: str = "") -> dict:
-    """One method's panel for panels.js; `cam` None for a map that has not begun. `wait`: why no more comes, if none
-    does."""
+    """Return one method's panel for panels.js; `cam` None for a map that has not begun. `wait`: why no more comes, if
+    none does."""
     method = METHODS[key]
-    shown: dict = {"key": key, "title": method.name, "how": method.summary}
+    fields: dict = {"key": key, "title": method.name, "how": method.summary}
     if cam is None:
-        return shown | {"wait": wait or "waiting for its turn"}
-    shown |= {"map": data_url(grey(cam.map)), "facts": cost_in_words(cam), "partial": not cam.complete}
+        return fields | {"wait": wait or "waiting for its turn"}
+    fields |= {"map": data_url(grey(cam.map)), "facts": cost_in_words(cam), "partial": not cam.complete}
     done = f"{cam.channels} of {cam.channels_total} channels"
     if not cam.complete and wait:
-        shown |= {"badge": "partial", "note": f"Partial map: stopped after {done}."}
+        fields |= {"badge": "partial", "note": f"Partial map: stopped after {done}."}
     elif not cam.complete:
-        shown |= {
+        fields |= {
             "progress": cam.channels / cam.channels_total,
             "facts": f"{done} · about {seconds_in_words(cam.seconds_left)} left",
         }
     if cam.all_zero and cam.complete:
-        shown["note"] = "The map is zero everywhere: by this method nothing in the picture speaks for this class."
-    return shown
+        fields["note"] = "The map is zero everywhere: by this method nothing in the picture speaks for this class."
+    return fields
 
 
 def progress_html(words: str, share: float | None = None) -> str:
-    """How far some work is: a bar for `share` in [0, 1], and words."""
+    """Return words on how far some work is, behind a bar for `share` in [0, 1]."""
     bar = "" if share is None else f'<progress max="1" value="{share:.3f}" aria-label="Progress"></progress>'
     return f'<div class="far">{bar}<span>{html.escape(words)}</span></div>' if words else ""
 
@@ -74,11 +76,11 @@ SKIP, STOP, NO_STOP = gr.skip(), gr.update(visible=True), gr.update(visible=Fals
 
 
 def stop_button(elem_id: str) -> gr.Button:
-    """Shown while there is something to stop; the handler that works shows and hides it."""
+    """Return a hidden button Stop; the handler that works shows and hides it."""
     return gr.Button("Stop", size="sm", visible=False, scale=0, min_width=90, elem_id=elem_id, elem_classes="halt")
 
 
-def if_it_fails(*update):
+def if_it_fails(**update):
     """Make a stream that fails answer once more, by `update`, so that no progress and no Stop stays behind."""
 
     def decorate(function):
@@ -95,6 +97,28 @@ def if_it_fails(*update):
     return decorate
 
 
+def named(handler, parts: Mapping[str, Component]):
+    """Return for Gradio a handler whose updates are dictionaries by name; `parts`: the components by these names. What
+    an update leaves out stays as it is."""
+
+    def by_component(update: dict) -> dict:
+        return update if update == SKIP else {parts[name]: value for name, value in update.items()}
+
+    if inspect.isgeneratorfunction(handler):
+
+        @wraps(handler)
+        def stream(*args, **kwargs):
+            yield from map(by_component, handler(*args, **kwargs))
+
+        return stream
+
+    @wraps(handler)
+    def call(*args, **kwargs):
+        return by_component(handler(*args, **kwargs))
+
+    return call
+
+
 @cache
 def browser_code(name: str) -> str:
     return Path(__file__).parents[1].joinpath("browser", name).read_text(encoding="utf-8")
@@ -107,7 +131,7 @@ def fetched(name: str, **constants) -> str:
 
 
 def maps_component(value, elem_id: str, style: str = "") -> gr.HTML:
-    """Panels that the browser draws; `value` is as panels.js takes it. "stop" is the event of a panel's Stop."""
+    """Return panels that the browser draws; `value` is as panels.js takes it. "stop" is the event of a panel's Stop."""
     return gr.HTML(
         value,
         html_template=f'<div class="cam-host" style="{style}"></div>' if style else '<div class="cam-host"></div>',
