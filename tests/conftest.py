@@ -200,6 +200,23 @@ def stock(model, key: str, inputs, class_index: int, layer: str, max_n: int | No
     return np.asarray(cam)[0]
 
 
+def small(classes=3, **ending):
+    """A Sequential of one convolution that scales inside, for pictures of 16 x 12 pixels."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(3)
+    return keras.Sequential(
+        [
+            keras.Input((16, 12, 3)),
+            layers.Rescaling(1 / 255),
+            layers.Conv2D(4, 3, activation="relu", name="only"),
+            layers.Flatten(),
+            layers.Dense(classes, **{"activation": "softmax", **ending}),
+        ]
+    )
+
+
 def save(model, path) -> None:
     """`model.save(path)`, less Keras's own remarks: its arrays do not know NumPy 2's `copy`, and .h5 is old."""
     with warnings.catch_warnings():

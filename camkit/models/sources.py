@@ -1,25 +1,23 @@
 """Read a model by its name: a file, a repository of the Hugging Face Hub, a network of keras.applications.
 
-Keras's safe mode stays on, since a file from elsewhere may hold code. Refuses in one sentence that names no path.
+How a file is read is in files.py. Refuses in one sentence that names no path.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
-import re
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from inspect import ismodule
+from inspect import getmodule
 from pathlib import Path
 
 import keras
 
 from ..errors import InputError, WeightsError
+from .files import SUFFIXES, from_file, loaded
 from .scaling import Preprocess
 
-SUFFIXES = (".keras", ".h5", ".hdf5")
 HUB = "hf://"
 
 
@@ -35,8 +33,8 @@ class Source:
 
 
 def find_source(name: str, weights: str | os.PathLike | None = None) -> Source:
-    """The model that `name` means: "hf://owner/name", a network of keras.applications ("ResNet50"; `weights` is a file
-    instead of Keras's download), else the path of a file."""
+    """Return the model that `name` means: "hf://owner/name", a network of keras.applications ("ResNet50"; `weights` is
+    a file instead of Keras's download), else the path of a file."""
     if name.startswith(HUB):
         return _from_hub(name.removeprefix(HUB))
     if name in _networks():
@@ -51,68 +49,14 @@ def find_source(name: str, weights: str | os.PathLike | None = None) -> Source:
             f"Model '{Path(name).name[:60]}' is unknown: give the path of a .keras or .h5 file, hf://owner/name, or "
             f"the name of a network of keras.applications.{hint}"
         )
-    return Source(_from_file(Path(name).expanduser()), "a model file")
-
-
-# --- files -----------------------------------------------------------------------------------------------------------
-
-
-def _from_file(path: Path) -> keras.Model:
-    if not path.is_file():
-        raise InputError("There is no model file of this name: give the path of a .keras or .h5 file.")
-    if path.suffix.lower() not in SUFFIXES:
-        raise InputError("The model file has another ending than .keras or .h5: give a file as Keras saves it.")
-    if path.name.endswith((".weights.h5", ".weights.hdf5")):
-        raise InputError("The file holds weights without a model: save the whole model, by model.save('name.keras').")
-    if path.suffix.lower() == ".keras" and not zipfile.is_zipfile(path):
-        raise InputError("The model file is damaged or cut short, or it is no .keras file: save the model again.")
-    return _loaded(path)
-
-
-def _loaded(path: Path | str) -> keras.Model:
-    """What Keras makes of a file or folder. Its own messages hold paths and whole configurations: none is passed on."""
-    try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # what Keras, zipfile, JSON, HDF5 and a layer's own code raise has no common type
-        raise InputError(_reason(error)) from error
-    if not isinstance(model, keras.Model):
-        raise InputError(f"The file holds a {type(model).__name__} and no Keras model: save the whole model.")
-    return model
-
-
-def _reason(error: Exception) -> str:
-    """One sentence for what `keras.saving.load_model` raised."""
-    text = str(error)
-    if "lambda" in text.lower() and (
-        "unsafe" in text.lower() or "safe_mode" in text.lower() or "safe mode" in text.lower()
-    ):
-        return (
-            "The model has a Lambda layer, which is code inside the file and is not run: replace it by a layer of "
-            "Keras or by an operation of keras.ops, and save the model again."
-        )
-    if missing := re.search(r"(?:Could not locate|Unknown) (?:class|function|layer|object):? '?(\w+)", text):
-        name = missing[1]
-        return (
-            f"The model needs a class that is not Keras's own ({name}): build the model of Keras's layers, or "
-            "register the class (keras.saving.register_keras_serializable) before camkit.load."
-        )
-    if (
-        isinstance(error, zipfile.BadZipFile | OSError | EOFError)
-        or "No model config" in text
-        or "model_config" in text
-    ):
-        return "The model file is damaged or cut short, or holds no Keras model: save the whole model again."
-    return (
-        f"Keras {keras.__version__} cannot load the model ({type(error).__name__}): it is damaged, or was saved by "
-        "another version; load it where it was made and save it again as .keras."
-    )
+    return Source(from_file(Path(name).expanduser()), "a model file")
 
 
 # --- the Hugging Face Hub --------------------------------------------------------------------------------------------
 
 
 def _from_hub(repository: str) -> Source:
-    """A repository as Keras saves one (config.json and weights), else the one .keras or .h5 file in it, and its
+    """Read a repository as Keras saves one (config.json and weights), else the one .keras or .h5 file in it, and its
     labels.txt or labels.json; once it has been fetched, without a network."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -131,29 +75,28 @@ def _from_hub(repository: str) -> Source:
     named = [str(folder / name) for name in ("labels.txt", "labels.json") if (folder / name).is_file()]
     labels = named[0] if named else None
     if (folder / "config.json").is_file() and (folder / "model.weights.h5").is_file():
-        return Source(_loaded(folder), f"{HUB}{repository}", labels=labels)
-    found = [path for path in sorted(folder.rglob("*")) if path.suffix in SUFFIXES and ".weights." not in path.name]
+        return Source(loaded(folder), f"{HUB}{repository}", labels=labels)
+    found = [
+        path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES and ".weights." not in path.name
+    ]
     if len(found) != 1:
         raise InputError(
             f"The repository {repo_id} holds {len(found)} .keras or .h5 files: one is allowed, or a model as "
             "model.save('hf://owner/name') puts it there."
         )
-    return Source(_from_file(found[0]), f"{HUB}{repository}", labels=labels)
+    return Source(from_file(found[0]), f"{HUB}{repository}", labels=labels)
 
 
 # --- keras.applications ----------------------------------------------------------------------------------------------
 
 
 def _networks() -> dict[str, Callable]:
-    """The networks of keras.applications by name."""
+    """Return the networks of keras.applications by name."""
     return {name: make for name, make in vars(keras.applications).items() if name[0].isupper() and callable(make)}
 
 
 def _application(name: str, weights: str | os.PathLike | None) -> Source:
     make = _networks()[name]
-    module = next(
-        each for each in vars(keras.applications).values() if ismodule(each) and getattr(each, name, 0) is make
-    )
     try:
         model = make(weights=weights or "imagenet", classifier_activation=None)
     except Exception as error:  # Keras raises a plain one for a failed download, ValueError for a wrong checksum
@@ -165,5 +108,6 @@ def _application(name: str, weights: str | os.PathLike | None) -> Source:
                 "try again, or put the file into Keras's cache"
             )
         raise WeightsError(f"The weights of {name} {reason}.") from error
+    preprocess = getmodule(make).preprocess_input  # type: ignore[union-attr] # that a function is in a module
     origin = f"keras.applications.{name}, trained on ImageNet"
-    return Source(model, origin, lambda image: module.preprocess_input(image.copy()), "imagenet")
+    return Source(model, origin, lambda image: preprocess(image.copy()), "imagenet")

@@ -1,14 +1,12 @@
 """Models by file, by repository and by name; what a picture must look like for them; and the operator's models."""
 
-import json
 import threading
 import zipfile
 
 import keras
 import numpy as np
 import pytest
-from conftest import save
-from keras import layers
+from conftest import save, small
 
 import camkit
 from camkit import InputError, WeightsError
@@ -18,153 +16,11 @@ from camkit.models import sources
 from camkit.models.registry import register
 
 
-def small(classes=3, **ending):
-    """A Sequential of one convolution that scales inside."""
-    keras.utils.set_random_seed(3)
-    return keras.Sequential(
-        [
-            keras.Input((16, 12, 3)),
-            layers.Rescaling(1 / 255),
-            layers.Conv2D(4, 3, activation="relu", name="only"),
-            layers.Flatten(),
-            layers.Dense(classes, **{"activation": "softmax", **ending}),
-        ]
-    )
-
-
 @pytest.fixture(scope="session")
 def small_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("models") / "my model.keras"
     save(small(), path)
     return path
-
-
-# Files
-
-
-def loss_of_somebody(wanted, found):
-    """No other process knows it, and no explanation needs it."""
-    return keras.ops.mean(found)
-
-
-@pytest.mark.parametrize("name", ["my.keras", "my.h5"])
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-def test_a_file_is_loaded_by_its_path(tmp_path, name, noise):
-    model = small()
-    model.compile("adam", loss=loss_of_somebody)
-    save(model, tmp_path / name)
-    for path in (tmp_path / name, str(tmp_path / name)):
-        classifier = camkit.load(path, ["a", "b", "c"])
-        assert (classifier.name, classifier.spec.name, classifier.input_size) == ("my", "my", (16, 12))
-        assert (classifier.target_layers, classifier.spec.zero) == (("only",), "black")
-        expected = model(classifier.preprocess(noise), training=False)[0]
-        np.testing.assert_allclose(classifier.predict(noise), expected, rtol=0, atol=1e-5)
-        assert camkit.explain(classifier, noise).class_name == "abc"[int(np.argmax(expected))]
-
-
-def test_each_load_reads_the_file_anew(small_file):
-    assert camkit.load(small_file) is not camkit.load(small_file)
-
-
-def damaged(path):
-    """Half of it; a zip cut short is none."""
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def damaged_inside(path):
-    """A zip whose weights are nothing."""
-    with zipfile.ZipFile(path) as archive:
-        held = {name: archive.read(name) for name in archive.namelist()}
-    held["model.weights.h5"] = b"nothing"
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in held.items():
-            archive.writestr(name, content)
-
-
-def of_another_version(path):
-    with zipfile.ZipFile(path) as archive:
-        held = {name: archive.read(name) for name in archive.namelist()}
-    config = json.loads(held["config.json"])
-    config["config"]["layers"][1]["config"]["surprise"] = 1
-    held["config.json"] = json.dumps(config).encode()
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in held.items():
-            archive.writestr(name, content)
-
-
-def empty(path):
-    path.write_bytes(b"")
-
-
-def text(path):
-    path.write_text("not a model")
-
-
-@pytest.mark.parametrize("ending", [".keras", ".h5"])
-@pytest.mark.parametrize("damage", [damaged, empty, text])
-def test_a_damaged_file_is_refused_in_a_sentence(tmp_path, ending, damage):
-    path = tmp_path / f"secret{ending}"
-    save(small(), path)
-    damage(path)
-    refused(path, r"^The model file is damaged or cut short, or [^\n]*$")
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (damaged_inside, r"^The model file is damaged or cut short, "),
-        (of_another_version, r"^Keras 3\.\S+ cannot load "),
-    ],
-)
-def test_a_file_that_keras_cannot_load_is_refused_in_a_sentence(tmp_path, damage, message):
-    path = tmp_path / "secret.keras"
-    save(small(), path)
-    damage(path)
-    refused(path, message)
-
-
-def test_what_is_no_file_is_refused(tmp_path):
-    refused(
-        tmp_path / "none.keras", r"^There is no model file of this name: give the path of a \.keras or \.h5 file\.$"
-    )
-    refused(tmp_path, r"^There is no model file of this name: ")
-    (tmp_path / "secret.onnx").write_text("")
-    refused(tmp_path / "secret.onnx", r"^The model file has another ending than \.keras or \.h5: ")
-    (tmp_path / "secret.weights.h5").write_text("")
-    refused(tmp_path / "secret.weights.h5", r"^The file holds weights without a model: save the whole model")
-
-
-@pytest.mark.parametrize("ending", [".keras", ".h5"])
-def test_a_lambda_layer_is_not_run(tmp_path, ending):
-    model = keras.Sequential([keras.Input((16, 12, 3)), layers.Lambda(lambda x: x / 2), *small().layers[1:]])
-    path = tmp_path / f"secret{ending}"
-    save(model, path)
-    refused(path, r"^The model has a Lambda layer, which is code inside the file and is not run: [^\n]*$")
-
-
-class OfSomebody(layers.Layer):
-    def call(self, inputs):
-        return inputs * 2
-
-
-def test_a_layer_of_somebodys_own_is_named(tmp_path):
-    path = tmp_path / "secret.keras"
-    save(keras.Sequential([keras.Input((16, 12, 3)), OfSomebody(), *small().layers]), path)
-    with zipfile.ZipFile(path) as archive:
-        held = {name: archive.read(name) for name in archive.namelist()}
-    held["config.json"] = held["config.json"].replace(b'"test_sources"', b'"elsewhere"')
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in held.items():
-            archive.writestr(name, content)
-    refused(path, r"^The model needs a class that is not Keras's own \(OfSomebody\): ")
-
-
-def refused(path, message):
-    """`load` raises this message, which tells nobody where the file lies."""
-    with pytest.raises(InputError, match=message) as caught:
-        camkit.load(path, preprocess="unit")
-    assert str(path.parent) not in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 # Repositories and names
