@@ -20,12 +20,12 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from .arithmetic import softmax
 from .errors import InputError, quoted
 from .explanation import DEFAULT_MAX_N, Question
-from .passes import Passes
+from .passes.arithmetic import softmax
+from .passes.compiled import Passes
+from .passes.worker import BLOCK, ONE_PICTURE, Worker
 from .picture import to_rgb
-from .worker import BLOCK, ONE_PICTURE, Worker
 
 # What one batch may hold in activations, input and output of the widest layer counted. On a CPU more makes no
 # batch faster per picture; on a GPU it does, until its memory ends.

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .arithmetic import expand, softmax
 from .explanation import Cam, Explanation, Question
 from .methods import DEFAULT_METHODS, METHODS, check_methods
+from .passes.arithmetic import expand, softmax
 from .picture import to_rgb
 
 if TYPE_CHECKING:

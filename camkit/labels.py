@@ -1,6 +1,6 @@
 """Class names: in the order of a classifier's outputs, and how to find one from what a person types.
 
-Every classifier has a `Labels` of its own; ImageNet's are `imagenet()`, out of `imagenet.json` beside this file (class
+Every classifier has a `Labels` of its own; ImageNet's are `imagenet()`, out of `bundled/imagenet.json` (class
 order and WordNet lemmas of ILSVRC 2012, and everyday words that WordNet lacks, such as "sneaker"; four names that
 ILSVRC uses twice carry a word in brackets so that every name is unique). Refuses to guess: what does not name exactly
 one class raises InputError with the nearest names. No network.
@@ -137,7 +137,7 @@ class Labels:
 @cache
 def imagenet() -> Labels:
     """ImageNet's 1000 classes."""
-    rows = json.loads(Path(__file__).with_name("imagenet.json").read_text(encoding="utf-8"))
+    rows = json.loads(Path(__file__).with_name("bundled").joinpath("imagenet.json").read_text(encoding="utf-8"))
     entries = (ClassLabel(row["index"], row["name"], row["wordnet_id"], tuple(row["also"])) for row in rows)
     return Labels(entries, kind="ImageNet")
 

@@ -20,8 +20,8 @@ import numpy as np
 import tensorflow as tf
 from tf_keras_vis.utils import normalize
 
-from .arithmetic import expand
 from .methods import Method
+from .passes.arithmetic import expand
 
 # Grad-CAM++ takes exp(score), infinite in float32 above 88.7. The factor is common to the whole map and falls out when
 # the map is normalised, so a larger score is lowered to this first; `raw` is then smaller by exp(score - 60).

@@ -49,7 +49,7 @@ def test_it_holds_what_git_tracks_of_the_package_and_the_examples(wheel):
     held = [name for name in wheel.namelist() if ".dist-info/" not in name]
     wanted = tracked("camkit") + [f"camkit/{name}" for name in tracked("examples")]
     assert sorted(held) == sorted(wanted)
-    for name in ("camkit/imagenet.json", "camkit/bundled/efficientnet_lite0.keras", "camkit/bundled/LICENSE"):
+    for name in ("camkit/bundled/imagenet.json", "camkit/bundled/efficientnet_lite0.keras", "camkit/bundled/LICENSE"):
         assert wheel.read(name) == (ROOT / name).read_bytes()
 
 

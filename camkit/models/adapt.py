@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from ..arithmetic import softmax
 from ..errors import InputError
 from ..methods import METHODS
+from ..passes.arithmetic import softmax
 from .endings import check_ending, find_tail, has_16_bits, probabilities, with_logits
 from .flatten import calls_of, flattened, is_map, is_nested, shape_in_words
 from .scaling import wanted_inputs

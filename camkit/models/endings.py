@@ -15,8 +15,8 @@ from functools import partial
 import keras
 import numpy as np
 
-from ..arithmetic import softmax
 from ..errors import InputError
+from ..passes.arithmetic import softmax
 from .flatten import shape_in_words
 
 # Layers and operations of keras.ops by the name of their class: what may stand between the activation that ends a

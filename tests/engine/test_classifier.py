@@ -9,17 +9,17 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from camkit.passes.compiled.arithmetic import corner_aligned, expand, softmax
+from camkit.passes.compiled.worker import BLOCK, ONE_PICTURE, Worker
 from conftest import EXAMPLES, LIMIT, TINY, example, tiny_model, together
 from PIL import Image
 from scipy.ndimage import zoom
 from test_picture import MODES, red_and_blue
 
 from camkit import classifier as classifier_module
-from camkit.arithmetic import corner_aligned, expand, softmax
 from camkit.classifier import Classifier, Meter
 from camkit.models.registry import MODELS
 from camkit.picture import open_picture, to_rgb
-from camkit.worker import BLOCK, ONE_PICTURE, Worker
 
 pytestmark = pytest.mark.numeric
 
@@ -413,7 +413,7 @@ def test_a_classifier_that_is_not_frozen_reads_the_weights_each_time(tiny, noise
 
 
 def test_a_large_weight_stays_a_variable(fresh, noise, monkeypatch):
-    monkeypatch.setattr("camkit.passes.LARGEST_CONSTANT", 0)
+    monkeypatch.setattr("camkit.passes.compiled.LARGEST_CONSTANT", 0)
     logits = fresh.logits(fresh.preprocess(noise))
     assert not kernels_in(fresh, compiled(fresh)["trunk", "late"])
     np.testing.assert_allclose(logits, fresh.model(fresh.preprocess(noise), training=False), atol=1e-5)

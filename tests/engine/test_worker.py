@@ -3,9 +3,8 @@
 import threading
 
 import pytest
+from camkit.passes.compiled.worker import BLOCK, ONE_PICTURE, Worker
 from conftest import LIMIT
-
-from camkit.worker import BLOCK, ONE_PICTURE, Worker
 
 
 def order_of(*waiting: tuple[str, int]) -> list[str]:

@@ -7,12 +7,12 @@ from importlib.metadata import distribution
 import keras
 import numpy as np
 import pytest
+from camkit.passes.compiled.arithmetic import softmax
 from conftest import GRADIENT, METHODS, SCORECAM, example, save, stock
 from keras import layers
 
 import camkit
 from camkit import InputError
-from camkit.arithmetic import softmax
 from camkit.models.adapt import adapt
 
 pytestmark = pytest.mark.numeric

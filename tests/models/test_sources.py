@@ -6,11 +6,11 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+from camkit.passes.compiled.arithmetic import softmax
 from conftest import save, small
 
 import camkit
 from camkit import InputError, WeightsError
-from camkit.arithmetic import softmax
 from camkit.models import registry as models
 from camkit.models import sources
 from camkit.models.registry import register
