@@ -6,6 +6,7 @@ Imports point down only: app.py, web, report, study, evidence, and the core (cam
 import ast
 import subprocess
 import sys
+from collections import Counter
 from functools import cache
 
 import pytest
@@ -130,6 +131,11 @@ def test_tabs_do_not_import_each_other():
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_no_file_is_too_long(name):
     assert len(FILES[name].read_text(encoding="utf-8").splitlines()) <= (80 if name == "app.py" else LONGEST)
+
+
+def test_no_folder_is_too_full():
+    folders = Counter(str(path.parent) for path in FILES.values() if path.name != "__init__.py")
+    assert max(folders.values()) <= 14, folders
 
 
 @pytest.mark.parametrize(
