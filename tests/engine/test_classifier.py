@@ -9,8 +9,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from camkit.passes.compiled.arithmetic import corner_aligned, expand, softmax
-from camkit.passes.compiled.worker import BLOCK, ONE_PICTURE, Worker
 from conftest import EXAMPLES, LIMIT, TINY, example, tiny_model, together
 from PIL import Image
 from scipy.ndimage import zoom
@@ -19,6 +17,8 @@ from test_picture import MODES, red_and_blue
 from camkit import classifier as classifier_module
 from camkit.classifier import Classifier, Meter
 from camkit.models.registry import MODELS
+from camkit.passes.arithmetic import corner_aligned, expand, softmax
+from camkit.passes.worker import BLOCK, ONE_PICTURE, Worker
 from camkit.picture import open_picture, to_rgb
 
 pytestmark = pytest.mark.numeric

@@ -6,7 +6,6 @@ from itertools import count
 
 import numpy as np
 import pytest
-from camkit.passes.compiled.worker import ONE_PICTURE, Worker
 from conftest import GRADIENT, LIMIT, TINY, together
 from PIL import Image
 
@@ -14,6 +13,7 @@ from camkit import METHODS, Classifier, explain, explain_stream, scorecam, top_p
 from camkit.evidence.sanity import sanity_stream
 from camkit.evidence.sweep import sweep
 from camkit.explain import contrast
+from camkit.passes.worker import ONE_PICTURE, Worker
 
 pytestmark = pytest.mark.numeric
 

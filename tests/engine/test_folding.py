@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 import pytest
-from camkit.passes.compiled.folding import folded
 from keras import layers
 
 from camkit.classifier import Classifier
+from camkit.passes.folding import folded
 
 pytestmark = pytest.mark.numeric
 

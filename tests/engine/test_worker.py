@@ -3,8 +3,9 @@
 import threading
 
 import pytest
-from camkit.passes.compiled.worker import BLOCK, ONE_PICTURE, Worker
 from conftest import LIMIT
+
+from camkit.passes.worker import BLOCK, ONE_PICTURE, Worker
 
 
 def order_of(*waiting: tuple[str, int]) -> list[str]:

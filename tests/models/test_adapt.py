@@ -7,13 +7,13 @@ from importlib.metadata import distribution
 import keras
 import numpy as np
 import pytest
-from camkit.passes.compiled.arithmetic import softmax
 from conftest import GRADIENT, METHODS, SCORECAM, example, save, stock
 from keras import layers
 
 import camkit
 from camkit import InputError
 from camkit.models.adapt import adapt
+from camkit.passes.arithmetic import softmax
 
 pytestmark = pytest.mark.numeric
 SIZE = (32, 40, 3)

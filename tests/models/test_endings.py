@@ -4,13 +4,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from camkit.passes.compiled.arithmetic import softmax
 from keras import layers, ops
 
 import camkit
 from camkit import InputError
 from camkit.models.adapt import adapt
 from camkit.models.endings import LogitOfProbability, LogOfProbabilities, OneUnitAsTwo
+from camkit.passes.arithmetic import softmax
 
 pytestmark = pytest.mark.numeric
 SIDE = 16

@@ -6,7 +6,6 @@ import zipfile
 import keras
 import numpy as np
 import pytest
-from camkit.passes.compiled.arithmetic import softmax
 from conftest import save, small
 
 import camkit
@@ -14,6 +13,7 @@ from camkit import InputError, WeightsError
 from camkit.models import registry as models
 from camkit.models import sources
 from camkit.models.registry import register
+from camkit.passes.arithmetic import softmax
 
 
 @pytest.fixture(scope="session")
