@@ -14,7 +14,7 @@ from camkit.passes.arithmetic import softmax
 
 pytestmark = pytest.mark.numeric
 SIDE = 16
-LARGE = keras.initializers.VarianceScaling(30.0)
+LARGE = keras.initializers.VarianceScaling(30.0, seed=3)  # without a seed it draws one when it is made
 
 
 def network(end, wide=LARGE):
