@@ -134,7 +134,7 @@ def call(server: Server, number: int, data: list, address: str = OTHER, event_da
 
 
 def flood(server: Server, posts: int, rounds: int) -> dict:
-    """`posts` requests for a full Score-CAM at once, each of a session of its own that nobody listens to; meanwhile
+    """`posts` requests for a full Score-CAM at once, each of a session of its own whose answers are not read; meanwhile
     another visitor opens the page, classifies and explains, `rounds` times."""
     picture = upload(server.url, PICTURE.read_bytes(), address=HOSTILE)
     own = upload(server.url, PICTURE.read_bytes(), address=OTHER)

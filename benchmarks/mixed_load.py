@@ -39,7 +39,7 @@ BAD = {
     "cut off": (ROOT / "examples" / "coffee.jpg").read_bytes()[:9000],
     "too small": plain_http.png(3, 3, rows=bytes(30)),
 }
-# 16 people behind one address: nobody is refused for what the others do.
+# 16 people behind one address: none is refused for what the others do.
 LIMITS = {
     "CAMKIT_LONG_PER_ADDRESS": "64",
     "CAMKIT_LONG_IN_ALL": "64",

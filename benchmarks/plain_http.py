@@ -1,4 +1,4 @@
-"""The app's API as plain HTTP, without Gradio's client: what a stranger with curl can send, and what comes back.
+"""The app's API as plain HTTP, without Gradio's client: what curl can send, and what comes back.
 
 Owns the three requests behind every event (upload, join the queue, read its messages), `png`, files that no program
 writes, and `assert_clean`, what no answer may hold. `address` is whose request the server should take it for: it takes

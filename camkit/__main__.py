@@ -103,7 +103,7 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 def _progress(explanation: Explanation) -> str:
-    """What is being computed: the method under way, its channels and the seconds left."""
+    """Return in words the work at hand: the method under way, its channels and the seconds left."""
     partial = [cam for cam in explanation.cams.values() if not cam.complete]
     if not partial:
         return f"{len(explanation.cams)} of {len(explanation.methods)} maps"

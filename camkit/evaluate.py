@@ -130,7 +130,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _progress(state: StudyState) -> str:
-    """How far the study is, in one line."""
+    """Return in one line how far the study is."""
     rate = "" if state.per_minute is None else f", {state.per_minute:.3g} a minute"
     minutes = (state.seconds_left or 0.0) / 60
     words = f"{minutes:.1f} min" if minutes < 120 else f"{minutes / 60:.0f} h"

@@ -153,7 +153,7 @@ def top_predictions(probabilities: np.ndarray, count: int = 10) -> tuple[Predict
     return imagenet().top_predictions(probabilities, count)
 
 
-# --- names that somebody brings ------------------------------------------------------------------------------------
+# --- a model's own names ------------------------------------------------------------------------------------------
 
 
 def read_labels(source, count: int) -> Labels:

@@ -115,8 +115,8 @@ class OpenedPicture:
 
 @dataclass(frozen=True)
 class _Source:
-    """What Pillow opened, and what it does not know of it: `white_is_zero`, although the header it was given says the
-    opposite; `grey_alpha`: the four bands are the two bytes of a grey value and the two of its alpha."""
+    """A picture as Pillow opened it, and a fact that Pillow does not know: `white_is_zero`, although the header that it
+    was given says the opposite; `grey_alpha`: the four bands are two bytes of grey and two of alpha."""
 
     image: Image.Image
     white_is_zero: bool = False

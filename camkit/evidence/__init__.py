@@ -1,1 +1,1 @@
-"""How far a map can be believed: metrics, studies over many pictures, intervals and reports."""
+"""Evidence on one picture's maps: metrics, curves, the sweep and the sanity check."""

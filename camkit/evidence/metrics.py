@@ -1,4 +1,4 @@
-"""How far a map can be believed: METRICS, the numbers of one picture, BASELINES, and CONTROLS that a map has to beat.
+"""METRICS, the numbers that say how far a map can be believed, BASELINES, and CONTROLS that a map has to beat.
 
 It sees arrays, never a model, a layer or a picture file. Shapes: `inputs` (H, W, 3) float32, preprocessed; `cam_map`
 (H, W) float32 in [0, 1]. Every value is a float or None; no NaN leaves this module, and each undefined case says what

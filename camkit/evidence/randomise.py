@@ -1,7 +1,7 @@
 """A copy of a classifier whose weights are drawn anew in stages, from the output downwards (Adebayo et al. 2018).
 
 The classifier itself is only read. A copy costs as much memory as the model (VGG16: 528 MB), so one is kept at a time,
-and whoever works with it holds `in_use`. What prepares a picture (Normalization) was not learned from labels and stays.
+and all work with it holds `in_use`. What prepares a picture (Normalization) was not learned from labels and stays.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ _SAME_ANSWER = 1e-4  # of a probability: what copies of one network may differ b
 
 @dataclass(frozen=True)
 class Likeness:
-    """How like its original a map is at a stage: `layers` of `layers_total` are random, down to `layer`, the stage is
-    `number` from 1. `correlation` is Spearman's, -1 to 1; `ssim` the structural similarity, -1 to 1."""
+    """The likeness of a map to its original at a stage: `layers` of `layers_total` are random, down to `layer`; the
+    stage is `number` from 1. `correlation` is Spearman's, -1 to 1; `ssim` the structural similarity, -1 to 1."""
 
     key: str
     number: int

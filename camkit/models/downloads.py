@@ -1,5 +1,5 @@
-"""What the two libraries that download, pooch and huggingface_hub, report: their progress as bytes, and their errors as
-plain words. Loads neither before it is needed."""
+"""The reports of the two libraries that download, pooch and huggingface_hub: their progress as bytes, and their
+errors as plain words. Loads neither before it is needed."""
 
 import errno
 from collections.abc import Callable

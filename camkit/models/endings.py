@@ -1,4 +1,4 @@
-"""How a classifier ends, and its logits: what is taken off or put behind the last layers of a flat model.
+"""The end of a classifier, and its logits: what is taken off or put behind the last layers of a flat model.
 
 Owns the refusals of endings that are not one class out of several. A flat model's output is (N, classes) or holds ones
 besides, such as (N, 1, 1, classes). What an ending computes is found by running it on drawn scores, not by its name: a
@@ -60,8 +60,8 @@ class LogitOfProbability(keras.layers.Layer):
 
 @dataclass(frozen=True)
 class Tail:
-    """How a flat model ends: `tensor` is the scores before the ending, or holds it when `layer` has it inside; `units`
-    the length of the output.
+    """The end of a flat model: `tensor` is the scores before the ending, or holds it when `layer` has it inside;
+    `units` is the length of the output.
 
     kind: "softmax" (or shares in that proportion), "log_softmax", "sigmoid", "linear", "probabilities" or "probability"
     (found by their values alone), or the name of another activation.

@@ -213,7 +213,7 @@ def load_in_background(name: str) -> Future[Classifier]:
 
 
 def _claim(spec: ModelSpec, path: Path | None) -> tuple[Future[Classifier], bool]:
-    """Return the future of a load, and True when the caller is to settle it: nobody has begun, or it has failed."""
+    """Return the future of a load, and True when the caller is to settle it: it has not begun, or has failed."""
     key = (spec.operator_model or spec.key, path and path.resolve())
     with _guard:
         known = _loads.get(key)

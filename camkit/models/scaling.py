@@ -1,4 +1,4 @@
-"""How the values of a picture are scaled for a model: the choices, and which of them a model's own layers ask for.
+"""The scaling of a picture's values for a model: the choices, and which of them a model's own layers ask for.
 
 A picture is (h, w, channels) float32 in [0, 255], RGB or grey; a `Preprocess` makes a model's inputs of it, of the same
 shape. A wrong scaling gives wrong maps without any error, so that nothing is guessed where the constants of a model's

@@ -1,4 +1,4 @@
-"""Where a model's weights file comes from: found on disk, else downloaded, with progress and a state that can be shown.
+"""The weights file of a model: found on disk, else downloaded, with progress and a state that can be shown.
 
 Sources, in this order: a path the user names, a Hugging Face repository the user names, Keras's own cache, Keras's own
 download. Refuses to import TensorFlow, Keras or Gradio, to touch the network unless `obtain` or
@@ -29,7 +29,7 @@ MEGABYTE = 2**20  # the MB of https://keras.io/api/applications/, which gives VG
 
 @dataclass(frozen=True)
 class WeightsState:
-    """What can be said of a weights file at one moment.
+    """The state of a weights file at one moment.
 
     Attributes:
         status: "absent", "downloading", "ready" or "failed".

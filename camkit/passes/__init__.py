@@ -1,1 +1,1 @@
-"""How passes through a network are computed: compiled, folded, in one thread, and the arithmetic around them."""
+"""Passes through a network: compiled, folded, in one thread, and the arithmetic around them."""

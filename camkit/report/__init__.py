@@ -1,1 +1,1 @@
-"""What is written of measurements: figures, tables, words and files."""
+"""Measurements written down: figures, tables, words and files."""

@@ -1,4 +1,4 @@
-"""What is claimed of the methods, and what was measured of it: the documents' comparison and the published figures.
+"""The claims about the methods, beside what was measured: the documents' comparison and the published figures.
 
 The claims are those of the tutorial that this project grew out of, printed as they stand there, right or wrong; under
 each that can be measured stand the lines that measure it. Owns the markers of that table.

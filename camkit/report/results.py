@@ -1,4 +1,4 @@
-"""What a study's measurements say: `Results`, means with 95 % intervals.
+"""A study's measurements as `Results`, means with 95 % intervals.
 
 Takes the plain values that MEASUREMENTS return, as one pandas frame a measurement, and knows neither model nor picture.
 """

@@ -1,4 +1,4 @@
-"""What the figures say, in a sentence or two made from them. Owns no figure and no table."""
+"""Sentences made from the figures. Owns no figure and no table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..evidence.metrics import CONTROLS, Measurement
 from .intervals import Interval, interval, number
 from .results import Results, name_of
 
-ALIKE = 0.005  # of insertion less deletion: below, two maps are worth the same; curves of 28 steps tell no more
+ALIKE = 0.005  # of insertion less deletion: below, two maps count as equal; curves of 28 steps tell no more
 UNCHANGED = 0.9  # of a rank correlation: from here on a map is nearly the same
 BY_CHANCE = 0.25  # of a rank correlation: 95 % of pairs of unrelated maps (random blobs) stay below
 SMALL = 0.05  # of the class's probability: below, all figures are small
@@ -22,29 +22,29 @@ def listed(names: Iterable[str]) -> str:
 
 def verdict(measurements: Mapping[str, Measurement], probability: float) -> str:
     """Say of one picture whose map has the highest insertion less deletion, and whose is no better than a control."""
-    worth = {key: each.insertion_minus_deletion for key, each in measurements.items() if key not in CONTROLS}
+    differences = {key: each.insertion_minus_deletion for key, each in measurements.items() if key not in CONTROLS}
     controls = {key: each.insertion_minus_deletion for key, each in measurements.items() if key in CONTROLS}
-    if not worth:
+    if not differences:
         return ""
-    highest = max(worth.values())
-    best = [key for key in worth if worth[key] >= highest - ALIKE]
+    highest = max(differences.values())
+    best = [key for key in differences if differences[key] >= highest - ALIKE]
     figure = f"insertion less deletion {number('{:+.3f}', highest)}"
     rival = max(controls, key=controls.__getitem__) if controls else ""
     if rival and highest <= controls[rival]:
         comes = "comes" if len(best) == 1 else "come"
         what = CONTROLS[rival].phrase
         first = f"On this picture no map is better than {what}; {_maps(best)} {comes} closest ({figure})."
-    elif len(worth) > 1 and len(best) == len(worth):
+    elif len(differences) > 1 and len(best) == len(differences):
         first = f"On this picture the maps are worth the same ({figure})."
     else:
         verb = "is" if len(best) == 1 else "are"
         first = f"On this picture {_maps(best)} {verb} worth most ({figure})"
-        lost = [key for key in worth if rival and worth[key] <= controls[rival]]
+        lost = [key for key in differences if rival and differences[key] <= controls[rival]]
         if lost:
             first += f"; {listed(name_of(key) for key in lost)} {'is' if len(lost) == 1 else 'are'} no better than "
             first += f"{CONTROLS[rival].phrase}."
         else:
-            first += "; every map is better than the controls." if rival and len(worth) > 1 else "."
+            first += "; every map is better than the controls." if rival and len(differences) > 1 else "."
     if probability < SMALL:
         first += f" The class has a probability of {probability:.1%} only, so all figures are small."
     return first
@@ -58,8 +58,8 @@ def _maps(keys: list[str]) -> str:
 def set_verdict(results: Results) -> str:
     """Say of a set whose maps are best on average, how clearly, and which are no better than the controls."""
     summary, name = results.summary, "insertion_minus_deletion"
-    worth = {key: row[name] for key, row in summary.items() if key not in CONTROLS}
-    means = {key: each.mean for key, each in worth.items() if each is not None}
+    differences = {key: row[name] for key, row in summary.items() if key not in CONTROLS}
+    means = {key: each.mean for key, each in differences.items() if each is not None}
     if not means:
         return ""
     best = max(means, key=means.__getitem__)

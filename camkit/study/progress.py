@@ -60,8 +60,8 @@ class Job:
 
 @dataclass
 class StudyProgress:
-    """What a study has done so far, whoever does the work: the `keys` of its jobs by measurement, `skipped` pictures,
-    and on how many pictures this run did some work."""
+    """What a study has done so far, whichever process does the work: the `keys` of its jobs by measurement,
+    `skipped` pictures, and on how many pictures this run did some work."""
 
     total: int
     saved: Checkpoint

@@ -1,4 +1,4 @@
-"""What the operator of a server says: the command line of app.py and `camkit serve`, and environment variables of the
+"""The operator's settings: the command line of app.py and `camkit serve`, and environment variables of the
 same meaning.
 
 Models are named here and nowhere else: a visitor chooses among the keys of MODELS and can neither send one nor name a

@@ -1,1 +1,1 @@
-"""What serves the page: the door, the runs, uploads, files, limits and readiness."""
+"""The server of the page: the door, the runs, uploads, files, limits and readiness."""

@@ -1,4 +1,4 @@
-"""What the browser fetches by address: our scripts, the colour tables, the examples' thumbnails, the models' classes.
+"""Files that the browser fetches: our scripts, colour tables, the examples' thumbnails, the models' classes.
 
 As files, not as values of components: those every visitor gets with the page, and Gradio copies them for each visitor.
 """

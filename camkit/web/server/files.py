@@ -1,4 +1,4 @@
-"""What is handed out as a file: the zip of an explanation and its figure."""
+"""The files that visitors take away: the zip of an explanation and its figure."""
 
 from __future__ import annotations
 

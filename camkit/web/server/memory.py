@@ -1,5 +1,6 @@
-"""What the process holds of its memory. glibc gives each thread a heap of its own, from which freed memory does not go
-back to the system; other C libraries are left alone.
+"""Memory that the process has freed, given back to the system.
+
+glibc gives each thread a heap of its own, from which freed memory does not go back; other C libraries are left alone.
 
 Measured: after 40 pictures of 25 megapixels at once the process held 396 MB more than before with as many heaps as
 threads, 19 MB with two. After a minute of eight pages and eight clients 408 of its 1,137 MB were free and held back.

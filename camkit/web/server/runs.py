@@ -1,4 +1,4 @@
-"""Who asks, which requests are not answered yet, and the places for long work.
+"""The visitor behind a request, the requests not answered yet, and the places for long work.
 
 gatekeeper.py adds each request when it comes and gives it up when its stream of answers is cut off: the request's
 `cancel` is then set, and the work that answers it ends after the block it is at. Long work (Score-CAM, a

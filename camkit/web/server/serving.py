@@ -1,4 +1,4 @@
-"""How Gradio is told to serve the page: the options of `launch`."""
+"""The options with which Gradio serves the page, those of `launch`."""
 
 from __future__ import annotations
 

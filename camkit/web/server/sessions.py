@@ -1,4 +1,4 @@
-"""What the page remembers of a visitor between two clicks: a JPEG of the picture, and the raw maps.
+"""The page's memory of each visitor between two clicks: a JPEG of the picture, and the raw maps.
 
 Found by the visitor, not by Gradio's own state, of which little is kept (serving.py). Everything else is made again
 when it is asked for. The number of pages remembered is bounded, in all and for each address; the oldest go first, and a

@@ -1,4 +1,4 @@
-"""What a visitor may send, checked before it is opened: uploaded files, and pictures as base64.
+"""Checks of what a visitor sends, before it is opened: uploaded files, and pictures as base64.
 
 No other file is opened and no address is fetched. A picture is decoded when its handler asks for it, so that work which
 is refused costs nothing.

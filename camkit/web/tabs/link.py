@@ -1,4 +1,4 @@
-"""What a visitor has set (`Choices`), and how the page's address carries it, so that a link shows what one sees.
+"""A visitor's settings (`Choices`), and the page's address that carries them, so that a link shows what one sees.
 
 An address may hold anything: every value is looked up in what is there, none of its text is ever shown.
 """
@@ -21,7 +21,7 @@ LONGEST = 200  # characters of a value that are looked at
 
 @dataclass(frozen=True)
 class Choices:
-    """What a visitor has set, in the order of the settings' components."""
+    """A visitor's settings, in the order of the settings' components."""
 
     methods: list[str]
     model: str
@@ -32,7 +32,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class Visit:
-    """What the page opens on; `problem`: a sentence on what the address names and is not here, or ""."""
+    """The settings that the page opens on; `problem`: a sentence on what the address names and is not here, or ""."""
 
     example: Example
     class_index: int | None

@@ -1,4 +1,4 @@
-"""How the maps are drawn, and what can be taken away: the figure, the zip, the link. The browser redraws by itself.
+"""The controls of how maps are drawn, and what can be taken away: figure, zip and link. The browser redraws by itself.
 
 The browser also remembers from visit to visit how a person likes to see maps, and which methods.
 """
