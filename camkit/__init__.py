@@ -16,7 +16,7 @@ from .explanation import Cam, Explanation, Prediction
 from .export.bundle import load_bundle, write_bundle
 from .export.figure import draw_figure
 from .labels import ClassLabel, Labels, find_class, top_predictions
-from .maps import COLORMAPS, heatmap, overlay
+from .maps import COLORMAPS, box_of, heatmap, overlay
 from .methods import DEFAULT_METHODS, METHODS, Method
 from .models.registry import MODELS, load
 from .picture import EXAMPLES, open_picture, to_rgb
@@ -40,6 +40,7 @@ __all__ = [
     "Method",
     "Prediction",
     "WeightsError",
+    "box_of",
     "draw_figure",
     "explain",
     "explain_stream",

@@ -18,6 +18,8 @@ from .models.options import add_model_options, add_window_option, load_with_prog
 from .report.claims import BEGIN, END, comparison_table, put_table
 from .report.report import write_reports
 from .report.results import Results
+from .study.boxes import FORMS as BOX_FORMS
+from .study.boxes import boxes_for
 from .study.checkpoint import Checkpoint
 from .study.classes import FORMS, read_classes
 from .study.cluster import list_files, study_on_ray
@@ -56,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         "with --ray also s3://, gs:// or hf://",
     )
     parser.add_argument("--classes", metavar="HOW", help=f"true classes, which are then explained: {FORMS}")
+    parser.add_argument("--boxes", type=Path, metavar="PATH", help=f"boxes drawn by hand: {BOX_FORMS}")
     parser.add_argument("--limit", type=int, metavar="N", help="take a random sample of N pictures")
     parser.add_argument("--seed", type=int, default=0, help="of that sample; default: 0")
     parser.add_argument("--shard", type=_shard, metavar="I/N", help="measure the I-th of N parts of the pictures only")
@@ -109,6 +112,11 @@ def _run(options: argparse.Namespace) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     classifier = load_with_progress(options, StatusLine().show)
     classes = read_classes(options.classes, sample, classifier.labels) if options.classes else None
+    if options.boxes:
+        drawn = boxes_for(options.boxes, sample, classifier.labels)
+        found.boxes.update(drawn.boxes)
+        for sentence in drawn.left_out:
+            print(f"Left out: {sentence}", file=sys.stderr)
     part, parts = options.shard or (1, 1)
     pictures = plan(sample, found.boxes, classes)[part - 1 :: parts]
     checkpoint = Checkpoint(options.out / CHECKPOINT, [folder / CHECKPOINT for folder in options.merge])

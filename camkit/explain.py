@@ -111,7 +111,8 @@ def _stream(
     yield snapshot
 
     def with_cams(cams: dict[str, Cam]) -> Explanation:
-        return replace(snapshot, cams=snapshot.cams | cams, seconds=time.perf_counter() - begin)
+        sized = {key: replace(cam, image_size=image.shape[1::-1]) for key, cam in cams.items()}
+        return replace(snapshot, cams=snapshot.cams | sized, seconds=time.perf_counter() - begin)
 
     for method in gradient_methods:
         if cancel.is_set():

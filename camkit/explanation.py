@@ -40,7 +40,7 @@ class Cam:
     seconds, forward_passes, backward_passes: what this method takes by itself; a pass that several methods share is
     measured once and counted for each.
     channels of channels_total have gone into the map; it is final when `complete`, and a valid map of those channels
-    before. seconds_left: until then, extrapolated.
+    before. seconds_left: until then, extrapolated. image_size: (width, height) of the picture in pixels.
     """
 
     method: str
@@ -53,6 +53,7 @@ class Cam:
     channels_total: int
     complete: bool
     seconds_left: float = 0.0
+    image_size: tuple[int, int] | None = None
 
     @property
     def all_zero(self) -> bool:

@@ -1,4 +1,4 @@
-"""Colours of maps: heatmap, overlay, and pictures as bytes.
+"""What is drawn of maps: heatmap, overlay, the box of the largest region, and pictures as bytes.
 
 Pictures are (H, W, 3) uint8 RGB, maps (h, w) float32 in [0, 1] of any size: a map is brought onto the picture's own
 size and aspect ratio. Knows neither models nor methods.
@@ -15,11 +15,13 @@ import numpy as np
 from PIL import Image
 
 from .errors import InputError, quoted
+from .explanation import Cam
 
 # plotly's scales by our key. The first is the default: even steps of lightness, readable without colour vision.
 COLORMAPS = {"viridis": "Viridis", "turbo": "Turbo", "cividis": "Cividis", "inferno": "Inferno", "jet": "Jet"}
 DIFFERENCE = "PuOr_r"  # from one hue to another through white; told apart without colour vision
 ALPHA = 0.55
+BOX_THRESHOLD = 0.2  # of a map's maximum, Zhou et al. 2016, Learning Deep Features, section 3.2
 # How much of the heatmap a pixel of the overlay gets, by our key.
 OPACITIES = {"even": "alpha everywhere", "map": "alpha times the map"}
 
@@ -49,8 +51,48 @@ def fit(cam_map: np.ndarray, image: np.ndarray) -> np.ndarray:
     """Return a map (h, w) at the size of a picture, (H, W) float32 in [0, 1]: bilinear with half-pixel centres, the way
     back from how the picture was resized for the model."""
     height, width = image.shape[:2]
-    resized = Image.fromarray(cam_map.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
+    return _resized(cam_map, (width, height))
+
+
+def _resized(cam_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    resized = Image.fromarray(cam_map.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
     return np.clip(np.asarray(resized), 0, 1)
+
+
+def box_of(cam: Cam | np.ndarray, threshold: float = BOX_THRESHOLD) -> tuple[int, int, int, int] | None:
+    """Return the box around the largest connected region of a map at or above `threshold` times its maximum (Zhou et
+    al. 2016, Learning Deep Features for Discriminative Localization, section 3.2); None for an all-zero map.
+
+    cam: a Cam, or a map (h, w) in [0, 1]. threshold: above 0, at most 1. Returns left, top, right and bottom in pixels,
+    right and bottom exclusive as Pillow's `crop` takes them: of the picture for a Cam, of the map itself for an array.
+    Pixels that touch at a corner are connected; of regions of one size the upper one counts. Raises InputError for
+    another threshold.
+
+    >>> import camkit, numpy as np
+    >>> camkit.box_of(np.float32([[0, 0.3, 1, 0], [0, 0, 0.5, 0], [0.9, 0, 0, 0]]))
+    (1, 0, 3, 2)
+    """
+    if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 < threshold <= 1:
+        raise InputError(f"The threshold is {quoted(threshold)}: it must be a number above 0 and at most 1.")
+    cam_map = cam.map if isinstance(cam, Cam) else cam
+    if isinstance(cam, Cam) and cam.image_size:
+        cam_map = _resized(cam_map, cam.image_size)
+    highest = cam_map.max()
+    if not highest > 0:
+        return None
+    boxes, sizes = regions(cam_map >= threshold * highest)
+    left, top, right, bottom = boxes[np.argmax(sizes)].tolist()
+    return left, top, right, bottom
+
+
+def regions(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the connected regions of an (h, w) bool mask from the top: their boxes as (regions, 4) int64 (left, top,
+    right, bottom in pixels, the last two exclusive), and their numbers of pixels."""
+    from scipy.ndimage import find_objects, label  # here: it takes a moment to import, and few maps get a box
+
+    labels, _ = label(mask, structure=np.ones((3, 3)))
+    slices = [(across.start, down.start, across.stop, down.stop) for down, across in find_objects(labels)]
+    return np.array(slices, np.int64).reshape(-1, 4), np.bincount(labels.ravel())[1:]
 
 
 def heatmap(cam_map: np.ndarray, colormap: str = "viridis") -> np.ndarray:

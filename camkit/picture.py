@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from .errors import InputError, quoted
@@ -231,6 +231,20 @@ def read_file(path: str | os.PathLike) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError("The picture file cannot be opened: it does not exist or may not be read.") from error
+
+
+def size_of(source: str | os.PathLike | bytes) -> tuple[int, int]:
+    """Return width and height in pixels of a picture's file (its path or bytes), EXIF rotation applied; no pixel is
+    decoded. InputError when it is none of FORMATS."""
+    data = source if isinstance(source, bytes) else read_file(source)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            image = _open(data).image
+            lies = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+        except _DECODER_ERRORS as error:
+            raise InputError(_unreadable(data)) from error
+    return image.size[::-1] if lies else image.size
 
 
 # --- opening -------------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ ONLY = {
     ),
     "tf_keras_vis": ("camkit/stock.py",),
     "plotly": ("camkit/report/", "camkit/maps.py"),
-    "scipy": ("camkit/evidence/", "camkit/report/"),
+    "scipy": ("camkit/evidence/", "camkit/report/", "camkit/maps.py"),
     "pandas": ("camkit/report/",),
     "jinja2": ("camkit/report/",),
 }

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ..errors import InputError
 from ..explanation import Cam, Explanation, Prediction
-from ..maps import ALPHA, encode, overlay
+from ..maps import ALPHA, box_of, encode, overlay
 
 
 def maps_npz(explanation: Explanation) -> bytes:
@@ -35,10 +35,12 @@ def explanation_files(
     versions: Mapping[str, str] | None = None,
     drawn: Mapping[str, bytes] | None = None,
 ) -> dict[str, bytes]:
-    """Return the files of an explanation by name: `explanation.json` with settings, class, probabilities, costs and
-    library `versions`, `maps.npz`, and an `overlay_<method>.png` for each map. Arguments as for `write_bundle`."""
+    """Return the files of an explanation by name: `explanation.json` (settings, class, probabilities, costs, boxes and
+    library `versions`), `maps.npz`, and an `overlay_<method>.png` for each map. Arguments as for `write_bundle`."""
     settings = explanation.to_json() | {"alpha": alpha, "colormap": colormap, "opacity": opacity}
     settings |= {"versions": dict(versions or {})}
+    for key, cam in explanation.cams.items():
+        settings["cams"][key]["box"] = box_of(cam)
     files = {"explanation.json": json.dumps(settings, indent=1).encode(), "maps.npz": maps_npz(explanation)}
     for key, cam in explanation.cams.items():
         known = (drawn or {}).get(key)
@@ -83,7 +85,10 @@ def load_bundle(path: str | Path | BinaryIO) -> Explanation:
             with np.load(io.BytesIO(archive.read("maps.npz")), allow_pickle=False) as maps:
                 arrays = dict(maps)
         cams = {
-            key: Cam(**_fields(Cam, cam) | {"raw": arrays[f"raw_{key}"], "map": arrays[f"map_{key}"]})
+            key: Cam(
+                **_fields(Cam, cam)
+                | {"raw": arrays[f"raw_{key}"], "map": arrays[f"map_{key}"], "image_size": image.shape[1::-1]}
+            )
             for key, cam in settings["cams"].items()
         }
         predictions = tuple(Prediction(**row) for row in settings["predictions"])

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ..explanation import Explanation
-from ..maps import ALPHA, colors, overlay
+from ..maps import ALPHA, box_of, colors, overlay
 from ..methods import METHODS
 from ..units import cost_in_words, percent
 
@@ -37,10 +37,12 @@ def draw_figure(
     colormap: str = "viridis",
     opacity: str = "even",
     model_name: str = "",
+    box: bool = False,
 ) -> Image.Image:
     """Return the picture and every map of the explanation in one row, an RGB image at least WIDTH pixels wide.
 
-    `alpha`, `colormap` and `opacity` are those of `overlay`; `model_name` stands in the caption, else the model's key.
+    `alpha`, `colormap` and `opacity` are those of `overlay`; `model_name` stands in the caption, else the model's key;
+    `box` draws each map's `box_of`.
 
     >>> import camkit
     >>> classifier, image = camkit.load("efficientnet_lite0"), camkit.open_picture("examples/chelsea.jpg")
@@ -52,6 +54,8 @@ def draw_figure(
     panels = [_Panel(explanation.image, "Picture", _about_the_picture(explanation, model_name))]
     for key, cam in explanation.cams.items():
         drawn = overlay(explanation.image, cam.map, alpha, colormap, opacity)
+        if box and (found := box_of(cam)):
+            drawn = _framed(drawn, found)
         lines = [cost_in_words(cam)]
         if not cam.complete:
             lines.append(f"partial: {cam.channels} of {cam.channels_total} channels")
@@ -92,6 +96,17 @@ def figure_png(explanation: Explanation) -> bytes:
     figure.thumbnail((SCREEN, SCREEN))
     figure.save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()
+
+
+def _framed(image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
+    """Return the picture with the box's frame, white between two dark lines."""
+    left, top, right, bottom = box
+    framed, line = Image.fromarray(image), max(1, round(image.shape[1] / 200))
+    draw = ImageDraw.Draw(framed)
+    draw.rectangle((left, top, right - 1, bottom - 1), outline=INK, width=3 * line)
+    if right - left > 2 * line and bottom - top > 2 * line:
+        draw.rectangle((left + line, top + line, right - 1 - line, bottom - 1 - line), outline=PAPER, width=line)
+    return np.asarray(framed)
 
 
 def _about_the_picture(explanation: Explanation, model_name: str) -> tuple[str, ...]:

@@ -1,9 +1,8 @@
-"""The pictures of a study: which files of folders, patterns and URIs they are, why others are skipped, and the boxes
-drawn on them. Opens no picture."""
+"""The pictures of a study: which files of folders, patterns and URIs they are, and why others are skipped. Opens no
+picture."""
 
 from __future__ import annotations
 
-import json
 import os
 import random
 from collections import Counter
@@ -18,6 +17,7 @@ import numpy as np
 from ..errors import InputError, quoted
 from ..evidence.settings import Box
 from ..picture import KINDS, SUFFIXES
+from .boxes import read_boxes
 
 BOXES = "boxes.json"
 # Why a file is skipped.
@@ -202,19 +202,3 @@ def random_sample(pictures: Mapping[str, Any], limit: int | None, seed: int = 0)
         return dict(pictures)
     chosen = set(random.Random(seed).sample(sorted(pictures), limit))
     return {name: path for name, path in pictures.items() if name in chosen}
-
-
-def read_boxes(path: str | os.PathLike) -> dict[str, tuple[Box, ...]]:
-    """Return hand-drawn boxes by picture name, from a file such as examples/boxes.json; {} when there is none.
-    InputError when it is not such a file."""
-    path = Path(path)
-    if not path.exists():
-        return {}
-    try:
-        pictures = json.loads(path.read_text(encoding="utf-8"))["pictures"]
-        return {
-            name: tuple(Box(entry["label"], entry["class_index"], tuple(entry["box"])) for entry in entries)
-            for name, entries in pictures.items()
-        }
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise InputError(f"{path.name} does not hold boxes: {error}") from error

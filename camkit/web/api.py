@@ -20,7 +20,7 @@ from ..explain import explain, explain_stream
 from ..explanation import DEFAULT_MAX_N, Explanation
 from ..export.bundle import maps_npz
 from ..labels import Labels
-from ..maps import ALPHA, COLORMAPS, OPACITIES, check_look, encode, overlay
+from ..maps import ALPHA, COLORMAPS, OPACITIES, box_of, check_look, encode, overlay
 from ..methods import DEFAULT_METHODS, METHODS, check_methods
 from ..models.registry import MODELS, ModelSpec
 from ..picture import KINDS, OpenedPicture
@@ -127,7 +127,8 @@ def api_explain(image, method, class_name, model, target_layer, max_n, alpha, co
             )
     cam = explanation.cams[method]
     picture = write_file("overlay.png", encode(overlay(explanation.image, cam.map, alpha, colormap, opacity)))
-    facts = prediction_json(explanation) | cam.to_json() | {"raw": cam.raw.tolist()} | given.to_json()
+    facts = prediction_json(explanation) | cam.to_json() | {"raw": cam.raw.tolist(), "box": box_of(cam)}
+    facts |= given.to_json()
     return picture, facts, write_file("maps.npz", maps_npz(explanation))
 
 
@@ -217,7 +218,9 @@ def comparison_json(explanation: Explanation) -> dict:
     return prediction_json(explanation) | {
         "complete": explanation.complete,
         "seconds": explanation.seconds,
-        "methods": [cam.to_json() for cam in explanation.cams.values()],
+        "methods": [
+            cam.to_json() | {"box": box_of(cam) if explanation.complete else None} for cam in explanation.cams.values()
+        ],
     }
 
 

@@ -8,7 +8,9 @@ from conftest import ROOT
 import camkit
 
 
-@pytest.mark.parametrize("name", ["load", "explain", "explain_stream", "overlay", "draw_figure", "load_bundle"])
+@pytest.mark.parametrize(
+    "name", ["load", "explain", "explain_stream", "overlay", "box_of", "draw_figure", "load_bundle"]
+)
 def test_the_example_of(name, monkeypatch):
     monkeypatch.chdir(ROOT)  # where the examples' pictures are
     (example,) = doctest.DocTestFinder(recurse=False).find(getattr(camkit, name), name, globs={})

@@ -1,10 +1,9 @@
-"""Which files of folders and patterns are a study's pictures, what becomes of all others, and hand-drawn boxes."""
+"""Which files of folders and patterns are a study's pictures, and what becomes of all others."""
 
 import os
 from pathlib import Path
 
 import pytest
-from conftest import EXAMPLES
 
 import camkit
 from camkit.labels import Labels
@@ -19,7 +18,6 @@ from camkit.study.pictures import (
     OTHER_NAME,
     gather,
     random_sample,
-    read_boxes,
 )
 from camkit.study.progress import account
 
@@ -175,30 +173,3 @@ def test_a_sample_is_random_by_its_seed_and_keeps_the_order():
     assert random_sample(pictures, 40) == random_sample(pictures, None) == pictures
     with pytest.raises(camkit.InputError, match="The limit is 0"):
         random_sample(pictures, 0)
-
-
-# --- boxes ---------------------------------------------------------------------------------------------------------
-
-
-def test_the_boxes_of_the_examples_are_on_their_pictures():
-    boxes = read_boxes(EXAMPLES / "boxes.json")
-    assert boxes and set(boxes) <= set(gather([EXAMPLES]).pictures)
-    assert {box.class_index for box in boxes["astronaut.jpg"]} == {812}
-    assert [box.label for box in boxes["cat_and_coffee.jpg"]] == ["cat", "cup"]
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "[]",
-        '{"a.jpg": []}',
-        '{"pictures": {"a.jpg": [{"label": "x"}]}}',
-        '{"pictures": {"a.jpg": [{"label": "x", "class_index": -1, "box": [0, 0, 1, 1]}]}}',
-    ],
-)
-def test_a_file_that_holds_no_boxes_is_refused(tmp_path, text):
-    (tmp_path / "boxes.json").write_text(text)
-    with pytest.raises(ValueError, match=r"^boxes\.json does not hold boxes"):
-        read_boxes(tmp_path / "boxes.json")
-    assert read_boxes(tmp_path / "none.json") == {}

@@ -191,6 +191,7 @@ def test_explain_by_every_method_equals_camkit(client, lite0, astronaut, method)
     assert (facts["channels"], facts["complete"]) == (expected.channels, True)
     assert (facts["forward_passes"], facts["backward_passes"]) == (expected.forward_passes, expected.backward_passes)
     np.testing.assert_allclose(facts["raw"], expected.raw, atol=1e-4 * expected.raw.max())
+    assert facts["box"] == list(camkit.box_of(expected))
     held = arrays(maps)
     assert set(held) == {f"raw_{method}", f"map_{method}"}
     np.testing.assert_allclose(held[f"map_{method}"], expected.map, atol=1e-4)
@@ -237,6 +238,9 @@ def test_compare_streams_and_its_last_answer_is_complete(client, lite0, chelsea)
     }
     held = camkit.load_bundle(bundle)
     assert held.complete
+    assert {row["method"]: row["box"] for row in facts["methods"]} == {
+        key: list(camkit.box_of(cam)) for key, cam in held.cams.items()
+    }
     assert (held.class_name, held.target_layer, held.max_n) == ("tabby", LAYER, 5)
     np.testing.assert_array_equal(held.image, chelsea)
     shown = {each["caption"]: picture(each["image"]) for each in overlays}
