@@ -20,8 +20,9 @@ from .export.bundle import explanation_files
 from .export.figure import figure_files
 from .methods import DEFAULT_METHODS, METHODS
 from .models.options import add_model_options, add_window_option, load_with_progress
+from .passes.outputs import OUTPUTS
 from .picture import check_window, read_picture
-from .units import percent, seconds_in_words
+from .units import seconds_in_words
 from .version import __version__
 
 
@@ -94,7 +95,7 @@ def _explain(options: argparse.Namespace) -> int:
         for file, content in {**files, **figure_files(explanation, model_name=classifier.spec.name)}.items():
             (folder / file).write_bytes(content)
         status.clear()
-        answer = f"{explanation.class_name}, {percent(explanation.probability)}"
+        answer = f"{explanation.class_name}, {OUTPUTS[explanation.outputs].in_words(explanation.answer)}"
         answer += f", {opened.window.sentence}" if opened.window else ""
         print(f"{name}: {answer}, {seconds_in_words(explanation.seconds)}, {folder}", flush=True)
     if found.skipped:

@@ -22,8 +22,8 @@ from PIL import Image
 
 from .errors import InputError, quoted
 from .explanation import DEFAULT_MAX_N, Question
-from .passes.arithmetic import softmax
 from .passes.compiled import Passes
+from .passes.outputs import Outputs
 from .passes.worker import BLOCK, ONE_PICTURE, Worker
 from .picture import to_rgb
 
@@ -54,12 +54,12 @@ class Meter:
 
 
 class Classifier:
-    """A Keras model with linear outputs and what the methods need of it. Make one with `camkit.load`.
+    """A Keras model that gives scores and what the methods need of it. Make one with `camkit.load`.
 
     `spec` is an entry of MODELS, `name` its key, `input_size` (height, width), `target_layers` the usable layers
-    (default last), `labels` the class names. Every method may be called from any thread; passes are counted in the
-    `Meter` given. `frozen`: on a CPU the passes may hold the weights that the model has when they are first used; False
-    makes them read the model's variables each time, for weights that change.
+    (default last), `labels` the class names, `outputs` an entry of OUTPUTS. Every method may be called from any thread;
+    passes are counted in the `Meter` given. `frozen`: on a CPU the passes may hold the weights that the model has when
+    they are first used; False makes them read the model's variables each time, for weights that change.
     """
 
     def __init__(self, model: keras.Model, spec, *, frozen: bool = True) -> None:
@@ -69,6 +69,7 @@ class Classifier:
         self.input_size = spec.input_size
         self.target_layers = spec.target_layers
         self.labels = spec.labels()
+        self.outputs: Outputs = spec.outputs
         shape = (*spec.input_size, spec.channels)
         self.passes = Passes(model, shape, spec.target_layers[-1], frozen=frozen and not gpus())
         self._worker = Worker(f"passes of {spec.key}")
@@ -94,8 +95,8 @@ class Classifier:
         return self.spec.preprocess(picture)[None].astype(np.float32)
 
     def predict(self, image) -> np.ndarray:
-        """Return the (classes,) float32 probabilities of a picture, a softmax of its logits."""
-        return softmax(self.logits(self.preprocess(image)))[0]
+        """Return the (classes,) float32 probabilities of a picture, or its value (1,), as `outputs` says."""
+        return self.outputs.answers(self.logits(self.preprocess(image)))[0]
 
     def logits(self, inputs: np.ndarray, meter: Meter | None = None) -> np.ndarray:
         """Return the (N, classes) float32 logits of (N, h, w, c) inputs, in batches that the device holds."""
@@ -105,8 +106,8 @@ class Classifier:
         return np.concatenate([logits.numpy() for logits in run])
 
     def score_fn(self, class_index: int, meter: Meter | None = None) -> Callable[[np.ndarray], np.ndarray]:
-        """Return a function (N, h, w, c) inputs -> (N,) probabilities of one class, for `camkit.evidence`."""
-        return lambda inputs: softmax(self.logits(np.asarray(inputs, np.float32), meter))[:, class_index]
+        """Return a function (N, h, w, c) inputs -> (N,) probabilities of one class, or values, for the evidence."""
+        return lambda inputs: self.outputs.answers(self.logits(np.asarray(inputs, np.float32), meter))[:, class_index]
 
     def forward(self, inputs: np.ndarray, target_layer: str, meter: Meter | None = None):
         """Return (activations (1, h', w', C), logits (1, classes)), float32 tensors, of one pass of (1, h, w, c)."""

@@ -11,13 +11,13 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .explanation import Cam, Explanation, Question
 from .methods import DEFAULT_METHODS, METHODS, check_methods
-from .passes.arithmetic import expand, softmax
+from .passes.arithmetic import expand
 from .picture import to_rgb
 
 if TYPE_CHECKING:
@@ -93,20 +93,23 @@ def _stream(
         activations, logits, gradients = classifier.forward_with_gradient(inputs, layer, question.class_index, shared)
     else:
         activations, logits = classifier.forward(inputs, layer, shared)
-    probabilities = softmax(logits.numpy())[0]
-    predictions = classifier.labels.top_predictions(probabilities)
+    outputs = classifier.outputs
+    answers = outputs.answers(logits.numpy())[0]
+    predictions = classifier.labels.top_predictions(answers, quantity=outputs.quantity)
     index = predictions[0].class_index if question.class_index is None else question.class_index
     question = replace(question, class_index=index)
+    answer: dict[str, Any] = {outputs.quantity: float(answers[index])}
     snapshot = Explanation(
         image=image,
         model=classifier.name,
         methods=keys,
         **vars(question),
         class_name=classifier.labels.class_at(index).name,
-        probability=float(probabilities[index]),
         predictions=predictions,
         cams={},
         seconds=time.perf_counter() - begin,
+        outputs=outputs.key,
+        **answer,
     )
     yield snapshot
 
@@ -118,7 +121,7 @@ def _stream(
         if cancel.is_set():
             return
         started = time.perf_counter()
-        raw = gradient_cam(method, activations, logits, gradients, index)
+        raw = gradient_cam(method, activations, logits, gradients, index, outputs)
         mapped = finish(raw, classifier.input_size)
         seconds = shared.seconds + time.perf_counter() - started
         count = activations.shape[-1]

@@ -8,6 +8,8 @@ from importlib import import_module
 
 import numpy as np
 
+from .passes.outputs import OUTPUTS
+
 DEFAULT_MAX_N = 10  # channels of Faster Score-CAM; a layer that has fewer gives all
 
 
@@ -23,12 +25,21 @@ class Question:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One of the classes of a picture, with its probability in [0, 1]."""
+    """One of the classes of a picture, with its probability in [0, 1]; for a model that gives a value, that value."""
 
     class_index: int
     wordnet_id: str
     name: str
-    probability: float
+    probability: float | None = None
+    value: float | None = None
+
+    @property
+    def answer(self) -> float:
+        return _answer(self)
+
+    def to_json(self) -> dict:
+        """Return what is known, as JSON can hold it: the probability or the value."""
+        return _known(self)
 
 
 @dataclass(frozen=True)
@@ -70,8 +81,9 @@ class Cam:
 class Explanation:
     """All that is known after a step. A notebook shows it as its figure.
 
-    image: (H, W, 3) uint8 RGB as given. probability: of the class explained. predictions: the ten top classes, best
-    first. cams: by method key the maps so far. seconds: wall time since the start.
+    image: (H, W, 3) uint8 RGB as given. predictions: the ten top classes, best first. cams: by method key the maps so
+    far. seconds: wall time since the start. outputs: a key of OUTPUTS. probability: of the class explained, None where
+    the outputs are a `value`.
     """
 
     image: np.ndarray
@@ -81,10 +93,22 @@ class Explanation:
     max_n: int
     class_index: int
     class_name: str
-    probability: float
     predictions: tuple[Prediction, ...]
     cams: dict[str, Cam]
     seconds: float
+    outputs: str = "classes"
+    probability: float | None = None
+    value: float | None = None
+
+    @property
+    def answer(self) -> float:
+        """The probability of the class explained, or the value."""
+        return _answer(self)
+
+    @property
+    def answer_in_words(self) -> str:
+        """Return the answer with its name, such as "probability 12.5%"."""
+        return OUTPUTS[self.outputs].said(self.answer)
 
     @property
     def question(self) -> Question:
@@ -106,7 +130,7 @@ class Explanation:
             key if cam.complete else f"{key} ({cam.channels} of {cam.channels_total} channels)"
             for key, cam in self.cams.items()
         ]
-        said = f"{self.class_name} ({self.class_index}), probability {self.probability:.3g}"
+        said = f"{self.class_name} ({self.class_index}), {OUTPUTS[self.outputs].quantity} {self.answer:.3g}"
         return f"<Explanation of {said}, by {self.model} at {self.target_layer}: {', '.join(maps) or 'no map yet'}>"
 
     def _repr_png_(self) -> bytes:
@@ -117,10 +141,20 @@ class Explanation:
     def to_json(self) -> dict:
         """Return everything but the picture and the maps, as JSON can hold it."""
         height, width = self.image.shape[:2]
-        return vars(self) | {
+        return _known(self) | {
             "image": None,
             "image_size": [width, height],
             "complete": self.complete,
-            "predictions": [vars(prediction) for prediction in self.predictions],
+            "predictions": [prediction.to_json() for prediction in self.predictions],
             "cams": {key: cam.to_json() for key, cam in self.cams.items()},
         }
+
+
+def _answer(of: Prediction | Explanation) -> float:
+    answer = of.value if of.probability is None else of.probability
+    return float("nan") if answer is None else answer
+
+
+def _known(of: Prediction | Explanation) -> dict:
+    """Return the fields, without the one of probability and value that the outputs are not."""
+    return {name: each for name, each in vars(of).items() if name not in ("probability", "value") or each is not None}

@@ -118,15 +118,19 @@ class Labels:
         found = dict.fromkeys(entry for name in inside + near for entry in names[name])
         return tuple(found)[:limit]
 
-    def top_predictions(self, probabilities: np.ndarray, count: int = 10) -> tuple[Prediction, ...]:
-        """(classes,) probabilities -> the `count` most probable classes, best first; InputError for another number."""
+    def top_predictions(
+        self, probabilities: np.ndarray, count: int = 10, quantity: str = "probability"
+    ) -> tuple[Prediction, ...]:
+        """(classes,) probabilities -> the `count` most probable classes, best first; InputError for another number.
+        `quantity`: the field of Prediction that they are, "value" for values."""
         if len(probabilities) != len(self):
             raise InputError(
                 f"There are {len(probabilities)} probabilities and {len(self)} names: give as many of each."
             )
         best = [self._entries[index] for index in np.argsort(-probabilities, kind="stable")[:count]]
         return tuple(
-            Prediction(each.index, each.wordnet_id, each.name, float(probabilities[each.index])) for each in best
+            Prediction(each.index, each.wordnet_id, each.name, **{quantity: float(probabilities[each.index])})
+            for each in best
         )
 
     @property

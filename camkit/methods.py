@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .errors import InputError, quoted
+from .passes.outputs import OUTPUTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +98,8 @@ METHODS: dict[str, Method] = {
             summary="Shows the model the picture through each channel; the answer is its weight.",
             formula=r"\mathrm{ReLU}\Big(\sum_k p_c(x \circ H^k)\, A^k\Big),\quad "
             r"H^k = \mathrm{normalise}(\mathrm{expand}(A^k))",
-            differs="The weight is the class probability of the masked picture; the paper takes the rise of the score "
-            "over a baseline picture, then a softmax over channels.",
+            differs=f"The weight is, for the masked picture, {'; '.join(each.weight for each in OUTPUTS.values())}. "
+            "The paper takes the rise of the score over a baseline picture, then a softmax over channels.",
             paper="Wang et al. 2020, Score-CAM: Score-Weighted Visual Explanations for Convolutional Neural Networks",
             url="https://arxiv.org/abs/1910.01279",
             visualizer="tf_keras_vis.scorecam:Scorecam",

@@ -78,8 +78,9 @@ def scorecam_blocks(
     """
     order, ranks = ranked_channels(activations)
     stops = sorted({int(np.searchsorted(ranks, stop, side="right")) for stop in stops})
-    live = stops[-1]
+    live, outputs = stops[-1], classifier.outputs
     begin, done, total = time.perf_counter(), 0, np.zeros(activations.shape[1:3], np.float32)
+    baseline = classifier.logits(np.zeros_like(inputs), meter) if outputs.over_baseline and live else 0.0
     state = ScorecamState(total, 0, live, 0.0, meter.copy(), ranks)
     if not live:
         yield state
@@ -96,7 +97,8 @@ def scorecam_blocks(
         ended = cancel.is_set()
         if ended or done in stops or now - begin - refreshed >= REFRESH_SECONDS:
             chosen = activations[..., state.done : done]
-            total = total + channel_terms(method, chosen, tf.concat(logits, axis=0), question.class_index)
+            scores = tf.concat(logits, axis=0) - baseline
+            total = total + channel_terms(method, chosen, scores, question.class_index, outputs)
             logits.clear()
             spent = refreshed = time.perf_counter() - begin
             meter.add(begin + spent - now, 0, 0)
@@ -157,7 +159,7 @@ def map_of_inputs(
         activations, logits, gradients = classifier.forward_with_gradient(
             inputs, question.target_layer, question.class_index
         )
-        raw = gradient_cam(entry, activations, logits, gradients, question.class_index)
+        raw = gradient_cam(entry, activations, logits, gradients, question.class_index, classifier.outputs)
         yield finish(raw, classifier.input_size)
         return
     activations, _ = classifier.forward(inputs, question.target_layer)

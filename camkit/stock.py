@@ -22,6 +22,7 @@ from tf_keras_vis.utils import normalize
 
 from .methods import Method
 from .passes.arithmetic import expand
+from .passes.outputs import CLASSES, Outputs
 
 # Grad-CAM++ takes exp(score), infinite in float32 above 88.7. The factor is common to the whole map and falls out when
 # the map is normalised, so a larger score is lowered to this first; `raw` is then smaller by exp(score - 60).
@@ -92,10 +93,13 @@ def finish(raw: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 # --- by the gradient -------------------------------------------------------------------------------------------------
 
 
-def gradient_cam(method: Method, activations, logits, gradients, class_index: int) -> np.ndarray:
+def gradient_cam(
+    method: Method, activations, logits, gradients, class_index: int, outputs: Outputs = CLASSES
+) -> np.ndarray:
     """Return the raw map of a gradient method by its stock visualizer: (1, h, w, C) activations, (1, classes) logits
     and (1, h, w, C) gradients of the class's logit, all float32 tensors -> (h, w) float32 >= 0."""
-    logits = logits - max(0.0, float(logits[0, class_index]) - LARGEST_SCORE)
+    score = float(logits[0, class_index])
+    logits = logits - (score - min(max(score, outputs.lowest_score), LARGEST_SCORE))
     if method.traceable:  # the index is a tensor, so that the call is traced once and not for each class
         call, index = _traced(method), tf.constant(class_index)
     else:
@@ -127,9 +131,10 @@ def _traced(method: Method):
 # --- by the score of masked pictures ---------------------------------------------------------------------------------
 
 
-def channel_terms(method: Method, activations, logits, class_index: int) -> np.ndarray:
+def channel_terms(method: Method, activations, logits, class_index: int, outputs: Outputs = CLASSES) -> np.ndarray:
     """Return the term of some channels in a Score-CAM by its stock visualizer, before ReLU: (1, h, w, n) activations
-    and the (n, classes) logits of the pictures masked by them -> (h, w) float32."""
+    and the (n, classes) logits of the pictures masked by them -> (h, w) float32. The weights are those of `outputs`:
+    the visualizer lets a score make them of the softmax that it takes."""
     height, width, count = activations.shape[1:]
     part = max(1, int((WEIGH_FLOATS / (height * width)) ** 0.5))
     total = np.zeros((height, width), np.float32)
@@ -138,7 +143,7 @@ def channel_terms(method: Method, activations, logits, class_index: int) -> np.n
         model = _precomputed_model(int(logits.shape[-1]))
         with model.holding(their_logits):
             cam = resolve_name(method.visualizer)(model)(
-                lambda output: output.numpy()[:, class_index],
+                lambda output, held=their_logits: outputs.channel_weights(output.numpy(), held.numpy(), class_index),
                 some,
                 penultimate_layer=model.layers[0],
                 seek_penultimate_conv_layer=False,

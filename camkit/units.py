@@ -1,4 +1,4 @@
-"""Quantities in words: seconds, a probability, what a map cost."""
+"""Quantities in words: seconds, what a map cost."""
 
 from __future__ import annotations
 
@@ -8,11 +8,6 @@ from .explanation import Cam
 def seconds_in_words(seconds: float) -> str:
     """Return a duration with two digits or so, such as "63 ms", "2.4 s" or "12 s"."""
     return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
-
-
-def percent(probability: float) -> str:
-    """Return a probability in [0, 1] as text; never 0 % for what is not zero."""
-    return f"{probability:.1%}" if probability >= 0.001 else f"{100 * probability:.2g}%"
 
 
 def cost_in_words(cam: Cam) -> str:

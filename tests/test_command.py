@@ -16,8 +16,8 @@ from PIL import Image
 
 import camkit
 from camkit.__main__ import COMMANDS, main
+from camkit.passes.outputs import percent
 from camkit.study.progress import StatusLine
-from camkit.units import percent
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from numbers import Integral
 
 import numpy as np
 
-from .metrics import BASELINES, CONTROLS, FLOAT_NOISE, METRICS, Curve, Measurement, Observations, masked
+from .metrics import BASELINES, CONTROLS, FLOAT_NOISE, METRICS, masked
+from .observations import Curve, Maps, Measurement, Observations
 from .road import REMOVED, imputed
 
 ScoreFn = Callable[[np.ndarray], np.ndarray]
@@ -25,7 +26,7 @@ _TIE_SEED = 20260
 
 
 def measure_stream(
-    score_fn: ScoreFn,
+    score_fn: ScoreFn | None,
     inputs: np.ndarray,
     maps: Mapping[str, np.ndarray],
     cam_fns: Mapping[str, CamFn] | None = None,
@@ -43,6 +44,7 @@ def measure_stream(
     Yield (key, None) after every call of `score_fn`, before a `cam_fn`, so that closing the iterator stops the work
     between two batches, and then (key, Measurement).
 
+    score_fn: None for a model that gives no probability: only the metrics of the map alone are measured.
     inputs: (H, W, 3) float, preprocessed. maps: key -> (H, W) in [0, 1].
     cam_fns: key -> a function from (H, W, 3) masked inputs to (H, W) in [0, 1], the same method and class on the masked
     picture, for coherency; a key without one gets neither coherency nor adcc.
@@ -62,14 +64,8 @@ def measure_stream(
     for baseline in (insertion_baseline, deletion_baseline):
         if baseline not in BASELINES:
             raise ValueError(f"Unknown baseline {baseline!r}; it must be one of {', '.join(BASELINES)}.")
-    run = _Run(
-        score_fn=score_fn,
-        inputs=inputs,
-        insertion_start=BASELINES[insertion_baseline].compute(inputs),
-        deletion_end=BASELINES[deletion_baseline].compute(inputs),
-        counts=np.rint(np.linspace(0, shape[0] * shape[1], _checked_count(steps, "steps") + 1)).astype(int),
-        batch_size=_checked_count(batch_size, "batch_size"),
-    )
+    counts = np.rint(np.linspace(0, shape[0] * shape[1], _checked_count(steps, "steps") + 1)).astype(int)
+    batch_size = _checked_count(batch_size, "batch_size")
     if probability is not None and not -FLOAT_NOISE <= probability <= 1 + FLOAT_NOISE:
         raise ValueError(f"probability must lie in [0, 1], got {probability:g}.")
     cam_fns, controls = dict(cam_fns or {}), tuple(CONTROLS if controls is None else controls)
@@ -80,7 +76,21 @@ def measure_stream(
     for key in controls:
         control_map = CONTROLS[key].make(shape, seed)
         jobs.append((key, control_map, partial(_always, control_map)))
-    return _measure(run, jobs, probability)
+    if score_fn is None:
+        return _measure_maps(inputs, jobs)
+    starts = (BASELINES[insertion_baseline].compute(inputs), BASELINES[deletion_baseline].compute(inputs))
+    return _measure(_Run(score_fn, inputs, *starts, counts, batch_size), jobs, probability)
+
+
+def _measure_maps(inputs: np.ndarray, jobs: list) -> Iterator[tuple[str, Measurement | None]]:
+    for key, cam_map, cam_fn in jobs:
+        yield key, None
+        seen = Maps(cam_map, _masked_cam(cam_fn, cam_map, masked(inputs, cam_map)))
+        yield key, Measurement(key, {name: each.compute(seen) for name, each in METRICS.items() if each.of_the_map})
+
+
+def _masked_cam(cam_fn: CamFn | None, cam_map: np.ndarray, seen_through: np.ndarray) -> np.ndarray | None:
+    return cam_fn and _checked_map(cam_fn(seen_through), cam_map.shape, "the map of cam_fn")
 
 
 def _check_keys(maps: Mapping, cam_fns: Mapping, controls: Iterable[str]) -> None:
@@ -134,7 +144,7 @@ def _measure(run: _Run, jobs: list, probability: float | None) -> Iterator[tuple
             probability=probability,
             masked_probability=float(behind_the_mask),
             cam_map=cam_map,
-            masked_cam=cam_fn and _checked_map(cam_fn(seen_through), cam_map.shape, "the map of cam_fn"),
+            masked_cam=_masked_cam(cam_fn, cam_map, seen_through),
             insertion=Curve(fractions, np.append(inserted, probability)),
             deletion=Curve(fractions, np.append(probability, deleted)),
             imputed=np.array(without),

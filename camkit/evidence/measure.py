@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..explanation import Explanation
 from ..methods import METHODS
 from .curves import measure_stream
-from .metrics import CONTROLS, Measurement, beats_controls, masked
+from .metrics import CONTROLS, beats_controls, masked
+from .observations import Measurement
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def measure(
                 return
             cam_fns[key] = lambda _, unchanged=seen: unchanged
     yield from measure_stream(
-        classifier.score_fn(explanation.class_index),
+        classifier.score_fn(explanation.class_index) if classifier.outputs.are_probabilities else None,
         inputs,
         maps,
         cam_fns,
@@ -67,15 +68,16 @@ def to_json(measurements: Mapping[str, Measurement]) -> dict:
     answer = {}
     for key, each in measurements.items():
         is_control = key in CONTROLS
-        curves = {
+        curves: dict[str, Any] = {
             f"{name}_curve": {"fractions": curve.fractions.tolist(), "probabilities": curve.probabilities.tolist()}
-            for name, curve in (("insertion", each.insertion), ("deletion", each.deletion))
+            for name, curve in each.curves.items()
         }
+        if each.curves:
+            curves["beats_controls"] = None if is_control else beats_controls(each, controls)
         answer[key] = {
             "name": (CONTROLS if is_control else METHODS)[key].name,
             "control": is_control,
             **each.metrics,
-            "beats_controls": None if is_control else beats_controls(each, controls),
             **curves,
         }
     return answer

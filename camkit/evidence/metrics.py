@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter, zoom
 
+from .observations import Maps, Measurement, Observations
 from .road import REMOVED
 
 # float32 arithmetic disagrees with itself by about this much when only the batch size or the code path changes.
@@ -21,66 +22,6 @@ FLOAT_NOISE = 1e-5
 _FLAT = 1e-6
 # Side of the random control's grid: the last feature map of a 224-pixel classifier with stride 32.
 _RANDOM_GRID = 7
-
-
-# --- what is measured ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class Curve:
-    """Probability of one class while pixels change, most important first.
-
-    fractions: (steps + 1,) float64 in [0, 1], share of the pixels changed so far, from 0 to 1, never decreasing.
-    probabilities: (steps + 1,) float64 in [0, 1].
-    """
-
-    fractions: np.ndarray
-    probabilities: np.ndarray
-
-    @property
-    def auc(self) -> float:
-        """Return the area under the curve, trapezoid rule over the fraction, in [0, 1] (RISE, Petsiuk et al. 2018)."""
-        return float(np.trapezoid(self.probabilities, self.fractions))
-
-
-@dataclass(frozen=True, eq=False)
-class Observations:
-    """The raw observations of one map, from which every metric is computed; a new metric needs no other source.
-
-    probability, masked_probability: Y and O, floats in [0, 1], of the same class.
-    cam_map: (H, W) float32 in [0, 1].
-    masked_cam: (H, W) float32 in [0, 1], the method's map of the masked picture, or None if it was not asked for.
-    imputed: (n,) float64 in [0, 1], probabilities once each share of `camkit.evidence.road.REMOVED` of the pixels, the
-    most important ones, is imputed from the others.
-    """
-
-    probability: float
-    masked_probability: float
-    cam_map: np.ndarray
-    masked_cam: np.ndarray | None
-    insertion: Curve
-    deletion: Curve
-    imputed: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class Measurement:
-    """Everything measured on one map.
-
-    key: the method's or the control's key.
-    metrics: one value per entry of METRICS; None where the value was not measured (coherency without a map of
-    the masked picture).
-    """
-
-    key: str
-    metrics: dict[str, float | None]
-    insertion: Curve
-    deletion: Curve
-
-    @property
-    def insertion_minus_deletion(self) -> float:
-        """Return the insertion area less the deletion area, -1 to 1: how much the map's order of the pixels tells."""
-        return self.insertion.auc - self.deletion.auc
 
 
 # --- baselines -----------------------------------------------------------------------------------------------------
@@ -210,7 +151,8 @@ class Metric:
     format: a str.format pattern for one value, as in `metric.format.format(0.25)`.
     better: "lower" or "higher".
     summary: one sentence for a hover text. formula: plain text. source: the paper.
-    compute: Observations -> float, or None if the observations lack what it needs.
+    compute: Observations -> float, or None if the observations lack what it needs. of_the_map: it takes Maps, so that
+    it is measured for a model that gives no probability too.
     mean_name: what its mean over pictures is called, where that has a name of its own.
     share: it is 0 or 1 on a picture, so that its mean is a share of the pictures.
     """
@@ -222,12 +164,13 @@ class Metric:
     summary: str
     formula: str
     source: str
-    compute: Callable[[Observations], float | None]
+    compute: Callable[..., float | None]
+    of_the_map: bool = False
     mean_name: str = ""
     share: bool = False
 
 
-def _coherency_of(seen: Observations) -> float | None:
+def _coherency_of(seen: Maps) -> float | None:
     return None if seen.masked_cam is None else coherency(seen.cam_map, seen.masked_cam)
 
 
@@ -330,6 +273,7 @@ METRICS: dict[str, Metric] = {
             formula="mean(L)",
             source=f"{_ADCC} (Complexity)",
             compute=lambda seen: complexity(seen.cam_map),
+            of_the_map=True,
         ),
         Metric(
             key="coherency",
@@ -341,6 +285,7 @@ METRICS: dict[str, Metric] = {
             formula="(Pearson(CAM(x), CAM(x * L)) + 1) / 2",
             source=f"{_ADCC} (Coherency)",
             compute=_coherency_of,
+            of_the_map=True,
         ),
         Metric(
             key="adcc",
@@ -424,8 +369,9 @@ CONTROLS: dict[str, Control] = {
 }
 
 
-def beats_controls(measurement: Measurement, controls: Iterable[Measurement]) -> bool:
-    """Return True if the map's insertion less deletion is strictly higher than that of every control.
+def beats_controls(measurement: Measurement, controls: Iterable[Measurement]) -> bool | None:
+    """Return True if the map's insertion less deletion is strictly higher than that of every control; None where it was
+    not measured.
 
     Only the order of the pixels counts here, so nothing is won by keeping more of the picture. The confidence drop
     alone would be won by the uniform control (it loses nothing), coherency too (it is 1 for every control), and
@@ -435,4 +381,5 @@ def beats_controls(measurement: Measurement, controls: Iterable[Measurement]) ->
     rivals = [control.insertion_minus_deletion for control in controls]
     if not rivals:
         raise ValueError("There must be at least one control to compare with.")
-    return measurement.insertion_minus_deletion > max(rivals)
+    worth = measurement.insertion_minus_deletion
+    return None if worth is None else worth > max(rival for rival in rivals if rival is not None)

@@ -30,7 +30,7 @@ SAME, UNRELATED = "gaussian", "random"  # CONTROLS that show what no dependence 
 CONTROL_NAMES = {SAME: "Fixed map", UNRELATED: "Random map"}
 WAIT = 0.5  # seconds between two looks whether the copy is free
 _FLAT = 1e-6  # of its highest value: a map that spans less holds rounding errors, whose ranks would be noise
-_SAME_ANSWER = 1e-4  # of a probability: what copies of one network may differ by
+_SAME_ANSWER = 1e-4  # of a probability, or of a value's size: what copies of one network may differ by
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def sanity_stream(
         copy.restore()
         inputs = classifier.preprocess(image)
         answers = [each.score_fn(question.class_index)(inputs)[0] for each in (classifier, copy.classifier)]
-        if abs(answers[0] - answers[1]) > _SAME_ANSWER:
+        if abs(answers[0] - answers[1]) > _SAME_ANSWER * max(1.0, abs(answers[0])):
             raise InputError("A copy of the model does not give its answers: a layer keeps more than its weights.")
         yield from _cascade(copy, inputs, dict(maps), question, seed, frozenset(only_last), cancel)
     finally:

@@ -14,7 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 from ..explanation import Explanation
 from ..maps import ALPHA, box_of, colors, overlay
 from ..methods import METHODS
-from ..units import cost_in_words, percent
+from ..passes.outputs import OUTPUTS
+from ..units import cost_in_words
 
 WIDTH = 2400  # pixels at least: 8 inches at DPI
 SCREEN = 1600  # pixels, the width in a notebook
@@ -68,7 +69,7 @@ def draw_figure(
     sheet = Image.new("RGB", (GAP + count * (wide + GAP), top + high + 2 * big + 3 * small + GAP), PAPER)
     draw = ImageDraw.Draw(sheet)
     scale = _scale(sheet, colormap, big)
-    title = f"{explanation.class_name}, probability {percent(explanation.probability)}"
+    title = f"{explanation.class_name}, {explanation.answer_in_words}"
     _write(draw, (GAP, GAP), title, round(1.25 * big), INK, sheet.width - 3 * GAP - scale)
     for position, panel in enumerate(panels):
         left = GAP + position * (wide + GAP)
@@ -113,7 +114,7 @@ def _about_the_picture(explanation: Explanation, model_name: str) -> tuple[str, 
     top = explanation.predictions[0]
     lines = [f"{model_name or explanation.model}, layer {explanation.target_layer}"]
     if top.class_index != explanation.class_index:
-        lines.append(f"top class: {top.name}, {percent(top.probability)}")
+        lines.append(f"top class: {top.name}, {OUTPUTS[explanation.outputs].in_words(top.answer)}")
     return tuple(lines)
 
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, quoted
 from ..methods import METHODS
-from ..passes.arithmetic import softmax
-from .endings import check_ending, find_tail, has_16_bits, probabilities, with_logits
+from ..passes.outputs import Outputs
+from .endings import answers, find_outputs, find_tail, has_16_bits, outputs_of, with_logits
 from .flatten import calls_of, flattened, is_map, is_nested, shape_in_words
 from .scaling import wanted_inputs
 
@@ -47,8 +47,8 @@ class Adapted:
 
     model: (N, height, width, channels) float32 -> (N, classes) logits. target_layers: names of layers whose output
     (N, h', w', C) is all that the rest of the model sees, h' and w' above 1, in network order, the default last.
-    ending: what the model given ends in, the kind of its Tail. preprocess: the choice of scaling.PREPROCESSING
-    that its own layers decide for, None where they do not.
+    ending: what the model given ends in, the kind of its Tail. outputs: what its outputs are. preprocess: the choice of
+    scaling.PREPROCESSING that its own layers decide for, None where they do not.
     """
 
     model: keras.Model
@@ -57,29 +57,53 @@ class Adapted:
     classes: int
     target_layers: tuple[str, ...]
     ending: str
+    outputs: Outputs
     preprocess: str | None
 
 
-def adapt(model, two_labels: bool = False) -> Adapted:
+def one_output(model, name: str | None):
+    """Return the model with the one of its outputs that has this name; None where it has one output alone.
+
+    Raises InputError that names the outputs for an unknown name, and where none is given for several.
+    """
+    if not isinstance(model, keras.Sequential | keras.Function) or not model.built:
+        return model
+    if isinstance(model, keras.Sequential):
+        given = [model.layers[-1].name]
+    else:
+        given = sorted(model.output) if isinstance(model.output, dict) else model.output_names
+    names = [each if given.count(each) == 1 else f"{each}_{number}" for number, each in enumerate(given, 1)]
+    if name is None and len(names) > 1:
+        raise InputError(f"The model has {len(names)} outputs: choose one by output, of {', '.join(names)}.")
+    if name is not None and name not in names:
+        raise InputError(f"The model has no output '{quoted(name)}': output is one of {', '.join(names)}.")
+    return model if len(names) == 1 else keras.Model(model.input, model.outputs[names.index(name)], name=model.name)
+
+
+def adapt(model, two_labels: bool = False, outputs: str | None = None) -> Adapted:
     """Any Keras image classifier -> its flat model with logits out. `two_labels`: two class names were given, so that
-    one linear unit at the end is the logit of the second class and no regression.
+    one linear unit at the end is the logit of the second class and no regression. `outputs`: a key of OUTPUTS, None
+    for what the ending decides.
 
     Raises InputError with one sentence for what is no image classifier of one input and one output, or has no layer
     with a map. Computes nothing but the new layers' weights.
     """
+    said = outputs_of(outputs)
+    whole = said is not None and said.whole
     height, width, channels = _input_shape(model)
     rebuild = not _is_flat(model)
     flat = flattened(model, (height, width, channels)) if rebuild else model
-    tail = find_tail(flat)
-    check_ending(tail, two_labels)
-    if not rebuild and (tail.kind != "linear" or tail.units < 2 or len(flat.outputs[0].shape) != 2):
+    tail = find_tail(flat, whole)
+    found = find_outputs(tail, said, two_labels)
+    pairs = tail.units == 1 and found.pairs
+    if not rebuild and (tail.kind != "linear" or pairs or len(flat.outputs[0].shape) != 2):
         flat = flattened(model, (height, width, channels))
-        tail = find_tail(flat)
-    flat = with_logits(flat, tail)
+        tail = find_tail(flat, whole)
+    flat = with_logits(flat, tail, found)
     layers, first = _target_layers(flat)
     units = int(flat.outputs[0].shape[-1])
     preprocess = "none" if "int" in model.inputs[0].dtype else wanted_inputs(flat, first)
-    return Adapted(flat, (height, width), channels, units, layers, tail.kind, preprocess)
+    return Adapted(flat, (height, width), channels, units, layers, tail.kind, found, preprocess)
 
 
 # --- what comes in ---------------------------------------------------------------------------------------------------
@@ -98,9 +122,8 @@ def _input_shape(model) -> tuple[int, int, int]:
         raise InputError(
             "The model has no input shape yet: add a keras.Input, or call the model once, and save it then."
         )
-    for what, found in (("inputs", model.inputs), ("outputs", model.outputs)):
-        if len(found) != 1:
-            raise InputError(f"The model has {len(found)} {what}: one is allowed, a picture in and its classes out.")
+    if len(model.inputs) != 1:
+        raise InputError(f"The model has {len(model.inputs)} inputs: one is allowed, a picture.")
     shape = tuple(model.inputs[0].shape[1:])
     first = any(getattr(layer, "data_format", None) == "channels_first" for layer in _leaves(model))
     if first or (len(shape) == 3 and shape[0] in (1, 3) and shape[2] not in (1, 3)):
@@ -237,9 +260,9 @@ def check_answers(model, adapted: Adapted, inputs: np.ndarray) -> None:
             "The model answers a picture with values that are no numbers (NaN or infinite): its weights are damaged, "
             "or its training diverged."
         )
-    expected = probabilities(given, adapted.ending)
-    tolerance = 0.05 if has_16_bits(model) else 1e-4
-    if np.abs(softmax(logits)[0] - expected).max() > tolerance:
+    expected = answers(given, adapted.ending, adapted.outputs)
+    tolerance = (0.05 if has_16_bits(model) else 1e-4) * max(1.0, np.abs(expected).max())
+    if np.abs(adapted.outputs.answers(logits)[0] - expected).max() > tolerance:
         raise InputError(
             "The model's layers, called one by one, do not give the model's own answer: a layer keeps something "
             "besides its weights and its configuration, or answers at random."

@@ -1,6 +1,6 @@
 """The end of a classifier, and its logits: what is taken off or put behind the last layers of a flat model.
 
-Owns the refusals of endings that are not one class out of several. A flat model's output is (N, classes) or holds ones
+Owns the refusals of endings that no entry of OUTPUTS fits. A flat model's output is (N, classes) or holds ones
 besides, such as (N, 1, 1, classes). What an ending computes is found by running it on drawn scores, not by its name: a
 softmax, a cast and a division by 100 end as the softmax does. Where no such function is found, as behind the average of
 several heads, the outputs on drawn pictures say whether they are probabilities.
@@ -15,15 +15,16 @@ from functools import partial
 import keras
 import numpy as np
 
-from ..errors import InputError
-from ..passes.arithmetic import softmax
+from ..errors import InputError, quoted
+from ..passes.outputs import OUTPUTS, Outputs, softmax
 from .flatten import shape_in_words
 
 # Layers and operations of keras.ops by the name of their class: what may stand between the activation that ends a
 # classifier and its output and changes no number, and activations that stand alone.
 _SHAPING = ("linear", "Flatten", "Reshape", "Dropout", "Identity", "Squeeze", "Cast")
 _ACTIVATIONS = ("ReLU", "Relu", "LeakyReLU", "PReLU", "ELU", "Tanh", "Softplus", "HardSigmoid", "Activation")
-_ALLOWED = "softmax, logits without an activation, or one sigmoid unit for two classes are allowed"
+_ALLOWED = "softmax, logits without an activation, or sigmoids are allowed"
+_CHOICES = "; ".join(f"'{each.key}' ({each.summary})" for each in OUTPUTS.values())
 _SCORES = 64  # drawn rows of scores on which an ending is compared with a softmax
 _PICTURES = 6  # drawn pictures whose outputs say what they are
 _SUM = 1e-3  # by which probabilities may miss 1 for all of float16's rounding
@@ -51,7 +52,7 @@ class LogOfProbabilities(keras.layers.Layer):
 
 
 class LogitOfProbability(keras.layers.Layer):
-    """(N, 1) p -> (N, 1) log(p / (1 - p)), of which p is the sigmoid; finite at 0 and 1, where the gradient is 0."""
+    """(N, units) p -> log(p / (1 - p)), of which p is the sigmoid; finite at 0 and 1, where the gradient is 0."""
 
     def call(self, inputs):
         against = keras.ops.maximum(1.0 - inputs, NEAR_ONE)
@@ -63,8 +64,8 @@ class Tail:
     """The end of a flat model: `tensor` is the scores before the ending, or holds it when `layer` has it inside;
     `units` is the length of the output.
 
-    kind: "softmax" (or shares in that proportion), "log_softmax", "sigmoid", "linear", "probabilities" or "probability"
-    (found by their values alone), or the name of another activation.
+    kind: "softmax" (or shares in that proportion), "log_softmax", "sigmoid", "linear", "probabilities" that add up to 1
+    or "probability" of each unit (found by their values alone), or the name of another activation.
     """
 
     tensor: keras.KerasTensor
@@ -72,9 +73,15 @@ class Tail:
     kind: str
     units: int
 
+    @property
+    def ending(self) -> str:
+        """Return the kind as OUTPUTS knows it, such as "one sigmoid" where there is one unit."""
+        return self.kind if self.units > 1 else f"one {self.kind}"
 
-def find_tail(flat: keras.Model) -> Tail:
-    """Return how a flat model ends; InputError for an output that is not one number for each class."""
+
+def find_tail(flat: keras.Model, whole: bool = False) -> Tail:
+    """Return how a flat model ends; InputError for an output that is not one number for each class. `whole`: nothing is
+    to be taken off, whatever it ends in."""
     output = flat.outputs[0]
     sizes = [size for size in output.shape[1:] if size != 1]
     if None in sizes or len(sizes) > 1 or len(output.shape) < 2:
@@ -83,6 +90,8 @@ def find_tail(flat: keras.Model) -> Tail:
             f"The model gives an output of shape {shape} for a picture: one number for each class is allowed."
         )
     units = int(sizes[0]) if sizes else 1
+    if whole:
+        return Tail(output, None, "linear", units)
     makers = {id(each): operation for operation in flat.operations for each in keras.tree.flatten(operation.output)}
     tolerance = 2e-3 if has_16_bits(flat) else 1e-4
     for tensor, layer in reversed(list(_cuts(output, makers))):
@@ -155,9 +164,8 @@ def _last_activation(tensor, makers: dict) -> str:
 
 
 def _by_values(flat: keras.Model, units: int, makers: dict) -> str | None:
-    """Return "probabilities" or "probability" when the outputs on drawn pictures are such, None when they are scores.
-
-    InputError for several labels at once, and for probabilities that something has changed into neither.
+    """Return "probabilities" when the outputs on drawn pictures are such, "probability" when each is one for itself,
+    None when they are scores. InputError for probabilities that something has changed into neither.
     """
     outputs = np.asarray(flat(_pictures(flat.inputs[0].shape[1:]), training=False), np.float64).reshape(_PICTURES, -1)
     inside = (outputs >= 0).all() and (outputs <= 1 + _SUM).all()
@@ -166,13 +174,8 @@ def _by_values(flat: keras.Model, units: int, makers: dict) -> str | None:
     squashed = _is_squashed(flat.outputs[0], makers)
     if squashed is False or not np.isfinite(outputs).all():
         return None
-    if inside and units == 1:
-        return "probability"
     if inside:
-        raise InputError(
-            f"The model's {units} outputs lie between 0 and 1 and do not add up to 1, so that they answer for several "
-            f"labels at once and not for one class out of {units}: {_ALLOWED}."
-        )
+        return "probability"
     if squashed:
         raise InputError(
             f"The model's last operation ({type(makers[id(flat.outputs[0])]).__name__}) makes numbers of probabilities "
@@ -221,25 +224,54 @@ def _keeps_inside(tensor, function) -> bool:
 # --- what is allowed, and its logits ---------------------------------------------------------------------------------
 
 
-def check_ending(tail: Tail, two_labels: bool) -> None:
-    """Raise InputError for an ending that is not softmax, logits, or one sigmoid unit."""
-    if tail.kind == "sigmoid" and tail.units > 1:
-        raise InputError(
-            f"The model ends in {tail.units} sigmoid units, which answer for several labels at once and not for one "
-            f"class out of {tail.units}: {_ALLOWED}."
-        )
-    if tail.kind in ("softmax", "log_softmax") and tail.units == 1:
+def outputs_of(key: str | None) -> Outputs | None:
+    """Return the entry of OUTPUTS; None for None. InputError for an unknown key."""
+    if key is not None and key not in OUTPUTS:
+        raise InputError(f"outputs is '{quoted(key)}': it must be one of {_CHOICES}.")
+    return OUTPUTS[key] if key is not None else None
+
+
+def find_outputs(tail: Tail, said: Outputs | None, two_labels: bool) -> Outputs:
+    """Return what a model's outputs are: what is `said`, None for what its ending decides. `two_labels`: two class
+    names were given, so that one linear unit at the end is the logit of the second class and no regression.
+
+    Raises InputError for an ending that fits none or another one, and where it does not decide.
+    """
+    if tail.ending == "one softmax" or tail.ending == "one log_softmax":
         raise InputError(f"The model ends in one unit with a softmax, which is always 1: {_ALLOWED}.")
-    if tail.kind not in ("linear", "sigmoid", "softmax", "log_softmax", "probabilities", "probability"):
-        raise InputError(f"The model's last activation is {tail.kind}: {_ALLOWED}.")
-    if tail.kind == "linear" and tail.units == 1 and not two_labels:
+    fitting = [each for each in OUTPUTS.values() if _fits(each, tail)]
+    if said is not None and said not in fitting:
+        others = " or ".join(f"'{each.key}' ({each.summary})" for each in fitting) or "another model"
         raise InputError(
-            "The model ends in one unit without a sigmoid, which may be a regression: give two labels to say that it "
-            "is the logit of the second class."
+            f"outputs='{said.key}' means {said.summary}, but the model ends in {_in_words(tail)}: use {others}."
         )
+    if said is not None:
+        return said
+    guessed = next((each for each in fitting if tail.ending in each.guessed), None)
+    if guessed is None and tail.ending == "one linear" and two_labels:
+        guessed = fitting[0]
+    if guessed is None and tail.kind == "linear":
+        raise InputError(
+            "The model ends in one unit without a sigmoid, which may be a regression: say so by outputs='value', give "
+            "two labels if it is the logit of the second class, or say outputs='labels' if it is that of one label."
+        )
+    if guessed is None:
+        value = f", or a number by outputs='{fitting[-1].key}'" if fitting else ""
+        raise InputError(f"The model's last activation is {tail.kind}: {_ALLOWED}{value}.")
+    return guessed
 
 
-def with_logits(flat: keras.Model, tail: Tail) -> keras.Model:
+def _fits(outputs: Outputs, tail: Tail) -> bool:
+    return (outputs.units or tail.units) == tail.units and (outputs.fits is None or tail.ending in outputs.fits)
+
+
+def _in_words(tail: Tail) -> str:
+    units = f"{tail.units} units" if tail.units > 1 else "one unit"
+    words = {"linear": "no activation", "probability": "a probability each", "probabilities": "shares of 1"}
+    return f"{units} with {words.get(tail.kind, tail.kind)}"
+
+
+def with_logits(flat: keras.Model, tail: Tail, outputs: Outputs) -> keras.Model:
     """Return the model, a copy of ours unless it ends in logits already, without its ending, or with its inverse."""
     output = flat.outputs[0]
     if tail.kind != "linear" and tail.layer is not None:
@@ -251,19 +283,23 @@ def with_logits(flat: keras.Model, tail: Tail) -> keras.Model:
         logits = LogOfProbabilities(name=_unique("log", flat))(logits)
     if tail.kind == "probability":
         logits = LogitOfProbability(name=_unique("logit", flat))(logits)
-    if tail.units == 1:
+    if tail.units == 1 and outputs.pairs:
         logits = OneUnitAsTwo(name=_unique("two_classes", flat))(logits)
     return flat if logits is output else keras.Model(flat.inputs[0], logits, name=flat.name)
 
 
-def probabilities(given: np.ndarray, ending: str) -> np.ndarray:
-    """Return the (classes,) probabilities that (outputs,) of a model with this ending mean."""
-    if len(given) == 1:
-        unit = 1 / (1 + np.exp(-given[0])) if ending == "linear" else given[0]
-        return np.array([1 - unit, unit])
+def answers(given: np.ndarray, ending: str, outputs: Outputs) -> np.ndarray:
+    """Return the (classes,) probabilities, or the (1,) value, that (units,) of a model with this ending mean."""
+    if ending == "linear":
+        scores = given[None]
+        if len(given) == 1 and outputs.pairs:
+            scores = np.array([[0.0, given[0]]])
+        return outputs.answers(scores)[0]
+    if len(given) == 1 and outputs.pairs:
+        return np.array([1 - given[0], given[0]])
     if ending in ("softmax", "probabilities"):
         return given / given.sum()
-    return np.exp(given) if ending == "log_softmax" else softmax(given[None])[0]
+    return np.exp(given) if ending == "log_softmax" else given
 
 
 def _unique(name: str, flat: keras.Model) -> str:

@@ -142,8 +142,8 @@ def _reason(error: Exception, config: dict) -> str:
     foreign = [name for each in _parts(config) if (name := _foreign(each))]
     if foreign:
         return (
-            f"The model needs a class that is not Keras's own ({foreign[0]}): build the model of Keras's layers, or "
-            "register the class (keras.saving.register_keras_serializable) before camkit.load."
+            f"The model needs a class that is not Keras's own ({foreign[0]}): give the Python file that defines it "
+            "(--code, or code of camkit.load), or build the model of Keras's layers."
         )
     if isinstance(error, zipfile.BadZipFile | OSError | EOFError):
         return DAMAGED

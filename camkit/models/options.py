@@ -6,16 +6,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from concurrent.futures import wait
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .registry import MODELS, load
+from ..passes.outputs import OUTPUTS
+from .registry import MODELS, OperatorModel, load
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
 
-HELP = {
+HELP = {  # of `--model` and of each field of OperatorModel
     "model": f"{', '.join(MODELS)}, the path of a .keras or .h5 file, hf://owner/name, or a network of "
     "keras.applications such as ResNet50",
     "labels": "its class names: a text or CSV file with one a line, a JSON list or object of index to name or name to "
@@ -23,14 +25,19 @@ HELP = {
     "else class 0, class 1 and so on",
     "preprocess": "what its inputs are: none (0 to 255), unit (0 to 1), tf (-1 to 1), torch or caffe; needed unless "
     "its own scaling layers decide",
+    "outputs": f"what its outputs are: {'; '.join(f'{each.key}: {each.summary}' for each in OUTPUTS.values())}; needed "
+    "unless its ending decides",
+    "output": "the name of the output that is explained, of a model that has several",
+    "code": "a Python file of your own that is run before the model is read, such as one that defines its layers",
 }
+OF_A_MODEL = tuple(each.name for each in fields(OperatorModel) if each.name != "source")
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add --model, --labels, --preprocess and --weights, the arguments of `load`."""
+    """Add --model, those of OF_A_MODEL and --weights, the arguments of `load`."""
     parser.add_argument("--model", default="efficientnet_lite0", help=f"{HELP['model']}; default: %(default)s")
-    parser.add_argument("--labels", help=HELP["labels"])
-    parser.add_argument("--preprocess", help=HELP["preprocess"])
+    for name in OF_A_MODEL:
+        parser.add_argument(f"--{name}", help=HELP[name])
     parser.add_argument("--weights", type=Path, help="the model's weights file; default: found, else downloaded")
 
 
@@ -48,7 +55,9 @@ def add_window_option(parser: argparse.ArgumentParser) -> None:
 
 def loader(options: argparse.Namespace) -> Callable[[], Classifier]:
     """Return the call of `load` that these options ask for; it can be sent to another process."""
-    return partial(load, options.model, options.labels, options.preprocess, weights=options.weights)
+    return partial(
+        load, options.model, weights=options.weights, **{name: getattr(options, name) for name in OF_A_MODEL}
+    )
 
 
 def load_with_progress(options: argparse.Namespace, show: Callable[[str], None]) -> Classifier:

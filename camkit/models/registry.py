@@ -21,6 +21,7 @@ import numpy as np
 
 from ..errors import InputError, WeightsError, quoted
 from ..labels import Labels, imagenet, read_labels
+from ..passes.outputs import CLASSES, Outputs
 from .weights import VGG16_WEIGHTS, WeightsFile
 
 if TYPE_CHECKING:
@@ -33,11 +34,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class OperatorModel:
-    """A model that the operator of a server names: the arguments of `load`."""
+    """A model that the operator of a server names: the arguments of `load`, each an option and a variable of the
+    command lines (options.py)."""
 
     source: str
     labels: str | None = None
     preprocess: str | None = None
+    outputs: str | None = None
+    output: str | None = None
+    code: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +55,7 @@ class ModelSpec:
     weights: where the weights file comes from; None for bundled models and the operator's.
     zero: what a preprocessed value of zero looks like, in words. inputs: what the model is fed, such as "0 to 255".
     input_size: (height, width). channels: 3, or 1 for grey. labels: gives the class names.
-    known_for: why one may want it, in words.
+    outputs: what the numbers that it gives are. known_for: why one may want it, in words.
     operator_model: for a model that the operator names; until it is loaded it has no target layers, and ImageNet's
     labels. first: the operator names it, so that it stands before the others.
     """
@@ -67,6 +72,7 @@ class ModelSpec:
     input_size: tuple[int, int] = (224, 224)
     channels: int = 3
     labels: Callable[[], Labels] = imagenet
+    outputs: Outputs = CLASSES
     known_for: str = ""
     operator_model: OperatorModel | None = None
     first: bool = False
@@ -159,7 +165,16 @@ _loads: dict[tuple[str | OperatorModel, Path | None], Future[Classifier]] = {}
 _guard = threading.Lock()  # for `_loads`
 
 
-def load(name, labels=None, preprocess=None, *, weights: str | os.PathLike | None = None) -> Classifier:
+def load(
+    name,
+    labels=None,
+    preprocess=None,
+    *,
+    weights: str | os.PathLike | None = None,
+    outputs: str | None = None,
+    output: str | None = None,
+    code: str | os.PathLike | None = None,
+) -> Classifier:
     """Return the classifier `name`: a key of MODELS, or a model of your own.
 
     Of MODELS there is one object per model and weights file, however often and by however many threads it is asked for;
@@ -168,13 +183,17 @@ def load(name, labels=None, preprocess=None, *, weights: str | os.PathLike | Non
 
     A model of your own is the path of a .keras or .h5 file, "hf://owner/name", a network of keras.applications
     ("ResNet50"), or a keras.Model, which stays as it is: any image classifier of one input (h, w, 1 or 3), where None
-    becomes 224, and one output: softmax, logits, or one sigmoid unit for two classes.
+    becomes 224.
         labels: whatever `camkit.labels.read_labels` reads (a list, a text, CSV or JSON file, Keras's class_indices, a
             folder of classes), or "imagenet"; None takes a repository's labels.txt or labels.json, else gives "class 0"
             and so on.
         preprocess: "none" (0 to 255), "unit" (0 to 1), "tf" (-1 to 1), "torch", "caffe", or a function of an (h, w,
             channels) float32 picture in [0, 255]. None is allowed where the constants of the model's own scaling decide
             (Rescaling, Normalization, arithmetic), and for keras.applications.
+        outputs: a key of OUTPUTS: "classes" (one of several: softmax, logits, or one sigmoid unit for two), "labels"
+            (several at once, a sigmoid each), or "value" (one number). None takes what the model's ending decides.
+        output: the name of one output of a model that has several.
+        code: the path of a Python file of your own that is run first, for layers that Keras does not know.
     Each call reads it anew.
 
     Raises InputError for an unknown name and for what cannot be explained, WeightsError when there are no usable
@@ -185,11 +204,12 @@ def load(name, labels=None, preprocess=None, *, weights: str | os.PathLike | Non
     >>> classifier.input_size, len(classifier.labels), classifier.target_layers[-1]
     ((224, 224), 1000, 'top_activation')
     """
+    options = {"labels": labels, "preprocess": preprocess, "outputs": outputs, "output": output, "code": code}
     if not isinstance(name, str | os.PathLike):
-        return _own_classifier(name, labels, preprocess, None, ("model", "Your model"))
+        return _own_classifier(name, ("model", "Your model"), None, **options)
     if str(name) not in MODELS:
-        return _own_classifier(str(name), labels, preprocess, weights, (key_of(str(name)), name_of(str(name))))
-    if labels is not None or preprocess is not None:
+        return _own_classifier(str(name), (key_of(str(name)), name_of(str(name))), weights, **options)
+    if any(each is not None for each in options.values()):
         raise InputError(
             f"{MODELS[str(name)].name} has labels and preprocessing of its own: give them for other models."
         )
@@ -245,7 +265,8 @@ def _make(spec: ModelSpec, path: Path | None) -> Classifier:
                 spec.weights.refuse(path, str(error))
             raise
     try:
-        classifier = _own_classifier(given.source, given.labels, given.preprocess, None, (spec.key, spec.name))
+        options = {name: each for name, each in vars(given).items() if name != "source"}
+        classifier = _own_classifier(given.source, (spec.key, spec.name), None, **options)
     except (InputError, WeightsError) as error:
         raise InputError(f"{spec.name} cannot be used. {error}") from error
     except Exception as error:  # a file can go wrong in ways that cannot be foreseen, and the server must go on
@@ -280,21 +301,27 @@ def check_model(name: str) -> ModelSpec:
 # --- models of one's own -------------------------------------------------------------------------------------------
 
 
-def _own_classifier(given, labels, preprocess, weights, named: tuple[str, str]) -> Classifier:
+def _own_classifier(given, named: tuple[str, str], weights, labels, preprocess, outputs, output, code) -> Classifier:
     """Return a classifier out of a keras.Model or of what names one; `named` is its key and its name for people."""
     from ..classifier import Classifier, prepare_device
     from . import adapt, scaling, sources
 
     prepare_device()
-    found = sources.find_source(given, weights) if isinstance(given, str) else sources.Source(given, "your own model")
-    labels = found.labels if labels is None else labels
-    adapted = adapt.adapt(found.model, two_labels=labels is not None)
+    with sources.known_classes(code):
+        found = (
+            sources.find_source(given, weights) if isinstance(given, str) else sources.Source(given, "your own model")
+        )
+        model = adapt.one_output(found.model, output)
+        labels = found.labels if labels is None else labels
+        adapted = adapt.adapt(model, labels is not None, outputs)
+    if labels is None and not adapted.outputs.are_probabilities:
+        labels = [adapted.outputs.quantity]
     names = read_labels(labels, adapted.classes)
     scale = scaling.find_preprocess(
         found.preprocess if preprocess is None else preprocess, adapted.channels, adapted.preprocess
     )
     sample = np.random.default_rng(0).integers(0, 256, (*adapted.input_size, adapted.channels)).astype(np.float32)
-    adapt.check_answers(found.model, adapted, scaling.checked(scale, sample))
+    adapt.check_answers(model, adapted, scaling.checked(scale, sample))
     spec = ModelSpec(
         key=named[0],
         name=named[1],
@@ -308,6 +335,7 @@ def _own_classifier(given, labels, preprocess, weights, named: tuple[str, str]) 
         input_size=adapted.input_size,
         channels=adapted.channels,
         labels=lambda: names,
+        outputs=adapted.outputs,
     )
     return Classifier(adapted.model, spec)
 
@@ -324,15 +352,15 @@ def key_of(source: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "_", name_of(source).rpartition("/")[2]).strip("_") or "model"
 
 
-def register(source: str, labels: str | None = None, preprocess: str | None = None) -> str:
+def register(source: str, labels: str | None = None, preprocess: str | None = None, **options: str | None) -> str:
     """Put a model of the operator's into MODELS, after earlier ones and before all others; return its key. Arguments as
     for `load`; a key of MODELS moves to the front. Reads nothing: `load` of the key does, once, and completes the
     entry."""
-    given = OperatorModel(source, labels, preprocess)
+    given = OperatorModel(source, labels, preprocess, **options)
     for known in MODELS.values():  # app.py is run again when `gradio app.py` reloads it
         if known.operator_model == given:
             return known.key
-    if source in MODELS and labels is None and preprocess is None:
+    if given == OperatorModel(source) and source in MODELS:
         spec = replace(MODELS[source], first=True)
     else:
         base = key = key_of(source)

@@ -6,11 +6,18 @@ How a file is read is in files.py. Refuses in one sentence that names no path.
 from __future__ import annotations
 
 import difflib
+import logging
 import os
+import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import module_from_spec, spec_from_file_location
 from inspect import getmodule
 from pathlib import Path
+from traceback import extract_tb
+from typing import Any
 
 import keras
 
@@ -19,6 +26,7 @@ from .files import SUFFIXES, from_file, loaded
 from .scaling import Preprocess
 
 HUB = "hf://"
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,37 @@ def find_source(name: str, weights: str | os.PathLike | None = None) -> Source:
             f"the name of a network of keras.applications.{hint}"
         )
     return Source(from_file(Path(name).expanduser()), "a model file")
+
+
+# --- code of the operator's own --------------------------------------------------------------------------------------
+
+
+def known_classes(code: str | os.PathLike | None) -> AbstractContextManager:
+    """Return a context in which Keras knows the classes and functions of a Python file, which is run once in a process;
+    None adds nothing. InputError for a file that cannot be run."""
+    if code is None:
+        return nullcontext()
+    return keras.saving.custom_object_scope(_classes_of(Path(code).expanduser().resolve()))
+
+
+@cache
+def _classes_of(path: Path) -> dict[str, Any]:
+    name = f"camkit_code_{path.stem}"
+    spec = spec_from_file_location(name, path) if path.suffix == ".py" and path.is_file() else None
+    if spec is None or spec.loader is None:
+        raise InputError("There is no Python file of the name that code gives: give the path of a .py file.")
+    module = sys.modules[name] = module_from_spec(spec)  # before it runs, as `import` does: dataclasses ask for it
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # what code of the operator's own raises has no common type
+        del sys.modules[name]
+        logger.exception("The code file %s cannot be run.", path.name)
+        last = extract_tb(error.__traceback__)[-1]
+        where = f", line {last.lineno}" if last.filename == str(path) else ""
+        raise InputError(
+            f"The code file {path.name} cannot be run ({type(error).__name__}{where}): mend it."
+        ) from error
+    return {key: each for key, each in vars(module).items() if callable(each) and not key.startswith("_")}
 
 
 # --- the Hugging Face Hub --------------------------------------------------------------------------------------------

@@ -1,1 +1,1 @@
-"""Passes through a network: compiled, folded, in one thread, and the arithmetic around them."""
+"""Passes through a network: compiled, folded, in one thread; and what their numbers mean."""

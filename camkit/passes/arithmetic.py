@@ -1,16 +1,10 @@
-"""The arithmetic that maps and predictions share, in NumPy: softmax and corner-aligned expansion."""
+"""Corner-aligned expansion of maps, in NumPy."""
 
 from __future__ import annotations
 
 from functools import cache
 
 import numpy as np
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return (N, classes) logits as (N, classes) float32 probabilities, computed in float64."""
-    shifted = np.exp(np.asarray(logits, np.float64) - np.max(logits, axis=-1, keepdims=True))
-    return (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
 
 
 @cache

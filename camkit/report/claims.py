@@ -160,7 +160,9 @@ def comparison(results: Results) -> Table:
     measured = _measured(results)
     for claim, cells in _CLAIMS.items():
         rows.append((f"**{claim}**", *cells))
-        rows += [(f"measured: {line.label}", *line.cells(results)) for line in measured.get(claim, ())]
+        lines = [(f"measured: {line.label}", *line.cells(results)) for line in measured.get(claim, ())]
+        left_out = not results.outputs.are_probabilities  # what needs a probability has no figure for any method
+        rows += [line for line in lines if not left_out or set(line[1:]) != {f"**{NOTHING}**"}]
     return Table(
         "The claims, and what was measured",
         ("Claim", *(f"{name_of(key)} ({letter})" for letter, key in LETTERS.items())),

@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from ..evidence.metrics import CONTROLS, Measurement
+from ..evidence.metrics import CONTROLS
+from ..evidence.observations import Measurement
 from ..evidence.sanity import CONTROL_NAMES, Likeness
 from ..evidence.sweep import SweepPoint
 from .results import name_of
@@ -30,7 +31,7 @@ def curves_figure(measurements: Mapping[str, Measurement]):
         subplot_titles=("Insertion (higher is better)", "Deletion (lower is better)"),
     )
     for position, (key, measurement) in enumerate(measurements.items()):
-        for column, curve in enumerate((measurement.insertion, measurement.deletion), 1):
+        for column, curve in enumerate(measurement.curves.values(), 1):
             figure.add_scatter(
                 x=list(curve.fractions),
                 y=list(curve.probabilities),
@@ -53,7 +54,7 @@ def cost_figure(seconds: Mapping[str, float], measurements: Mapping[str, Measure
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    gains = {key: each.insertion_minus_deletion for key, each in measurements.items()}
+    gains = {key: worth for key, each in measurements.items() if (worth := each.insertion_minus_deletion) is not None}
     floor = max((gains[key] for key in gains if key in CONTROLS), default=None)
     for position, key in enumerate(seconds):
         figure.add_scatter(

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import TextIO
 
 from ..errors import InputError, quoted
-from ..evidence.metrics import BASELINES, CONTROLS, METRICS, Measurement, beats_controls
+from ..evidence.metrics import BASELINES, CONTROLS, METRICS, beats_controls
+from ..evidence.observations import Measurement
 from ..evidence.sanity import CONTROL_NAMES, Likeness
 from ..evidence.settings import COHERENCY, TUNING
 from ..explanation import DEFAULT_MAX_N, Explanation
 from ..methods import METHODS
+from ..passes.outputs import CLASSES
 from ..picture import Window
-from ..study.columns import Column, metric_columns
+from ..study.columns import Column
 from ..study.measurements import MEASUREMENTS
 from ..study.progress import account
 from ..units import seconds_in_words
@@ -31,9 +33,10 @@ from .results import Results, cores, name_of, over_pictures
 from .tables import NOTHING, TEMPLATES, Cell, Table, escaped
 from .words import sanity_verdict, set_verdict, verdict
 
+_BEATS = " A method beats every control on a picture when its insertion less deletion is higher."
 MOST_BOXES = 100  # of a report's table; the rest is counted
 _ARROWS = {"lower": " ↓", "higher": " ↑", "": ""}
-_ABOUT = ("picture", "class_index", "class_name", "probability", "true_class", "true_rank")
+_ABOUT = ("picture", "class_index", "class_name", "{}", "true_class", "true_rank")
 
 
 # --- the tables ----------------------------------------------------------------------------------------------------
@@ -47,7 +50,10 @@ def measurement_table(
     keys = [key for key, cam in explanation.cams.items() if cam.complete] + list(CONTROLS)
     methods = [key for key in keys if key not in CONTROLS]
     rows: list[tuple[str | Cell, ...]] = []
+    measured = {name for each in measurements.values() for name in each.metrics} or set(METRICS)
     for name, metric in METRICS.items():
+        if name not in measured:
+            continue
         values = {key: measurements[key].metrics[name] for key in keys if key in measurements}
         known = [value for key, value in values.items() if key not in CONTROLS and value is not None]
         best = (min if metric.better == "lower" else max)(known) if known else None
@@ -62,7 +68,7 @@ def measurement_table(
     cams = explanation.cams
     rows.append(("Seconds", *(seconds_in_words(cams[key].seconds) if key in cams else "" for key in keys)))
     controls = [measurements[key] for key in CONTROLS if key in measurements]
-    if complete and controls:
+    if complete and controls and controls[0].curves:
         beats = ("yes" if beats_controls(measurements[key], controls) else "no" for key in methods)
         rows.append(("Better than every control", *beats, *("" for _ in CONTROLS)))
     return Table(
@@ -78,7 +84,7 @@ def summary_table(results: Results) -> Table:
     summary = results.summary
     shown = [
         column
-        for key, column in metric_columns().items()
+        for key, column in results.columns.items()
         if key != "energy_inside" and any(row[key] for row in summary.values())  # boxes have a table of their own
     ]
     rows: list[tuple[str | Cell, ...]] = [
@@ -94,7 +100,7 @@ def summary_table(results: Results) -> Table:
         tuple(rows),
         "Brackets hold 95 % intervals of the mean over pictures: Student's t, for shares of pictures Wilson's; none is "
         "cut off at the ends of its scale. The controls know nothing of the picture; their coherency is 1 by "
-        "construction. A method beats every control on a picture when its insertion less deletion is higher.",
+        "construction." + _BEATS * ("beats_controls" in results.columns),
         set_verdict(results),
     )
 
@@ -104,7 +110,7 @@ def difference_table(results: Results) -> Table:
     differences = results.differences
     rows = (
         (column.name, *(marked(row[name], column.format) for row in differences.values()))
-        for name, column in metric_columns().items()
+        for name, column in results.columns.items()
         if name in ("seconds", *METRICS)
     )
     return Table(
@@ -118,11 +124,13 @@ def difference_table(results: Results) -> Table:
 
 def layer_table(results: Results) -> Table:
     """Return at earlier layers how often maps beat the controls, and how far they are from the default layer's."""
-    rows = [("Beats every control", results.target_layer, *results.each(results.beats))]
-    rows += [
+    beats = [("Beats every control", results.target_layer, *results.each(results.beats))]
+    beats += [
         ("Beats every control", layer, *results.each(partial(results.beats, layer=layer))) for layer in results.layers
     ]
-    rows += [
+    rows = beats if "beats_controls" in results.columns else []
+    note = "Pictures on which insertion less deletion is higher than that of every control." if rows else ""
+    rows = rows + [
         (
             "1 - correlation with the default layer's map",
             layer,
@@ -130,7 +138,6 @@ def layer_table(results: Results) -> Table:
         )
         for layer in results.layers
     ]
-    note = "Pictures on which insertion less deletion is higher than that of every control."
     return Table("Use of layers", ("Figure", "Target layer", *results.names), tuple(rows), note)
 
 
@@ -305,11 +312,11 @@ def write_reports(folder: Path, results: Results) -> list[Path]:
 def write_csv(file: TextIO, results: Results) -> None:
     """Write a row for each picture and method or control, as measured; empty where nothing was."""
     writer = csv.writer(file)
-    columns = metric_columns()
-    writer.writerow((*_ABOUT, "key", *columns))
+    columns, names = results.columns, [each.format(results.outputs.quantity) for each in _ABOUT]
+    writer.writerow((*names, "key", *columns))
     for value in results.values["metrics"]:
         texts = {name: unlike_formula(value[name]) for name in ("picture", "class_name")}
-        about = [(value | texts)[name] for name in _ABOUT]
+        about = [(value | texts)[name] for name in names]
         writer.writerows([*about, row["key"], *map(row.get, columns)] for row in value["rows"])
 
 
@@ -322,15 +329,20 @@ def conditions(results: Results) -> list[str]:
     """Return how it was measured, a sentence or two each."""
     settings, baselines = results.settings, (results.settings.insertion_baseline, results.settings.deletion_baseline)
     start, end = (BASELINES[key].name + (f" ({results.zero})" if key == "zero" else "") for key in baselines)
-    inputs = f" (inputs {results.inputs})" if results.inputs else ""
+    known = {"inputs": results.inputs, "outputs": "" if results.outputs is CLASSES else results.outputs.summary}
+    said = "; ".join(f"{name} {words}" for name, words in known.items() if words)
+    inputs = f" ({said})" if said else ""
+    measured = results.outputs.are_probabilities
+    curves = f"Curves of {settings.steps} steps; insertion starts from {start}, deletion ends in {end}."
+    curves = curves if measured else "The model gives no probability: figures that need one are left out."
     return [
         f"{results.pictures} pictures, {results.model_name}{inputs}, target layer {results.target_layer}, camkit "
         f"{__version__}, {cores()}, {results.minutes:.1f} minutes of measuring, over all runs of this checkpoint.",
         f"The class explained is the picture's true class where it is known ({results.known} of {results.pictures} "
         "pictures), else that of its first box, else the top class; the same class on both sides of every comparison.",
-        f"Curves of {settings.steps} steps; insertion starts from {start}, deletion ends in {end}. Faster Score-CAM "
-        f"takes {settings.max_n or DEFAULT_MAX_N} channels. The random control's seed is {settings.seed}.",
-        f"Coherency, and so ADCC, was measured for {COHERENCY[settings.coherency]}.",
+        f"{curves} Faster Score-CAM takes {settings.max_n or DEFAULT_MAX_N} channels. The random control's seed is "
+        f"{settings.seed}.",
+        f"Coherency{', and so ADCC,' if measured else ''} was measured for {COHERENCY[settings.coherency]}.",
         *([f"Grey pictures of more than 8 bits: {Window(*settings.window).sentence}."] if settings.window else ()),
         *_sampled(results),
         account(f"{results.pictures} measured", results.skipped),
@@ -358,9 +370,14 @@ def html_report(results: Results, made: Sequence[Table] | None = None) -> str:
     for value in results.values.get("overlays", ()):
         captions = {key: f"{name_of(key)} {gain:+.3f}" for key, gain in value["insertion_minus_deletion"].items()}
         captions["picture"] = "the picture"
-        figures = [(data, captions[key]) for key, data in value["thumbnails"].items()]
-        title = f"{quoted(value['picture'])}: {value['class_name']}, {value['probability']:.1%}"
+        figures = [(data, captions.get(key) or name_of(key)) for key, data in value["thumbnails"].items()]
+        answer = results.outputs.in_words(value[results.outputs.quantity])
+        title = f"{quoted(value['picture'])}: {value['class_name']}, {answer}"
         pictures.append({"title": title, "figures": figures})
     return TEMPLATES.get_template("report.html.j2").render(
-        conditions=conditions(results), tables=made or tables(results), pictures=pictures, count=results.pictures
+        conditions=conditions(results),
+        tables=made or tables(results),
+        pictures=pictures,
+        count=results.pictures,
+        curves="insertion" in results.columns,
     )

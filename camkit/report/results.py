@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ..evidence.metrics import CONTROLS, METRICS, Measurement
+from ..evidence.metrics import CONTROLS, METRICS
+from ..evidence.observations import Measurement
 from ..evidence.settings import Settings, earlier_layers
 from ..explanation import Cam
 from ..methods import METHODS
+from ..passes.outputs import CLASSES, Outputs
 from ..study.columns import Column, metric_columns
 from .intervals import Interval, cell, interval, share
 from .tables import NOTHING
@@ -98,6 +100,7 @@ class Results:
     inputs: str
     target_layer: str
     layers: tuple[str, ...]
+    outputs: Outputs = CLASSES
 
     @classmethod
     def of(cls, classifier: Classifier, settings: Settings, state: StudyState) -> Results:
@@ -115,7 +118,13 @@ class Results:
             classifier.spec.inputs,
             classifier.check_layer(settings.target_layer),
             earlier_layers(classifier),
+            classifier.outputs,
         )
+
+    @property
+    def columns(self) -> dict[str, Column]:
+        """The columns of "metrics" that are measured for a model of these outputs."""
+        return metric_columns(self.outputs.are_probabilities)
 
     @property
     def pictures(self) -> int:
@@ -148,6 +157,8 @@ class Results:
         wanted = (measurement, name, *where.items())
         if wanted not in self._tables:
             frame = self.frames.get(measurement, pd.DataFrame())
+            if name not in frame:
+                return pd.DataFrame()
             for column, value in where.items() if len(frame) else ():
                 frame = frame[frame[column] == value]
             unit = ["picture", "box"] if "box" in frame else ["picture"]
@@ -163,7 +174,7 @@ class Results:
     @cached_property
     def summary(self) -> dict[str, dict[str, Interval | None]]:
         """Mean and interval by method or control, then by column; None where nothing was measured."""
-        columns = metric_columns()
+        columns = self.columns
         tables = {name: self.table("metrics", name) for name in columns}
         measured = [key for key in (*METHODS, *CONTROLS) if any(key in table for table in tables.values())]
         return {
@@ -174,7 +185,7 @@ class Results:
     @cached_property
     def differences(self) -> dict[tuple[str, str], dict[str, Interval | None]]:
         """First method less second, picture by picture, by pair and column: mean and interval of the difference."""
-        tables = {name: self.table("metrics", name) for name in metric_columns()}
+        tables = {name: self.table("metrics", name) for name in self.columns}
         pairs = combinations([key for key in METHODS if key in tables["seconds"]], 2)
         return {
             (first, second): {name: interval((table[first] - table[second]).dropna()) for name, table in tables.items()}

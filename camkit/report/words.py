@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from ..evidence.metrics import CONTROLS, Measurement
+from ..evidence.metrics import CONTROLS
+from ..evidence.observations import Measurement
 from .intervals import Interval, interval, number
 from .results import Results, name_of
 
@@ -20,10 +21,11 @@ def listed(names: Iterable[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def verdict(measurements: Mapping[str, Measurement], probability: float) -> str:
+def verdict(measurements: Mapping[str, Measurement], probability: float | None) -> str:
     """Say of one picture whose map has the highest insertion less deletion, and whose is no better than a control."""
-    differences = {key: each.insertion_minus_deletion for key, each in measurements.items() if key not in CONTROLS}
-    controls = {key: each.insertion_minus_deletion for key, each in measurements.items() if key in CONTROLS}
+    known = {key: gain for key, each in measurements.items() if (gain := each.insertion_minus_deletion) is not None}
+    differences = {key: each for key, each in known.items() if key not in CONTROLS}
+    controls = {key: each for key, each in known.items() if key in CONTROLS}
     if not differences:
         return ""
     highest = max(differences.values())
@@ -45,7 +47,7 @@ def verdict(measurements: Mapping[str, Measurement], probability: float) -> str:
             first += f"{CONTROLS[rival].phrase}."
         else:
             first += "; every map is better than the controls." if rival and len(differences) > 1 else "."
-    if probability < SMALL:
+    if probability is not None and probability < SMALL:
         first += f" The class has a probability of {probability:.1%} only, so all figures are small."
     return first
 
@@ -58,7 +60,7 @@ def _maps(keys: list[str]) -> str:
 def set_verdict(results: Results) -> str:
     """Say of a set whose maps are best on average, how clearly, and which are no better than the controls."""
     summary, name = results.summary, "insertion_minus_deletion"
-    differences = {key: row[name] for key, row in summary.items() if key not in CONTROLS}
+    differences = {key: row.get(name) for key, row in summary.items() if key not in CONTROLS}
     means = {key: each.mean for key, each in differences.items() if each is not None}
     if not means:
         return ""

@@ -19,11 +19,13 @@ class Column:
     share: bool = False
 
 
-def metric_columns() -> dict[str, Column]:
-    """Return the columns of the measurement "metrics" by key: costs, METRICS, and what `take_metrics` adds."""
+def metric_columns(probabilities: bool = True) -> dict[str, Column]:
+    """Return the columns of the measurement "metrics" by key: costs, METRICS, and what `take_metrics` adds; for a model
+    without `probabilities` those that need none."""
     metrics = (
         Column(key, each.mean_name or each.name, "{:.0%}" if each.share else each.format, each.better, each.share)
         for key, each in METRICS.items()
+        if probabilities or each.of_the_map
     )
     columns = (
         Column("seconds", "Seconds", "{:.2f}", "lower"),
@@ -32,6 +34,6 @@ def metric_columns() -> dict[str, Column]:
         *metrics,
         Column("half_area", "Area above half maximum", "{:.0%}"),
         Column("energy_inside", "Energy inside the box", "{:.0%}", "higher"),
-        Column("beats_controls", "Beats every control", "{:.0%}", "higher", share=True),
+        *([Column("beats_controls", "Beats every control", "{:.0%}", "higher", share=True)] if probabilities else []),
     )
     return {column.key: column for column in columns}

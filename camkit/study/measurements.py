@@ -17,7 +17,8 @@ import numpy as np
 from PIL import Image
 
 from ..evidence.measure import measure
-from ..evidence.metrics import CONTROLS, Measurement, beats_controls, correlation, energy_inside
+from ..evidence.metrics import CONTROLS, beats_controls, correlation, energy_inside
+from ..evidence.observations import Measurement
 from ..evidence.sanity import sanity_stream
 from ..evidence.settings import NOISE_SIGMAS, TUNING, Box, Settings, earlier_layers
 from ..evidence.sweep import sweep
@@ -30,6 +31,7 @@ from .columns import Column
 if TYPE_CHECKING:
     from ..classifier import Classifier
 
+GAIN = "insertion_minus_deletion"
 THUMBNAIL = 112  # pixels in height
 Work = Iterator[str | dict]
 
@@ -91,7 +93,9 @@ def take_metrics(case: Case) -> Work:
             measurements[key] = measurement
         yield "metrics"
     case.maps.update({key: cam.map for key, cam in explanation.cams.items()})
-    known = {name: getattr(explanation, name) for name in ("class_index", "class_name", "probability")}
+    known = {
+        name: getattr(explanation, name) for name in ("class_index", "class_name", case.classifier.outputs.quantity)
+    }
     controls = [measurements[key] for key in CONTROLS]
     ranks = {prediction.class_index: rank for rank, prediction in enumerate(explanation.predictions, 1)}
     yield {
@@ -107,6 +111,7 @@ def _row(case: Case, explanation: Explanation, key: str, measurement: Measuremen
     cam, size = explanation.cams.get(key), case.classifier.input_size
     cam_map = cam.map if cam else CONTROLS[key].make(size, case.settings.seed)
     box = next((each for each in case.boxes if each.class_index == explanation.class_index), None)
+    beats = beats_controls(measurement, controls) if cam else None
     return {
         "key": key,
         "seconds": cam and cam.seconds,
@@ -115,7 +120,7 @@ def _row(case: Case, explanation: Explanation, key: str, measurement: Measuremen
         **measurement.metrics,
         "half_area": float((cam_map > cam_map.max() / 2).mean()) if cam_map.any() else 0.0,
         "energy_inside": energy_inside(cam_map, box.region(size)) if box else None,
-        "beats_controls": float(beats_controls(measurement, controls)) if cam else None,
+        **({"beats_controls": None if beats is None else float(beats)} if measurement.curves else {}),
     }
 
 
@@ -129,9 +134,9 @@ def take_overlays(case: Case) -> Work:
     yield {
         "picture": case.picture,
         "class_name": case.measured["class_name"],
-        "probability": case.measured["probability"],
+        **{name: case.measured[name] for name in ("probability", "value") if name in case.measured},
         "thumbnails": {key: data_url(picture, "JPEG", quality=80) for key, picture in pictures.items()},
-        "insertion_minus_deletion": {row["key"]: row["insertion_minus_deletion"] for row in case.measured["rows"]},
+        "insertion_minus_deletion": {row["key"]: row[GAIN] for row in case.measured["rows"] if GAIN in row},
         "rows": [],
     }
 
@@ -140,22 +145,17 @@ def take_layers(case: Case) -> Work:
     """Measure at two earlier layers whether the map beats the controls, and how far it is from the default layer's."""
     rows: list[dict] = []
     metrics = {row["key"]: row for row in case.measured["rows"]}
-    best_control = max(metrics[key]["insertion_minus_deletion"] for key in CONTROLS)
+    best_control = max((metrics[key][GAIN] for key in CONTROLS if GAIN in metrics[key]), default=0.0)
     for layer in earlier_layers(case.classifier):
         explanation = yield from case.explain(layer, case.measured["class_index"])
         without = replace(case.settings, coherency="none")
         for key, measurement in measure(case.classifier, explanation, without, controls=()):
             yield "metrics"
             if measurement is not None:
-                rows.append(
-                    {
-                        "key": key,
-                        "layer": layer,
-                        "insertion_minus_deletion": measurement.insertion_minus_deletion,
-                        "beats_controls": float(measurement.insertion_minus_deletion > best_control),
-                        "moved": 1 - correlation(explanation.cams[key].map, case.maps[key]),
-                    }
-                )
+                gain = measurement.insertion_minus_deletion
+                worth = {} if gain is None else {GAIN: gain, "beats_controls": float(gain > best_control)}
+                moved = 1 - correlation(explanation.cams[key].map, case.maps[key])
+                rows.append({"key": key, "layer": layer, **worth, "moved": moved})
     yield {"picture": case.picture, "rows": rows}
 
 

@@ -21,6 +21,7 @@ from ..errors import InputError
 from ..evidence.metrics import CONTROLS, METRICS
 from ..evidence.settings import Box, Settings
 from ..explain import explain_stream
+from ..passes.outputs import CLASSES
 from ..picture import KINDS, open_picture, read_file
 from ..version import __version__
 from .checkpoint import Checkpoint
@@ -182,9 +183,11 @@ def _study(study: Study, pictures: Sequence[StudyPicture], progress: StudyProgre
 
 
 def fingerprint(classifier: Classifier) -> str:
-    """Return the model's key and a checksum of its class names, its preprocessing (of one grey ramp) and its weights:
-    with other ones it is another classifier."""
+    """Return the model's key and a checksum of its class names, its kind of outputs, its preprocessing (of one grey
+    ramp) and its weights: with other ones it is another classifier."""
     checksum = zlib.crc32("\n".join(entry.name for entry in classifier.labels).encode())
+    if classifier.outputs is not CLASSES:
+        checksum = zlib.crc32(classifier.outputs.key.encode(), checksum)
     ramp = np.linspace(0, 255, classifier.input_size[1]).round().astype(np.uint8)
     picture = np.broadcast_to(ramp[None, :, None], (*classifier.input_size, 3))
     checksum = zlib.crc32(np.ascontiguousarray(classifier.preprocess(np.array(picture))).data, checksum)

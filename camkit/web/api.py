@@ -15,7 +15,7 @@ import gradio as gr
 
 from ..errors import InputError, quoted
 from ..evidence.measure import measure, to_json
-from ..evidence.metrics import Measurement
+from ..evidence.observations import Measurement
 from ..explain import explain, explain_stream
 from ..explanation import DEFAULT_MAX_N, Explanation
 from ..export.bundle import maps_npz
@@ -23,6 +23,7 @@ from ..labels import Labels
 from ..maps import ALPHA, COLORMAPS, OPACITIES, box_of, check_look, encode, overlay
 from ..methods import DEFAULT_METHODS, METHODS, check_methods
 from ..models.registry import MODELS, ModelSpec
+from ..passes.outputs import OUTPUTS
 from ..picture import KINDS, OpenedPicture
 from ..report.results import metrics_csv
 from ..version import __version__
@@ -89,6 +90,7 @@ def model_info(spec: ModelSpec) -> dict:
         "message": sentence,
         "source": spec.source,
         "inputs": spec.inputs,
+        "outputs": spec.outputs.key,
         "target_layers": list(spec.target_layers),
         "default_target_layer": spec.target_layers[-1] if spec.target_layers else "",
     }
@@ -101,8 +103,8 @@ def api_classify(image, model, top_k, request: gr.Request) -> dict:
     if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= len(clf.labels):
         raise InputError(f"top_k is {quoted(repr(top_k))}: it must be a whole number from 1 to {len(clf.labels)}.")
     given = opened(image, request)
-    predictions = clf.labels.top_predictions(clf.predict(given.image), top_k)
-    return {"model": clf.name, "predictions": [vars(prediction) for prediction in predictions]} | given.to_json()
+    predictions = clf.labels.top_predictions(clf.predict(given.image), top_k, clf.outputs.quantity)
+    return {"model": clf.name, "predictions": [each.to_json() for each in predictions]} | given.to_json()
 
 
 @with_clear_errors(markup=False)
@@ -209,8 +211,9 @@ def overlays(snapshot: Explanation, final: dict[str, bytes], opacity: str) -> li
 
 
 def prediction_json(explanation: Explanation) -> dict:
-    fields = ("model", "target_layer", "class_index", "class_name", "probability", "predictions")
     known = explanation.to_json()
+    quantity = OUTPUTS[explanation.outputs].quantity
+    fields = ("model", "target_layer", "class_index", "class_name", "outputs", quantity, "predictions")
     return {name: known[name] for name in fields}
 
 

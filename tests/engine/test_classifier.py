@@ -17,7 +17,8 @@ from test_picture import MODES, red_and_blue
 from camkit import classifier as classifier_module
 from camkit.classifier import Classifier, Meter
 from camkit.models.registry import MODELS
-from camkit.passes.arithmetic import corner_aligned, expand, softmax
+from camkit.passes.arithmetic import corner_aligned, expand
+from camkit.passes.outputs import softmax
 from camkit.passes.worker import BLOCK, ONE_PICTURE, Worker
 from camkit.picture import open_picture, to_rgb
 

@@ -11,6 +11,7 @@ import camkit
 from camkit import units
 from camkit.export.figure import DPI, PANEL, SCREEN, WIDTH, draw_figure, figure_files
 from camkit.maps import fit
+from camkit.passes.outputs import percent
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def test_captions_name_class_probability_method_cost_and_model(explanation, monk
     written = []
     monkeypatch.setattr(figure, "_write", lambda draw, place, text, *rest: written.append(text))
     draw_figure(explanation)
-    assert written[0] == f"space shuttle, probability {units.percent(explanation.probability)}"
+    assert written[0] == f"space shuttle, probability {percent(explanation.probability)}"
     assert any("layer late" in text for text in written) and any(text.startswith("top class: ") for text in written)
     for key, cam in explanation.cams.items():
         assert camkit.METHODS[key].name in written and units.cost_in_words(cam) in written

@@ -7,12 +7,8 @@ import pytest
 from oracle import SQUARE, Recorder, brightness_of_square, deletion_curve, insertion_curve, measure
 
 from camkit.evidence.curves import measure_stream
-from camkit.evidence.metrics import (
-    BASELINES,
-    CONTROLS,
-    Curve,
-    masked,
-)
+from camkit.evidence.metrics import BASELINES, CONTROLS, masked
+from camkit.evidence.observations import Curve
 from camkit.evidence.road import REMOVED
 
 pytestmark = pytest.mark.filterwarnings("error")

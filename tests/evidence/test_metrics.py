@@ -15,8 +15,6 @@ from camkit.evidence.metrics import (
     BASELINES,
     CONTROLS,
     METRICS,
-    Curve,
-    Measurement,
     Metric,
     adcc,
     beats_controls,
@@ -27,6 +25,7 @@ from camkit.evidence.metrics import (
     increase,
     masked,
 )
+from camkit.evidence.observations import Curve, Measurement
 
 pytestmark = pytest.mark.filterwarnings("error")
 

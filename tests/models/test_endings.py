@@ -10,7 +10,7 @@ import camkit
 from camkit import InputError
 from camkit.models.adapt import adapt
 from camkit.models.endings import LogitOfProbability, LogOfProbabilities, OneUnitAsTwo
-from camkit.passes.arithmetic import softmax
+from camkit.passes.outputs import softmax
 
 pytestmark = pytest.mark.numeric
 SIDE = 16
@@ -208,53 +208,121 @@ def test_one_sigmoid_unit_is_two_classes_and_each_can_be_explained(end, noise):
     np.testing.assert_array_equal(for_dog, -for_cat)
 
 
-def test_one_linear_unit_is_two_classes_only_with_two_labels(noise):
+def test_one_linear_unit_is_two_classes_with_two_labels(noise):
     model = network(dense(1))
-    with pytest.raises(InputError, match=r"^The model ends in one unit without a sigmoid, which may be a regression: "):
-        camkit.load(model, preprocess="unit")
     classifier = camkit.load(model, ["dog", "cat"], "unit")
     z = float(model(classifier.preprocess(noise), training=False)[0, 0])
     np.testing.assert_allclose(classifier.predict(noise)[1], 1 / (1 + np.exp(-z)), atol=1e-5)
 
 
-SEVERAL = r"for several labels at once and not for one class out of 5: softmax, logits .*"
-REFUSED = {
-    "sigmoids": (dense(5, "sigmoid"), f"The model ends in 5 sigmoid units, which answer {SEVERAL}"),
-    "sigmoids apart": (
-        lambda x: ops.sigmoid(dense(5)(x)),
-        f"The model ends in 5 sigmoid units, which answer {SEVERAL}",
+SEVERAL = {
+    "sigmoids": ("sigmoid", dense(5, "sigmoid")),
+    "apart": ("sigmoid", lambda x: ops.sigmoid(dense(5)(x))),
+    "clipped": ("sigmoid", lambda x: ops.clip(dense(5, "sigmoid")(x), 1e-6, 1 - 1e-6)),
+    "average of heads": ("probability", average(dense(5, "sigmoid"))),
+    "divided": ("probability", lambda x: dense(5, "sigmoid")(x) / 2.0),
+    "normalised": ("probability", lambda x: layers.BatchNormalization()(dense(5, "sigmoid")(x))),
+    "largest of places": (
+        "probability",
+        lambda x: layers.GlobalMaxPooling2D()(layers.Conv2D(5, 1, activation="sigmoid")(x)),
     ),
-    **{
-        name: (end, f"The model's 5 outputs lie between 0 and 1 and do not add up to 1, so that they answer {SEVERAL}")
-        for name, end in {
-            "average of sigmoids": average(dense(5, "sigmoid")),
-            "sigmoids divided": lambda x: dense(5, "sigmoid")(x) / 2.0,
-            "sigmoids normalised": lambda x: layers.BatchNormalization()(dense(5, "sigmoid")(x)),
-            "largest of places": lambda x: layers.GlobalMaxPooling2D()(layers.Conv2D(5, 1, activation="sigmoid")(x)),
-            "scores cut off": lambda x: ops.clip(dense(5)(x), 0.0, 1.0),
-            "a head of one's own": Head(5, "sigmoid"),
-        }.items()
-    },
-    "normalised into neither": (
-        lambda x: batch_normal(0.5, 0.01, 5)(dense(5, "softmax")(x)),
-        r"The model's last operation \(BatchNormalization\) makes numbers of probabilities that are neither .*",
-    ),
-    "one unit normalised into neither": (
-        lambda x: batch_normal(0.5, 0.01, 1)(ONE(x)),
-        r"The model's last operation \(BatchNormalization\) makes numbers of probabilities that are neither .*",
-    ),
-    "tanh": (dense(5, "tanh"), r"The model's last activation is tanh: softmax, logits without an activation, .*"),
-    "relu apart": (lambda x: layers.ReLU()(dense(5)(x)), r"The model's last activation is ReLU: .*"),
-    "one softmax unit": (dense(1, "softmax"), r"The model ends in one unit with a softmax, which is always 1: .*"),
-    "a map": (layers.Conv2D(4, 1, activation="softmax"), r"The model gives an output of shape \(8, 8, 4\) for .*"),
+    "scores cut off": ("probability", lambda x: ops.clip(dense(5)(x), 0.0, 1.0)),
+    "a head of one's own": ("probability", Head(5, "sigmoid")),
 }
 
 
-@pytest.mark.parametrize(("end", "message"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("kind", "end"), SEVERAL.values(), ids=SEVERAL)
+def test_several_probabilities_that_do_not_add_up_are_labels_of_their_own(kind, end, noise):
+    model = network(end)
+    classifier = camkit.load(model, preprocess="unit")
+    assert (adapt(model).ending, classifier.outputs.key) == (kind, "labels")
+    expected = np.asarray(model(classifier.preprocess(noise), training=False))[0]
+    np.testing.assert_allclose(classifier.predict(noise), expected, rtol=0, atol=1e-5)
+    assert camkit.explain(classifier, noise, ["gradcam"]).class_index == expected.argmax()
+
+
+ASKED = {
+    "logits of labels": ("labels", dense(5), lambda z: 1 / (1 + np.exp(-z))),
+    "one label": ("labels", ONE, lambda p: p),
+    "the logit of one label": ("labels", dense(1), lambda z: 1 / (1 + np.exp(-z))),
+    "classes": ("classes", dense(5), lambda z: softmax(z[None])[0]),
+    "a value": ("value", dense(1), lambda y: y),
+    "a value of no activation that is known": ("value", lambda x: 40 * dense(1, "tanh")(x) - 7, lambda y: y),
+    "a value within a sigmoid": ("value", ONE, lambda y: y),
+    "a value at each side": ("value", lambda x: layers.Reshape((1, 1, 1))(dense(1, "relu")(x)), lambda y: y.ravel()),
+}
+
+
+@pytest.mark.parametrize(("outputs", "end", "expected"), ASKED.values(), ids=ASKED)
+def test_the_kind_of_outputs_can_be_said(outputs, end, expected, noise):
+    model = network(end)
+    classifier = camkit.load(model, preprocess="unit", outputs=outputs)
+    assert classifier.outputs.key == outputs
+    given = np.asarray(model(classifier.preprocess(noise), training=False), np.float64)[0]
+    np.testing.assert_allclose(classifier.predict(noise), expected(given), rtol=1e-5, atol=1e-5)
+    assert len(classifier.labels) == len(classifier.predict(noise))
+
+
+NEITHER = r"The model's last operation \(BatchNormalization\) makes numbers of probabilities that are neither .*"
+REFUSED = {
+    "normalised into neither": (None, lambda x: batch_normal(0.5, 0.01, 5)(dense(5, "softmax")(x)), NEITHER),
+    "one unit normalised into neither": (None, lambda x: batch_normal(0.5, 0.01, 1)(ONE(x)), NEITHER),
+    "tanh": (None, dense(5, "tanh"), r"The model's last activation is tanh: softmax, logits without an activation, .*"),
+    "relu apart": (None, lambda x: layers.ReLU()(dense(5)(x)), r"The model's last activation is ReLU: .* allowed\."),
+    "one relu": (None, dense(1, "relu"), r".* last activation is relu: .*, or a number by outputs='value'\."),
+    "one softmax": (None, dense(1, "softmax"), r"The model ends in one unit with a softmax, which is always 1: .*"),
+    "one linear": (None, dense(1), r"The model ends in one unit without a sigmoid, .*: say so by outputs='value', .*"),
+    "a map": (
+        None,
+        layers.Conv2D(4, 1, activation="softmax"),
+        r"The model gives an output of shape \(8, 8, 4\) for .*",
+    ),
+    "an unknown kind": ("regression", ONE, r"outputs is 'regression': it must be one of 'classes' \(.*"),
+    "labels of a softmax": ("labels", SOFT, r"outputs='labels' means .* with softmax: use 'classes' \(one class .*"),
+    "classes of sigmoids": ("classes", dense(5, "sigmoid"), r".* ends in 5 units with sigmoid: use 'labels' \(.*"),
+    "classes of a relu": ("classes", dense(5, "relu"), r".* ends in 5 units with relu: use another model\."),
+    "a value of several": (
+        "value",
+        dense(5),
+        r"outputs='value' means one value, .*: use 'classes' \(.*\) or 'labels' .*",
+    ),
+}
+
+
+@pytest.mark.parametrize(("outputs", "end", "message"), REFUSED.values(), ids=REFUSED)
 @pytest.mark.filterwarnings("ignore:You are using a softmax over axis -1:UserWarning")
-def test_what_is_not_one_class_out_of_several_is_refused(end, message):
+def test_what_no_kind_of_outputs_fits_is_refused(outputs, end, message):
     with pytest.raises(InputError, match=f"^{message}$"):
-        camkit.load(network(end), ["no", "yes"] if "one" in message else None, preprocess="unit")
+        camkit.load(network(end), preprocess="unit", outputs=outputs)
+
+
+def several_outputs(named):
+    """One linear unit "age", three classes "breed"."""
+    base = network(lambda x: x)
+    age = layers.Dense(1, name="age", kernel_initializer=LARGE)(layers.GlobalAveragePooling2D()(base.output))
+    breed = layers.Dense(3, "softmax", name="breed")(layers.GlobalAveragePooling2D()(base.output))
+    return keras.Model(base.input, {"years": age, "kind": breed} if named else [age, breed])
+
+
+@pytest.mark.parametrize(("named", "age", "breed"), [(True, "years", "kind"), (False, "age", "breed")])
+def test_one_of_several_outputs_is_explained(named, age, breed, noise):
+    model = several_outputs(named)
+    value = camkit.load(model, ["age in years"], "unit", outputs="value", output=age)
+    classes = camkit.load(model, preprocess="unit", output=breed)
+    given = dict(
+        zip(sorted([age, breed]) if named else [age, breed], keras.tree.flatten(model(value.preprocess(noise))))
+    )
+    for classifier, name in ((value, age), (classes, breed)):
+        np.testing.assert_allclose(classifier.predict(noise), np.asarray(given[name])[0], rtol=1e-5, atol=1e-6)
+    names = ", ".join(given)
+    with pytest.raises(InputError, match=f"^The model has 2 outputs: choose one by output, of {names}\\.$"):
+        camkit.load(model, preprocess="unit")
+    with pytest.raises(InputError, match=f"^The model has no output 'sex': output is one of {names}\\.$"):
+        camkit.load(model, preprocess="unit", output="sex")
+    with pytest.raises(InputError, match=r"^The model has no output 'sex': output is one of age\.$"):
+        camkit.load(
+            keras.Sequential([keras.Input((16, 16, 3)), layers.Flatten(), layers.Dense(2, name="age")]), output="sex"
+        )
 
 
 def test_inverses_are_finite_everywhere_and_exact():

@@ -13,7 +13,7 @@ from camkit import InputError, WeightsError
 from camkit.models import registry as models
 from camkit.models import sources
 from camkit.models.registry import register
-from camkit.passes.arithmetic import softmax
+from camkit.passes.outputs import softmax
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from camkit.evidence.measure import measure
-from camkit.evidence.metrics import CONTROLS, METRICS, Control, Curve, Measurement, Metric
+from camkit.evidence.metrics import CONTROLS, METRICS, Control, Metric
+from camkit.evidence.observations import Curve, Measurement
 from camkit.evidence.settings import Settings
 from camkit.explain import explain
 from camkit.report.figures import cost_figure, curves_figure

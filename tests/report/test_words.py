@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from camkit.evidence.metrics import Curve, Measurement
+from camkit.evidence.observations import Curve, Measurement
 from camkit.report.words import listed, verdict
 
 

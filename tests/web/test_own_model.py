@@ -18,7 +18,8 @@ from plain_http import assert_clean
 from test_server import READY
 
 import camkit
-from camkit.web.command_line import Named, from_environment, parse
+from camkit.models.registry import OperatorModel
+from camkit.web.command_line import from_environment, parse
 from camkit.web.server.warming import start_warming
 
 LABELS = ["cat", "dog", "sea horse"]
@@ -247,7 +248,7 @@ def test_options_belong_to_the_model_before_them():
     found = parse(
         ["--model", "a.keras", "--preprocess", "unit", "--model", "vgg16", "--model", "hf://o/n", "--labels", "n.txt"]
     ).models
-    assert found == [Named("a.keras", None, "unit"), Named("vgg16"), Named("hf://o/n", "n.txt")]
+    assert found == [OperatorModel("a.keras", None, "unit"), OperatorModel("vgg16"), OperatorModel("hf://o/n", "n.txt")]
     assert parse([]).models == []
 
 
@@ -273,4 +274,4 @@ def test_the_environment_says_the_same():
         "CAMKIT_LABELS_3": "of no model",
         "CAMKIT_MODEL_4": "after a gap",
     }
-    assert from_environment(named) == [Named("a.keras", None, "unit"), Named("ResNet50")]
+    assert from_environment(named) == [OperatorModel("a.keras", None, "unit"), OperatorModel("ResNet50")]

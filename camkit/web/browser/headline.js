@@ -1,11 +1,12 @@
-// Fills the line at the top. props.value: {model, device, inputs, sentence, spoken, progress}. The status for screen
+// Fills the line at the top. props.value: {model, device, inputs, outputs, sentence, spoken, progress}. The status for screen
 // readers is written only when it says something new, not at each second of a download.
 const part = (selector) => element.querySelector(selector);
 function show(value) {
   if (!value || !part(".runs")) return;
   part(".runs b").textContent = value.model;
   part(".runs span").textContent = value.device;
-  part(".runs small").textContent = value.inputs && `, inputs ${value.inputs}`;
+  part(".runs small").textContent = [["inputs", value.inputs], ["outputs", value.outputs]]
+    .filter(([, words]) => words).map(([name, words]) => `, ${name} ${words}`).join("");
   part(".fetch").hidden = !value.sentence;
   part(".fetch span").textContent = value.sentence;
   const bar = part("progress");

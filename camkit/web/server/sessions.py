@@ -17,7 +17,7 @@ import gradio as gr
 import numpy as np
 
 from ...errors import InputError
-from ...evidence.metrics import Measurement
+from ...evidence.observations import Measurement
 from ...explanation import Explanation
 from ...picture import open_picture
 from .limits import limits

@@ -11,7 +11,8 @@ ABOUT = """
 $A^k$ is channel $k$ of the target layer ($h \\times w$ values), $y^c$ the class's score before softmax, $p_c$ its
 probability after it, $x$ the picture as the model sees it, at its input size. Every method gets the same model with
 linear outputs: Score-CAM takes the softmax itself, and a model that has one already would be softmaxed twice, which
-makes all weights nearly equal.
+makes all weights nearly equal. A model that gives several labels has a sigmoid for each in place of the softmax; of one
+that gives a value, $y^c$ is that value.
 
 ### From a map to the picture
 A map has the layer's resolution (7 x 7 or 14 x 14 at the last layers of most networks). tf-keras-vis brings it to the

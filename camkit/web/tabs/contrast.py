@@ -11,7 +11,7 @@ from ...errors import InputError
 from ...explain import contrast, explain_stream
 from ...maps import data_url, grey, jpeg_url
 from ...methods import METHODS, check_methods
-from ...units import percent
+from ...models.registry import MODELS
 from ..server.readiness import classifier
 from ..server.refusals import with_clear_errors
 from ..server.runs import RUNS
@@ -24,6 +24,8 @@ def on_contrast(other, method, request: gr.Request):
     """Draw the maps of two classes by one method, on one scale, and their difference."""
     memory = memory_of(request)
     shown = memory.explanation
+    if len(MODELS[shown.model].labels()) == 1:
+        raise InputError("The model gives one number for a picture: there is no second class to compare with.")
     if other is None:
         raise InputError("Choose a second class first: type a name into the box.")
     clf = classifier(shown.model)
@@ -43,7 +45,7 @@ def on_contrast(other, method, request: gr.Request):
             {
                 "key": key,
                 "title": f"{letter}: {explanation.class_name}",
-                "how": f"{METHODS[method].name}, probability {percent(explanation.probability)}",
+                "how": f"{METHODS[method].name}, {explanation.answer_in_words}",
                 "map": data_url(grey(values)),
                 "facts": f"largest value {values.max():.2f} of 1",
                 "diverging": False,

@@ -12,7 +12,6 @@ from ...errors import InputError
 from ...evidence.metrics import BASELINES, covered, energy_inside
 from ...methods import METHODS
 from ...report.tables import Table
-from ...units import percent
 from ..server.readiness import classifier
 from ..server.refusals import with_clear_errors
 from ..server.sessions import memory_of
@@ -38,16 +37,17 @@ def on_cover(painting, request: gr.Request) -> str:
     region = np.asarray(Image.fromarray(region).resize((width, height), Image.Resampling.NEAREST))
     pictures = np.stack([covered(inputs, region, key) for key in BASELINES])
     rows = []
-    for baseline, probability in zip(BASELINES.values(), clf.score_fn(shown.class_index)(pictures), strict=True):
+    in_words = clf.outputs.in_words
+    for baseline, answer in zip(BASELINES.values(), clf.score_fn(shown.class_index)(pictures), strict=True):
         name = f"{baseline.name} ({clf.spec.zero})" if baseline.key == "zero" else baseline.name
-        rows.append((name, percent(shown.probability), percent(probability)))
+        rows.append((name, in_words(shown.answer), in_words(answer)))
     inside = {METHODS[key].name: energy_inside(np.clip(cam.map, 0, 1), region) for key, cam in shown.cams.items()}
     most = max(inside, key=inside.__getitem__)
     lost = Table(
         "What covering the region does",
         ("Covered with", "Before", "After"),
         tuple(rows),
-        words=f"{shown.class_name} goes from {percent(shown.probability)} to {rows[0][2]} with {share:.0%} of the "
+        words=f"{shown.class_name} goes from {in_words(shown.answer)} to {rows[0][2]} with {share:.0%} of the "
         f"picture covered by {rows[0][0]}.",
     )
     said = Table(

@@ -10,7 +10,8 @@ import gradio as gr
 
 from ...errors import InputError
 from ...evidence.measure import ON_THE_PAGE, measure
-from ...evidence.metrics import CONTROLS, Measurement
+from ...evidence.metrics import CONTROLS
+from ...evidence.observations import Measurement
 from ...evidence.road import REMOVED
 from ...evidence.sanity import sanity_stream
 from ...evidence.sweep import sweep

@@ -15,6 +15,7 @@ from gradio.components import Component
 
 from ...models.registry import MODELS
 from ...models.weights import MEGABYTE, WeightsState
+from ...passes.outputs import CLASSES
 from ...units import seconds_in_words
 from ..server.readiness import WARMED_UP, default_model, device_in_words, downloading, is_here, operator_status
 from ..server.refusals import with_clear_errors
@@ -117,6 +118,7 @@ def headline(model: str, visitor: str | None = None) -> dict:
         "model": running.name + (" (bundled)" if running.weights is None and running.operator_model is None else ""),
         "device": device_in_words(),
         "inputs": running.inputs,
+        "outputs": "" if running.outputs is CLASSES else running.outputs.summary,
         "sentence": "",
         "spoken": "",
         "progress": None,

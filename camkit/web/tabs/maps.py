@@ -20,8 +20,8 @@ from ...labels import Labels, imagenet
 from ...maps import jpeg_url
 from ...methods import DEFAULT_METHODS, METHODS, check_methods
 from ...models.registry import MODELS
+from ...passes.outputs import OUTPUTS
 from ...picture import MAX_BYTES, open_picture
-from ...units import percent
 from ..server.readiness import classifier, default_model, model_choices, opening_model
 from ..server.refusals import with_clear_errors
 from ..server.runs import RUNS, Busy, Run, on_stop, visitor_of
@@ -144,19 +144,17 @@ def prediction_html(snapshot: Explanation | None) -> str:
     """Return the most probable classes as buttons, the explained class as the last when it is none of them."""
     if snapshot is None:
         return '<div class="prediction"></div>'
-    rows = [(each.class_index, each.name, each.probability) for each in snapshot.predictions[:SHOWN]]
+    outputs = OUTPUTS[snapshot.outputs]
+    rows = [(each.class_index, each.name, each.answer) for each in snapshot.predictions[:SHOWN]]
     if snapshot.class_index not in [index for index, _, _ in rows]:
-        rows[-1] = (snapshot.class_index, snapshot.class_name, snapshot.probability)
+        rows[-1] = (snapshot.class_index, snapshot.class_name, snapshot.answer)
     buttons = "".join(
         f'<li><button type="button" data-index="{index}" aria-pressed="{str(index == snapshot.class_index).lower()}" '
-        f'style="--share: {100 * probability:.1f}%"><span>{html.escape(name)}</span>'
-        f"<span>{percent(probability)}</span></button></li>"
-        for index, name, probability in rows
+        f'style="--share: {100 * answer if outputs.are_probabilities else 0:.1f}%"><span>{html.escape(name)}</span>'
+        f"<span>{outputs.in_words(answer)}</span></button></li>"
+        for index, name, answer in rows
     )
-    return (
-        '<div class="prediction"><h2>Prediction <small>choose a class to explain it</small></h2>'
-        f"<ol>{buttons}</ol></div>"
-    )
+    return f'<div class="prediction"><h2>Prediction <small>{outputs.hint}</small></h2><ol>{buttons}</ol></div>'
 
 
 def explained_html(snapshot: Explanation, window: str = "") -> str:
@@ -164,7 +162,7 @@ def explained_html(snapshot: Explanation, window: str = "") -> str:
     rest = "" if snapshot.class_index == top.class_index else f"; the model's top class is {html.escape(top.name)}"
     rest += f"; the picture's grey values are {html.escape(window)}" if window else ""
     return (
-        f"<h2>Explaining <b>{html.escape(snapshot.class_name)}</b>, probability {percent(snapshot.probability)}"
+        f"<h2>Explaining <b>{html.escape(snapshot.class_name)}</b>, {snapshot.answer_in_words}"
         f"<small>{rest}</small></h2>"
     )
 
