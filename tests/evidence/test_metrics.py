@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from oracle import SQUARE, brightness_of_square, deletion_curve, measure
 
-from camkit.evidence import curves, metrics, road
+from camkit.evidence import curves, metrics, observations, road
 from camkit.evidence.curves import measure_stream
 from camkit.evidence.metrics import (
     BASELINES,
@@ -240,7 +240,8 @@ def test_a_metric_is_one_entry(ones, perfect, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("module", "libraries"), [(metrics, {"numpy", "scipy"}), (curves, {"numpy"}), (road, {"numpy", "scipy"})]
+    ("module", "libraries"),
+    [(metrics, {"numpy", "scipy"}), (curves, {"numpy"}), (road, {"numpy", "scipy"}), (observations, {"numpy"})],
 )
 def test_they_import_numpy_and_scipy_only(module, libraries):
     tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
@@ -248,4 +249,4 @@ def test_they_import_numpy_and_scipy_only(module, libraries):
     froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     outside = {name.split(".")[0] for name in names | {node.module for node in froms if not node.level}}
     assert outside - sys.stdlib_module_names == libraries
-    assert {node.module for node in froms if node.level} <= {"metrics", "road"}
+    assert {node.module for node in froms if node.level} <= {"metrics", "observations", "road"}
