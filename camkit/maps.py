@@ -21,7 +21,7 @@ from .explanation import Cam
 COLORMAPS = {"viridis": "Viridis", "turbo": "Turbo", "cividis": "Cividis", "inferno": "Inferno", "jet": "Jet"}
 DIFFERENCE = "PuOr_r"  # from one hue to another through white; told apart without colour vision
 ALPHA = 0.55
-BOX_THRESHOLD = 0.2  # of a map's maximum, Zhou et al. 2016, Learning Deep Features, section 3.2
+BOX_THRESHOLD = 0.2  # of a map's maximum, Zhou et al. 2016
 # How much of the heatmap a pixel of the overlay gets, by our key.
 OPACITIES = {"even": "alpha everywhere", "map": "alpha times the map"}
 
@@ -61,7 +61,7 @@ def _resized(cam_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def box_of(cam: Cam | np.ndarray, threshold: float = BOX_THRESHOLD) -> tuple[int, int, int, int] | None:
     """Return the box around the largest connected region of a map at or above `threshold` times its maximum (Zhou et
-    al. 2016, Learning Deep Features for Discriminative Localization, section 3.2); None for an all-zero map.
+    al. 2016, Learning Deep Features for Discriminative Localization); None for an all-zero map.
 
     cam: a Cam, or a map (h, w) in [0, 1]. threshold: above 0, at most 1. Returns left, top, right and bottom in pixels,
     right and bottom exclusive as Pillow's `crop` takes them: of the picture for a Cam, of the map itself for an array.

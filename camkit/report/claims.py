@@ -12,9 +12,9 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..evidence.settings import NOISE_SIGMAS, TUNING
-from ..study.columns import metric_columns
-from .intervals import cell, interval, mean, share
-from .results import Results, cores, name_of
+from ..study.columns import Column, metric_columns
+from .intervals import cell, interval, mean
+from .results import Results, cores, name_of, over_pictures
 from .tables import NOTHING, Table
 
 BEGIN, END = "<!-- comparison:begin -->", "<!-- comparison:end -->"
@@ -63,7 +63,7 @@ class _Line:
     def cells(self, results: Results) -> Iterator[str]:
         """Yield mean and interval of each method, and the letters of the columns that it is clearly higher than."""
         table = results.table(self.measurement, self.name, **self.where)
-        over = share if self.share else interval
+        column = Column(self.name, self.label, self.format, share=self.share)
         for key in _CLAIMED:
             if key not in table:
                 yield f"**{NOTHING}**"
@@ -73,7 +73,7 @@ class _Line:
                 difference = interval((table[key] - table[other]).dropna()) if other in table else None
                 below += [letter] if difference and difference.clear and difference.mean > 0 else []
             mark = f" > {' '.join(below)}" if below else ""
-            yield f"**{cell(over(table[key].dropna()), self.format)}**{mark}"
+            yield f"**{cell(over_pictures(column, table[key].dropna()), self.format)}**{mark}"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Means with 95 % intervals, and how they read.
 
 Intervals are Student's t: with the few pictures that a full Score-CAM allows, a bootstrap of the mean is too narrow.
-Only shares, whose values are 0 or 1, get Wilson's score interval.
+Shares, whose values are 0 or 1, get Wilson's score interval; other values between 0 and 1 Student's t on the scale of
+the logit, so that neither leaves that range.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from functools import cache
 import numpy as np
 
 from .tables import NOTHING
+
+_NORMAL = statistics.NormalDist().inv_cdf(0.975)
 
 
 @dataclass(frozen=True)
@@ -77,11 +80,29 @@ def _student(degrees: int) -> float:
 
 
 def share(values: Iterable[float]) -> Interval | None:
-    """Return the mean of zeros and ones and its Wilson interval; None without values."""
+    """Return the mean of zeros and ones and its score interval (Wilson 1927, Probable Inference); None without values.
+
+    Values between count as what they are: of all values from 0 to 1 with one mean, zeros and ones vary most."""
     found = np.fromiter(values, np.float64)
     if len(found) < 2:
         return Interval(float(found[0]), None, None, 1) if len(found) else None
-    from scipy.stats import binomtest
+    count, middle = len(found), float(found.mean())
+    scale = 1 + _NORMAL**2 / count
+    centre = (middle + _NORMAL**2 / (2 * count)) / scale
+    half = _NORMAL / scale * math.sqrt(middle * (1 - middle) / count + (_NORMAL / (2 * count)) ** 2)
+    return Interval(middle, max(0.0, centre - half), min(1.0, centre + half), count)
 
-    ends = binomtest(round(found.sum()), len(found)).proportion_ci(method="wilson")
-    return Interval(float(found.mean()), float(ends.low), float(ends.high), len(found))
+
+def part(values: Iterable[float]) -> Interval | None:
+    """Return the mean of values from 0 to 1 and an interval within that range: Student's t on the scale of the logit
+    (Brown, Cai and DasGupta 2001, Interval Estimation for a Binomial Proportion, with the variance of these
+    values). Wilson's where the mean is 0 or 1, which have no logit; None without values."""
+    found = interval(values)
+    if found is None or found.low is None or found.high is None:
+        return found
+    spread = found.mean * (1 - found.mean)
+    if spread <= 0:
+        return share([found.mean] * found.count)
+    middle, half = math.log(found.mean / (1 - found.mean)), (found.high - found.low) / 2 / spread
+    low, high = (1 / (1 + math.exp(-min(700.0, max(-700.0, end)))) for end in (middle - half, middle + half))
+    return Interval(found.mean, low, high, found.count)

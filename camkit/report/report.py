@@ -8,7 +8,6 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
@@ -29,12 +28,12 @@ from ..version import __version__
 from .claims import comparison, published_table
 from .figures import sanity_figure
 from .intervals import cell, interval, marked
+from .localisation import box_table, localisation_table
 from .results import Results, cores, name_of, over_pictures
 from .tables import NOTHING, TEMPLATES, Cell, Table, escaped
 from .words import sanity_verdict, set_verdict, verdict
 
 _BEATS = " A method beats every control on a picture when its insertion less deletion is higher."
-MOST_BOXES = 100  # of a report's table; the rest is counted
 _ARROWS = {"lower": " ↓", "higher": " ↑", "": ""}
 _ABOUT = ("picture", "class_index", "class_name", "{}", "true_class", "true_rank")
 
@@ -98,9 +97,11 @@ def summary_table(results: Results) -> Table:
         f"Means over {results.pictures} pictures",
         ("Figure", *(Cell(name_of(key), faint=key in CONTROLS) for key in summary)),
         tuple(rows),
-        "Brackets hold 95 % intervals of the mean over pictures: Student's t, for shares of pictures Wilson's; none is "
-        "cut off at the ends of its scale. The controls know nothing of the picture; their coherency is 1 by "
-        "construction." + _BEATS * ("beats_controls" in results.columns),
+        "Brackets hold 95 % intervals of the mean over pictures: Wilson's for shares of pictures, else Student's t, "
+        "for percentages on the scale of the logit; none is cut off at the ends of its scale. The controls know "
+        "nothing of the picture; their coherency is 1 by construction."
+        + _BEATS
+        * ("beats_controls" in results.columns),
         set_verdict(results),
     )
 
@@ -160,26 +161,6 @@ def means_table(key: str, results: Results) -> Table:
 
 def _mean_cell(results: Results, measurement: str, column: Column, where: Mapping, key: str) -> str:
     return cell(over_pictures(column, results.figures(measurement, key, column.key, **where)), column.format)
-
-
-def box_table(results: Results) -> Table:
-    """Return the share of each map's energy inside each hand-drawn box."""
-    rows: list[tuple[str, ...]] = []
-    count = 0
-    for value in results.values["boxes"]:
-        found = {(row["box"], row["key"]): row for row in value["rows"]}
-        boxes = {row["box"]: row for row in value["rows"]}
-        count += len(boxes)
-        for number, row in islice(boxes.items(), MOST_BOXES - len(rows)):
-            cells = (f"{found[number, key]['energy_inside']:.0%}" for key in results.settings.methods)
-            rows.append(
-                (quoted(value["picture"]), f"{row['label']} ({row['class_name']})", f"{row['chance']:.0%}", *cells)
-            )
-    header = ("Picture", "Box (class)", "The box's share of the picture", *results.names)
-    note = "An even map has as much energy inside as the box has area."
-    if count > len(rows):
-        note += f" The first {len(rows)} of {count} boxes."
-    return Table("Localization: energy inside the box", header, tuple(rows), note)
 
 
 def accuracy_table(results: Results) -> Table:
@@ -277,7 +258,7 @@ def likeness_table(points: Iterable[Likeness], words: str = "") -> Table:
 # What is said of these measurements is more than the means that their entries describe.
 _TABLES: dict[str, tuple[Callable[[Results], Table], ...]] = {
     "layers": (comparison, layer_table),
-    "boxes": (box_table,),
+    "boxes": (localisation_table, box_table),
     "sanity": (sanity_table,),
     "sweep": (tuning_table, sweep_table),
 }
@@ -286,7 +267,7 @@ _TABLES: dict[str, tuple[Callable[[Results], Table], ...]] = {
 def tables(results: Results) -> list[Table]:
     """Return every table that the measured parts allow."""
     described = {key: (partial(means_table, key),) for key, entry in MEASUREMENTS.items() if entry.columns}
-    parts = [key for key in MEASUREMENTS if results.values.get(key)]
+    parts = [key for key in MEASUREMENTS if results.values.get(key) and (key != "boxes" or len(results.frames[key]))]
     claims = [table(results) for part in parts for table in (described | _TABLES).get(part, ())]
     answers = [accuracy_table(results), *answer_tables(results)] if results.known else []
     return [summary_table(results), difference_table(results), *answers, *claims, published_table(results)]

@@ -21,7 +21,7 @@ from ..explanation import Cam
 from ..methods import METHODS
 from ..passes.outputs import CLASSES, Outputs
 from ..study.columns import Column, metric_columns
-from .intervals import Interval, cell, interval, share
+from .intervals import Interval, cell, interval, part, share
 from .tables import NOTHING
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _typed(rows: list[dict]) -> pd.DataFrame:
 
 def over_pictures(column: Column, values: Iterable[float]) -> Interval | None:
     """Return the mean of a column's values and its interval; None without values."""
-    return share(values) if column.share else interval(values)
+    return share(values) if column.share else part(values) if column.part else interval(values)
 
 
 @dataclass(frozen=True)

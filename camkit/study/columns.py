@@ -18,6 +18,11 @@ class Column:
     better: str = ""
     share: bool = False
 
+    @property
+    def part(self) -> bool:
+        """True for what is a percentage, and so lies in [0, 1]."""
+        return self.format.endswith("%}")
+
 
 def metric_columns(probabilities: bool = True) -> dict[str, Column]:
     """Return the columns of the measurement "metrics" by key: costs, METRICS, and what `take_metrics` adds; for a model

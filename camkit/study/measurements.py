@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from ..evidence.localisation import localise, packed
 from ..evidence.measure import measure
 from ..evidence.metrics import CONTROLS, beats_controls, correlation, energy_inside
 from ..evidence.observations import Measurement
@@ -65,6 +66,9 @@ class Case:
             return self.true_class
         return self.boxes[0].class_index if self.boxes else self.measured.get("class_index")
 
+    def boxes_of(self, class_index: int) -> tuple[Box, ...]:
+        return tuple(box for box in self.boxes if box.class_index == class_index)
+
     def explain(
         self, layer: str, class_index: int | None, image: np.ndarray | None = None
     ) -> Generator[str, None, Explanation]:
@@ -110,7 +114,7 @@ def take_metrics(case: Case) -> Work:
 def _row(case: Case, explanation: Explanation, key: str, measurement: Measurement, controls: list) -> dict:
     cam, size = explanation.cams.get(key), case.classifier.input_size
     cam_map = cam.map if cam else CONTROLS[key].make(size, case.settings.seed)
-    box = next((each for each in case.boxes if each.class_index == explanation.class_index), None)
+    boxes = case.boxes_of(explanation.class_index)
     beats = beats_controls(measurement, controls) if cam else None
     return {
         "key": key,
@@ -119,7 +123,7 @@ def _row(case: Case, explanation: Explanation, key: str, measurement: Measuremen
         "backward_passes": cam and cam.backward_passes,
         **measurement.metrics,
         "half_area": float((cam_map > cam_map.max() / 2).mean()) if cam_map.any() else 0.0,
-        "energy_inside": energy_inside(cam_map, box.region(size)) if box else None,
+        "energy_inside": energy_inside(cam_map, np.any([box.region(size) for box in boxes], axis=0)) if boxes else None,
         **({"beats_controls": None if beats is None else float(beats)} if measurement.curves else {}),
     }
 
@@ -180,18 +184,27 @@ def take_noise(case: Case) -> Work:
 
 
 def take_boxes(case: Case) -> Work:
-    """Measure the share of each map's energy inside each box, the box's share of the picture beside it."""
-    rows = []
-    for number, box in enumerate(case.boxes):
+    """Measure how well each map, and each control, finds what the boxes of each class are drawn around (`localise`),
+    the boxes' share of the picture beside it."""
+    rows, size = [], case.classifier.input_size
+    controls = {key: control.make(size, case.settings.seed) for key, control in CONTROLS.items()}
+    for number, index in enumerate(dict.fromkeys(box.class_index for box in case.boxes)):
         maps = case.maps
-        if box.class_index != case.measured["class_index"]:
-            explanation = yield from case.explain(case.layer, box.class_index)
+        if index != case.measured["class_index"]:
+            explanation = yield from case.explain(case.layer, index)
             maps = {key: cam.map for key, cam in explanation.cams.items()}
-        region = box.region(case.classifier.input_size)
-        class_name = case.classifier.labels.class_at(box.class_index).name
-        about = {"box": number, "label": box.label, "class_index": box.class_index, "class_name": class_name}
-        about["chance"] = float(region.mean())
-        rows += [about | {"key": key, "energy_inside": energy_inside(each, region)} for key, each in maps.items()]
+        boxes = case.boxes_of(index)
+        about = {
+            "box": number,
+            "label": " and ".join(dict.fromkeys(box.label for box in boxes)),
+            "class_index": index,
+            "class_name": case.classifier.labels.class_at(index).name,
+            "chance": float(np.any([box.region(size) for box in boxes], axis=0).mean()),
+        }
+        for key, cam_map in (maps | controls).items():
+            yield "localisation"
+            found = localise(cam_map, boxes)
+            rows.append(about | {"key": key} | vars(found) | {"found": packed(found.found)})
     yield {"picture": case.picture, "rows": rows}
 
 
@@ -252,6 +265,7 @@ MEASUREMENTS: dict[str, StudyMeasurement] = {
     each.key: each
     for each in (
         StudyMeasurement("metrics", "maps, costs and faithfulness", take_metrics, uses_maps=False, always=True),
+        StudyMeasurement("boxes", "boxes", take_boxes, always=True),
         StudyMeasurement("overlays", "overlays for the report", take_overlays, shown_only=True, always=True),
         StudyMeasurement("layers", "earlier layers", take_layers),
         StudyMeasurement(
@@ -264,7 +278,6 @@ MEASUREMENTS: dict[str, StudyMeasurement] = {
             by_name="Sigma in grey levels",
             note="Gaussian noise of a fixed seed, added to every picture at the model's input size.",
         ),
-        StudyMeasurement("boxes", "boxes", take_boxes),
         StudyMeasurement("sanity", "sanity check", take_sanity),
         StudyMeasurement("sweep", "the sweep of Faster Score-CAM", take_sweep, samples=True, uses_maps=False),
     )
