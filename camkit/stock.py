@@ -143,7 +143,7 @@ def channel_terms(method: Method, activations, logits, class_index: int, outputs
         model = _precomputed_model(int(logits.shape[-1]))
         with model.holding(their_logits):
             cam = resolve_name(method.visualizer)(model)(
-                lambda output, held=their_logits: outputs.channel_weights(output.numpy(), held.numpy(), class_index),
+                _weight_score(outputs, their_logits, class_index),
                 some,
                 penultimate_layer=model.layers[0],
                 seek_penultimate_conv_layer=False,
@@ -153,3 +153,12 @@ def channel_terms(method: Method, activations, logits, class_index: int, outputs
             )
         total += np.asarray(cam, np.float32)[0]
     return total
+
+
+def _weight_score(outputs: Outputs, logits, class_index: int):
+    """Return the score that gives Scorecam its weights: it calls one for each masked picture, in their order, with the
+    (1, classes) softmax of its logits."""
+    if outputs.channel_weights is None:
+        return lambda output: output.numpy()[:, class_index]
+    weights = iter(outputs.channel_weights(logits.numpy(), class_index))
+    return lambda _: next(weights)[None]

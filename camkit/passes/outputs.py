@@ -36,8 +36,8 @@ class Outputs:
     summary: what an answer is, in words. hint: what the page says beside the answers. quantity: the word for one
     answer, and its name in JSON; where it is "probability", it lies in [0, 1] and metrics that take one are measured.
     answers: (N, units) scores -> (N, units) float32. in_words: one answer as text.
-    channel_weights: what Score-CAM multiplies channels with: the softmax that tf-keras-vis makes of (n, units) scores
-    of masked pictures, the scores themselves, and the class index -> (n,). weight: the same in words.
+    channel_weights: what Score-CAM multiplies channels with: the (n, units) scores of masked pictures and the class
+    index -> (n,); None for the softmax that tf-keras-vis takes itself. weight: the same in words.
     over_baseline: scores of masked pictures count from that of the model's zero (Wang et al. 2020, definition 2).
     lowest_score: Grad-CAM++ takes exp(score), and a lower one is raised to this: the factor is common to a map.
     guessed, fits: the endings of models (see models/endings.py) that mean this kind where it is not said, and those for
@@ -51,7 +51,7 @@ class Outputs:
     quantity: str
     answers: Callable[[np.ndarray], np.ndarray]
     in_words: Callable[[float], str]
-    channel_weights: Callable[[np.ndarray, np.ndarray, int], np.ndarray]
+    channel_weights: Callable[[np.ndarray, int], np.ndarray] | None
     weight: str
     over_baseline: bool = False
     lowest_score: float = -np.inf
@@ -83,7 +83,7 @@ OUTPUTS: dict[str, Outputs] = {
             quantity="probability",
             answers=softmax,
             in_words=percent,
-            channel_weights=lambda softmaxed, scores, index: softmaxed[:, index],
+            channel_weights=None,
             weight="the probability of the class",
             guessed=_ONE_CLASS,
             fits=_ONE_CLASS | {"one linear"},
@@ -96,7 +96,7 @@ OUTPUTS: dict[str, Outputs] = {
             quantity="probability",
             answers=sigmoid,
             in_words=percent,
-            channel_weights=lambda softmaxed, scores, index: sigmoid(scores[:, index]),
+            channel_weights=lambda scores, index: sigmoid(scores[:, index]),
             weight="of several labels the sigmoid of the label's score",
             guessed=_LABELS,
             fits=_LABELS | {"linear", "one linear", "one sigmoid", "one probability"},
@@ -108,7 +108,7 @@ OUTPUTS: dict[str, Outputs] = {
             quantity="value",
             answers=lambda scores: np.asarray(scores, np.float32),
             in_words="{:.4g}".format,
-            channel_weights=lambda softmaxed, scores, index: scores[:, index],
+            channel_weights=lambda scores, index: scores[:, index],
             weight="of a value its rise over that of the model's zero",
             over_baseline=True,
             lowest_score=0.0,
