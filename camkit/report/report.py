@@ -33,6 +33,7 @@ from .results import Results, cores, name_of, over_pictures
 from .tables import NOTHING, TEMPLATES, Cell, Table, escaped
 from .words import sanity_verdict, set_verdict, verdict
 
+NO_PROBABILITY = "The model gives no probability: figures that need one are left out."
 _BEATS = " A method beats every control on a picture when its insertion less deletion is higher."
 _ARROWS = {"lower": " ↓", "higher": " ↑", "": ""}
 _ABOUT = ("picture", "class_index", "class_name", "{}", "true_class", "true_rank")
@@ -315,7 +316,7 @@ def conditions(results: Results) -> list[str]:
     inputs = f" ({said})" if said else ""
     measured = results.outputs.are_probabilities
     curves = f"Curves of {settings.steps} steps; insertion starts from {start}, deletion ends in {end}."
-    curves = curves if measured else "The model gives no probability: figures that need one are left out."
+    curves = curves if measured else NO_PROBABILITY
     return [
         f"{results.pictures} pictures, {results.model_name}{inputs}, target layer {results.target_layer}, camkit "
         f"{__version__}, {cores()}, {results.minutes:.1f} minutes of measuring, over all runs of this checkpoint.",

@@ -34,6 +34,27 @@ def grey_model():
     return keras.Sequential([keras.Input((28, 24, 1)), layers.Rescaling(1 / 255), base, *head])
 
 
+CODE = """import keras
+class Halving(keras.layers.Layer):
+    def call(self, x):
+        return 0.5 * x
+"""
+
+
+def save_with_code(folder):
+    """A model of two outputs, "age" of one unit, that needs the layer of a Python file."""
+    (folder / "halving.py").write_text(CODE)
+    exec(CODE, held := {"__name__": "elsewhere"})
+    keras.utils.set_random_seed(4)
+    inputs = keras.Input((28, 24, 3))
+    features = held["Halving"]()(layers.Conv2D(6, 3, activation="relu", name="only")(inputs))
+    pooled = layers.GlobalAveragePooling2D()(features)
+    save(
+        keras.Model(inputs, [layers.Dense(1, name="age")(pooled), layers.Dense(2, name="sex")(pooled)]),
+        folder / "age.h5",
+    )
+
+
 @pytest.fixture(scope="module")
 def server(server_url, tmp_path_factory):
     """The address and the first lines of a Space-like start in this process, which has the bundled classifier: two
@@ -42,6 +63,7 @@ def server(server_url, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("operator")
     save(grey_model(), folder / "grey.keras")
+    save_with_code(folder)
     (folder / "labels.json").write_text(json.dumps(LABELS))
     said, served, app_log = io.StringIO(), [], logging.getLogger("app")
     handler = logging.StreamHandler(said)
@@ -51,6 +73,11 @@ def server(server_url, tmp_path_factory):
             "CAMKIT_LABELS": str(folder / "labels.json"),
             "CAMKIT_MODEL_2": str(folder / "gone.keras"),
             "CAMKIT_PREPROCESS_2": "unit",
+            "CAMKIT_MODEL_3": str(folder / "age.h5"),
+            "CAMKIT_PREPROCESS_3": "unit",
+            "CAMKIT_OUTPUTS_3": "value",
+            "CAMKIT_OUTPUT_3": "age",
+            "CAMKIT_CODE_3": str(folder / "halving.py"),
             "GRADIO_SERVER_PORT": str(port := free_port()),
         }.items():
             patch.setenv(name, value)
@@ -88,7 +115,7 @@ def test_the_log_says_what_became_of_each_model_and_no_path(server):
 
 def test_info_names_the_operators_models_first(client, server):
     info = client.predict(api_name="/info")
-    assert list(info["models"]) == ["grey", "gone", "vgg16", "efficientnet_lite0"]
+    assert list(info["models"]) == ["grey", "gone", "age", "vgg16", "efficientnet_lite0"]
     assert info["default_model"] == "grey"
     grey, gone = info["models"]["grey"], info["models"]["gone"]
     assert (grey["state"], grey["target_layers"], grey["default_target_layer"]) == ("ready", ["base.only"], "base.only")
@@ -98,6 +125,7 @@ def test_info_names_the_operators_models_first(client, server):
         "",
         "-1 to 1",
     ]
+    assert [info["models"][key]["outputs"] for key in ("grey", "age")] == ["classes", "value"]
     assert_clean(gone["message"])
     assert str(server[2]) not in json.dumps(info)
 
@@ -139,7 +167,7 @@ def test_compare_and_evaluate_work_on_a_grey_model_and_its_zip_shows_the_picture
         ({"model": "gone"}, r"^gone cannot be used\. There is no model file of this name: .* use grey\.$"),
         (
             {"model": "/etc/passwd"},
-            r"^Model '/etc/passwd' is unknown: use one of grey, gone, vgg16, efficientnet_lite0\.$",
+            r"^Model '/etc/passwd' is unknown: use one of grey, gone, age, vgg16, efficientnet_lite0\.$",
         ),
         ({"model": "hf://owner/name"}, r"^Model 'hf://owner/name' is unknown: use one of grey, "),
         ({"model": "ResNet50"}, r"^Model 'ResNet50' is unknown: use one of grey, "),
@@ -148,6 +176,23 @@ def test_compare_and_evaluate_work_on_a_grey_model_and_its_zip_shows_the_picture
 def test_a_visitor_can_name_neither_a_file_nor_another_class(client, arguments, message):
     with pytest.raises(Exception, match=message):
         client.predict(PICTURE, **arguments, api_name="/explain")
+
+
+def test_a_value_by_code_of_the_operators_own_is_answered_without_any_probability(client, server):
+    folder = server[2]
+    classifier = camkit.load(
+        folder / "age.h5", preprocess="unit", outputs="value", output="age", code=folder / "halving.py"
+    )
+    value = float(classifier.predict(camkit.open_picture(EXAMPLES / "chelsea.jpg"))[0])
+    answer = client.predict(PICTURE, "age", 1, api_name="/classify")
+    (prediction,) = answer["predictions"]
+    assert prediction == {"class_index": 0, "wordnet_id": "", "name": "value", "value": pytest.approx(value, abs=1e-5)}
+    _, facts, bundle = client.predict(PICTURE, model="age", faithfulness=True, max_n=3, api_name="/compare")
+    assert (facts["outputs"], facts["value"]) == ("value", pytest.approx(value, abs=1e-5))
+    for figures in facts["faithfulness"].values():
+        assert set(figures) == {"name", "control", "complexity", "coherency"}
+    assert camkit.load_bundle(bundle).value == facts["value"]
+    assert "probability" not in json.dumps([answer, facts])
 
 
 def test_top_k_ends_with_the_models_classes(client):

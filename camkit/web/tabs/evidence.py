@@ -17,8 +17,9 @@ from ...evidence.sanity import sanity_stream
 from ...evidence.sweep import sweep
 from ...explanation import Explanation
 from ...methods import METHODS
+from ...passes.outputs import OUTPUTS
 from ...report.figures import cost_figure, curves_figure, sanity_figure, sweep_figure
-from ...report.report import likeness_table, measurement_table
+from ...report.report import NO_PROBABILITY, likeness_table, measurement_table
 from ...report.tables import Table
 from ...units import seconds_in_words
 from ..server.readiness import classifier
@@ -56,7 +57,8 @@ def measure_shown(memory: Memory, request: gr.Request):
     with RUNS.page_run(request) as run:
         run.seconds_left = expected_seconds(explanation)
         table = table_html(measurement_table(measurements, explanation, complete=False))
-        far = progress_html(f"Measuring: {SCORED} pictures to score for each map", 0)
+        scored = f": {SCORED} pictures to score for each map" if clf.outputs.are_probabilities else ""
+        far = progress_html(f"Measuring{scored}", 0)
         yield {"far": far, "stop": STOP, "table": table}
         for key, measurement in measure(clf, explanation, cancel=run.cancel):
             if run.cancel.is_set():
@@ -78,13 +80,13 @@ def measure_shown(memory: Memory, request: gr.Request):
     MEMORIES.measured(visitor_of(request), memory.run, measurements)
     cams = explanation.cams
     seconds = {key: cams[key].seconds for key in measurements if key in cams}
-    yield {
-        "far": "",
-        "stop": NO_STOP,
-        "table": table_html(measurement_table(measurements, explanation)),
-        "curves": gr.update(value=curves_figure(measurements), visible=True),
-        "cost": gr.update(value=cost_figure(seconds, measurements), visible=True),
-    }
+    figures = {"curves": gr.update(visible=False), "cost": gr.update(visible=False)}
+    if clf.outputs.are_probabilities:
+        figures["curves"] = gr.update(value=curves_figure(measurements), visible=True)
+        figures["cost"] = gr.update(value=cost_figure(seconds, measurements), visible=True)
+    far = "" if clf.outputs.are_probabilities else progress_html(NO_PROBABILITY)
+    table = table_html(measurement_table(measurements, explanation))
+    yield {"far": far, "stop": NO_STOP, "table": table, **figures}
 
 
 @with_clear_errors
@@ -105,7 +107,10 @@ def on_explanation(request: gr.Request):
 
 
 def expected_seconds(explanation: Explanation) -> float:
-    """Return what a measurement will take: pictures to score, times what one pass took in this run."""
+    """Return what a measurement will take: pictures to score, times what one pass took in this run. Of a value none is
+    scored."""
+    if not OUTPUTS[explanation.outputs].are_probabilities:
+        return 0.0
     cost = min(
         (cam.seconds / (cam.forward_passes + cam.backward_passes) for cam in explanation.cams.values()), default=0.0
     )
