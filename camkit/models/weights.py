@@ -106,6 +106,11 @@ class WeightsFile:
             "absent", f"{self.name}'s weights are not on this machine: {size} MB to download."
         )
 
+    @property
+    def download_failed(self) -> bool:
+        """Return True while the state tells of a download that failed, and not of a file that cannot be used."""
+        return self._attempt is not None and self.state is self._attempt and self._attempt.status == "failed"
+
     def find(self, path: str | Path | None = None) -> Path | None:
         """Look on this machine only; return None if no source has the file.
 

@@ -241,6 +241,9 @@ def absent_vgg16(monkeypatch, tmp_path):
     return at
 
 
+GET = "Get VGG16 the network of the tutorial and the papers; the server fetches 4 MB once"
+
+
 def test_two_visitors_share_one_download_and_the_last_to_withdraw_ends_it(visit, absent_vgg16, tmp_path):
     go_on = threading.Event()
     with slow_site(go_on) as (url, asked):
@@ -249,7 +252,7 @@ def test_two_visitors_share_one_download_and_the_last_to_withdraw_ends_it(visit,
         for page in (first, second):
             explaining(page, OPENING)
         for page in (first, second):
-            page.get_by_role("button", name="Get VGG16 (4 MB, once)").click()
+            page.get_by_role("button", name=GET).click()
         for page in (first, second):
             page.locator(".headline .fetch", has_text="Downloading VGG16: 2 of 4 MB").wait_for()
             assert page.locator(".headline progress").get_attribute("value") == "0.5"
@@ -263,10 +266,10 @@ def test_two_visitors_share_one_download_and_the_last_to_withdraw_ends_it(visit,
         second.locator(".headline .fetch", has_text="Stopping the download of VGG16's weights").wait_for()
         go_on.set()
         for page in (first, second):
-            page.get_by_role("button", name="Get VGG16 (4 MB, once)").wait_for()
+            page.get_by_role("button", name=GET).wait_for()
         assert weights.state.status == "absent"
         assert [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "lock"] == []
-        first.get_by_role("button", name="Get VGG16 (4 MB, once)").click()
+        first.get_by_role("button", name=GET).click()
         first.get_by_role("button", name="Use VGG16").wait_for()
         assert not first.locator("#get").is_visible() and len(asked) == 2
     assert not WAITING.waits("vgg16", "nobody")
@@ -278,14 +281,14 @@ def test_without_a_network_the_reason_stands_where_the_button_was(visit, absent_
     absent_vgg16(url)
     page = visit(query="?methods=gradcam")
     explaining(page, OPENING)
-    page.get_by_role("button", name="Get VGG16 (4 MB, once)").click()
+    page.get_by_role("button", name=GET).click()
     reason = page.locator(".headline .fetch", has_text="VGG16 could not be downloaded: the connection to 127.0.0.1:")
     reason.wait_for()
     assert reason.inner_text().endswith(" failed.") and "CAMKIT" not in reason.inner_text()
-    page.get_by_role("button", name="Try again: get VGG16 (4 MB, once)").wait_for()
+    page.get_by_role("button", name=f"Try again: get VGG16{GET[9:]}").wait_for()
     other = visit(query="?methods=gradcam")  # who did not ask for it is not told
     explaining(other, OPENING)
-    other.get_by_role("button", name="Get VGG16 (4 MB, once)").wait_for()
+    other.get_by_role("button", name=GET).wait_for()
     assert other.locator(".headline .fetch").is_hidden()
 
 

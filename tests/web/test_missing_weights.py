@@ -13,6 +13,7 @@ from gradio_client import Client, handle_file
 
 import camkit
 from camkit.models.weights import WeightsFile
+from camkit.web.tabs import headline
 
 LIMIT = 60  # seconds until a wait counts as failed
 
@@ -49,6 +50,7 @@ def test_vgg16_without_weights_says_what_to_do(client, weightless_vgg16):
         client.predict(file("chelsea"), model="vgg16", api_name="/classify")
     plain_http.assert_clean(str(caught.value))
     weightless_vgg16.download_in_background().exception(LIMIT)
+    assert headline.headline("auto")["sentence"] == ""  # what one asked for in vain is not told to all
     with pytest.raises(Exception, match=r"the connection to 127\.0\.0\.1:\d+ failed.*CAMKIT_VGG16_WEIGHTS") as caught:
         client.predict(file("chelsea"), model="vgg16", api_name="/classify")
     plain_http.assert_clean(str(caught.value))
@@ -57,8 +59,6 @@ def test_vgg16_without_weights_says_what_to_do(client, weightless_vgg16):
 
 
 def test_the_path_of_missing_weights_is_not_shown(client, weightless_vgg16, monkeypatch, tmp_path):
-    from camkit.web.tabs import headline
-
     monkeypatch.setenv("CAMKIT_VGG16_WEIGHTS", str(tmp_path / "secret" / "mine.h5"))
     message = client.predict(api_name="/info")["models"]["vgg16"]["message"]
     assert message == (
@@ -84,7 +84,6 @@ def test_weights_that_cannot_be_used_leave_the_bundled_classifier_in_charge(
     client, weightless_vgg16, monkeypatch, tmp_path, caplog, kind
 ):
     from camkit.web.server import warming
-    from camkit.web.tabs import headline
 
     path = tmp_path / "mine.h5"
     path.write_bytes(b"no HDF5")

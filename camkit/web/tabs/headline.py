@@ -76,14 +76,16 @@ class Waiting:
             for waiting in self._of.values():
                 waiting.discard(visitor)
 
-    def waits(self, model: str, visitor: str) -> bool:
+    def waits(self, model: str, visitor: str | None) -> bool:
+        """Return True for who has asked for the download, until it begins anew; so too once it has failed."""
         with self._guard:
             return visitor in self._of.get(model, ())
 
     def failed_for(self, model: str, visitor: str | None) -> bool:
-        """Return whether a failed download is this visitor's: one that the visitor or no visitor at all asked for."""
-        with self._guard:
-            return visitor is None or model not in self._of or visitor in self._of[model]
+        """Return True where a failure is to be told: of a download to who asked for it, of a file on the server that
+        cannot be used to all."""
+        weights = MODELS[model].weights
+        return weights is not None and (not weights.download_failed or self.waits(model, visitor))
 
 
 WAITING = Waiting()
@@ -110,8 +112,10 @@ def better(model: str) -> str | None:
 
 
 def headline(model: str, visitor: str | None = None) -> dict:
-    """Return what headline.js shows: what runs, and the sentence or the progress of the model that is missing. `spoken`
-    is what a screen reader is told, and so says nothing that changes by the second. `visitor`: who looks, None for all.
+    """Return what headline.js shows: what runs, and the sentence or the progress of the model that is missing.
+
+    `spoken` is what a screen reader is told, and so says nothing that changes by the second. `visitor`: who looks, None
+    while the page is built.
     """
     running = MODELS[default_model() if model == "auto" else model]
     fields = {
@@ -159,8 +163,8 @@ def offer(key: str | None, visitor: str | None = None) -> str:
     if key is None or state is None:
         return ""
     verb = "Try again: get" if state.status == "failed" and WAITING.failed_for(key, visitor) else "Get"
-    words = f"{verb} {MODELS[key].name} ({round(state.bytes_total / MEGABYTE)} MB, once)"
-    return "\n".join(filter(None, (words, MODELS[key].known_for)))
+    fetched = f"the server fetches {round(state.bytes_total / MEGABYTE)} MB once"
+    return f"{verb} {MODELS[key].name}\n" + "; ".join(filter(None, (MODELS[key].known_for, fetched)))
 
 
 @with_clear_errors
