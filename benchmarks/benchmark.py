@@ -1,4 +1,4 @@
-"""What camkit's maps cost, in units of the model's own forward pass and against stock tf-keras-vis, all in one run.
+"""What camkit's maps cost, in units of the model's own forward pass, all in one run; peers.py compares libraries.
 
 `python benchmarks/benchmark.py --model efficientnet_lite0` prints a Markdown table: measured beside wanted. VGG16 has
 seeded random weights where the real ones are not on the machine: a pass costs the same, the live channels are others.
@@ -20,13 +20,13 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "web")]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np  # noqa: E402
+from peers import classifier_of  # noqa: E402
 
 import camkit  # noqa: E402
-from camkit.classifier import Classifier  # noqa: E402
 from camkit.models.registry import MODELS  # noqa: E402
 
-# The wanted figures in the table's order: gradients / F, ten channels / 10 B, full run / live B, stock / ours twice.
-WANTED = {"vgg16": (1.3, 1.25, 1.05, 3.3, 1.1), "efficientnet_lite0": (1.7, 1.6, 1.10, 9.0, 3.8)}
+# The wanted figures in the table's order: gradients / F, ten channels / 10 B, full run / live B.
+WANTED = {"vgg16": (1.3, 1.25, 1.05), "efficientnet_lite0": (1.7, 1.6, 1.10)}
 MEGABYTES = 400
 TURN_SECONDS, RUN_SECONDS = 1, 20
 GRADIENTS = ("gradcam", "gradcam_plus_plus")
@@ -50,47 +50,22 @@ def main():
     )
     added = memory_of_ten_blocks(classifier, image)
     batch, plain = best_batch(classifier, inputs)
-    forward, gradients, gradcam, stock_gradcam = medians(
+    forward, without, with_ten, ten_batch = medians(
         arguments.repeats,
         (
             lambda: classifier.logits(inputs),
-            lambda: camkit.explain(classifier, image, GRADIENTS),
-            lambda: camkit.explain(classifier, image, ("gradcam",)),
-            stock_gradcam_call(classifier, inputs),
-        ),
-    )
-    without, with_ten, ten_batch = medians(
-        arguments.repeats,
-        (
             lambda: camkit.explain(classifier, image, GRADIENTS),
             lambda: camkit.explain(classifier, image, (*GRADIENTS, "faster_scorecam")),
             plain,
         ),
     )
-    # Before and after stock's run, which cannot be taken in turns with anything: it is slower then.
-    full = partial(full_run, classifier, image, arguments.channels, plain)
-    before, live, batched_before = full()
-    stock_full, total = stock_scorecam(classifier, inputs, arguments.stock_channels), channels_of(classifier)
-    after, _, batched_after = full()
-    seconds, batched = (before + after) / 2, (batched_before + batched_after) / 2 / batch
+    seconds, live, batched = full_run(classifier, image, arguments.channels, plain)
     print(
-        f"F {forward:.3f} s, B {batched:.4f} s (batch {batch}), {live} live channels run in {seconds:.1f} s; "
-        f"stock Grad-CAM {stock_gradcam:.2f} s, stock Score-CAM {stock_full:.0f} s"
-        f"{f' scaled from {arguments.stock_channels} of {total} channels' if arguments.stock_channels else ''}; "
+        f"F {forward:.3f} s, B {batched / batch:.4f} s (batch {batch}), {live} live channels run in {seconds:.1f} s; "
         f"load now {os.getloadavg()[0]:.1f}\n"
     )
-    ours = seconds / live * (arguments.live or (total if arguments.channels else live))
-    table(
-        arguments.model,
-        (
-            gradients / forward,
-            (with_ten - without) / (10 * ten_batch / batch),
-            seconds / (live * batched),
-            stock_gradcam / gradcam,
-            stock_full / ours,
-        ),
-        added,
-    )
+    measured = without / forward, (with_ten - without) / (10 * ten_batch / batch), seconds * batch / (live * batched)
+    table(arguments.model, measured, added)
 
 
 def parse():
@@ -99,14 +74,6 @@ def parse():
     parser.add_argument("--picture", default=ROOT / "examples" / "chelsea.jpg")
     parser.add_argument("--repeats", type=int, default=9, help="runs of the short measurements; their median counts")
     parser.add_argument("--channels", type=int, help="run Score-CAM on this many channels only and scale")
-    parser.add_argument(
-        "--live", type=int, help="live channels to scale our full run to, where random weights have others"
-    )
-    parser.add_argument(
-        "--stock-channels",
-        type=int,
-        help="run stock Score-CAM on this many channels only and scale: VGG16's full run takes 4.5 minutes and 4.4 GB",
-    )
     parser.add_argument(
         "--server", action="store_true", help="measure the server around the bundled classifier instead"
     )
@@ -122,19 +89,11 @@ def load(name):
     if spec.weights is None:
         return camkit.load(name), "bundled weights"
     path = spec.weights.find()
-    return (camkit.load(name, path), "real weights") if path else (random_vgg16(), "seeded random weights")
-
-
-def random_vgg16():
-    """VGG16 with seeded weights, scaled so that activations neither fade nor grow from layer to layer."""
-    import keras
-
-    keras.utils.set_random_seed(0)
-    model = keras.applications.VGG16(weights=None, classifier_activation=None)
-    for layer in model.layers:
-        if hasattr(layer, "kernel"):
-            layer.kernel.assign(layer.kernel * 2**0.5)
-    return Classifier(model, MODELS["vgg16"])
+    return (
+        (camkit.load(name, path), "real weights")
+        if path
+        else (classifier_of("VGG16, random weights"), "seeded random weights")
+    )
 
 
 def channels_of(classifier):
@@ -223,49 +182,15 @@ def best_batch(classifier, inputs):
     return batch, plain
 
 
-def stock_arguments(classifier, inputs):
-    import keras
-    from tf_keras_vis.utils.scores import CategoricalScore
-
-    keras.config.disable_interactive_logging()
-    score = CategoricalScore(int(classifier.logits(inputs)[0].argmax()))
-    return (score, inputs), {"penultimate_layer": classifier.target_layers[-1], "seek_penultimate_conv_layer": False}
-
-
-def stock_gradcam_call(classifier, inputs):
-    from tf_keras_vis.gradcam import Gradcam
-
-    given, named = stock_arguments(classifier, inputs)
-    return lambda: Gradcam(classifier.model)(*given, **named)
-
-
-def stock_scorecam(classifier, inputs, channels):
-    """Seconds of a full stock Score-CAM on the same model; a straight line through two runs when only some are run."""
-    from tf_keras_vis.scorecam import Scorecam
-
-    given, named = stock_arguments(classifier, inputs)
-    Scorecam(classifier.model)(*given, max_N=2, **named)  # compiles
-    half, whole = (
-        timed(lambda count=count: Scorecam(classifier.model)(*given, max_N=count, **named)) if count else 0.0
-        for count in (channels and channels // 2, channels or channels_of(classifier))
-    )
-    if not channels:
-        return whole
-    return whole + (whole - half) / (channels - channels // 2) * (channels_of(classifier) - channels)
-
-
 def table(model, measured, added):
     names = (
         "prediction + Grad-CAM + Grad-CAM++ together, warm, in F",
         "Faster Score-CAM, 10 channels, on top, in 10 B",
         "full Score-CAM, in live channels x B",
-        "stock Grad-CAM / ours",
-        "stock full Score-CAM / ours",
     )
     print(f"| what | {MODELS[model].name} | wanted |\n| --- | --- | --- |")
     for name, figure, wanted in zip(names, measured, WANTED[model], strict=True):
-        sign = ">=" if name.startswith("stock") else "<="
-        print(f"| {name} | {figure:.2f} | {sign} {wanted} |")
+        print(f"| {name} | {figure:.2f} | <= {wanted} |")
     print(f"| memory added by a full Score-CAM at its peak | {added / 1e6:.0f} MB | <= {MEGABYTES} MB |")
 
 
