@@ -12,18 +12,20 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
 import keras
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
 from .errors import InputError, quoted
 from .explanation import DEFAULT_MAX_N, Question
 from .passes.compiled import Passes
 from .passes.outputs import Outputs
+from .passes.placement import Placement
+from .passes.resizing import Resizing, grey_of
 from .passes.worker import BLOCK, ONE_PICTURE, Worker
 from .picture import to_rgb
 
@@ -84,15 +86,25 @@ class Classifier:
     def preprocess(self, image) -> np.ndarray:
         """Return the (1, h, w, c) float32 inputs of a Pillow image or (H, W, 3) uint8 RGB array, which stays as it is.
 
-        Resized with Pillow's bicubic filter without regard to aspect ratio, made grey (ITU-R 601 luma) for a model of
-        one channel, then the model's own scaling.
+        Resized as the model's `spec.resizing` says, made grey (ITU-R 601 luma) for a model of one channel, then the
+        model's own scaling.
         """
-        height, width = self.input_size
-        resized = Image.fromarray(to_rgb(image)).resize((width, height), Image.Resampling.BICUBIC)
+        resized = self.spec.resizing.apply(to_rgb(image), self.input_size)
         if self.spec.channels == 1:
-            resized = resized.convert("L")
-        picture = np.asarray(resized, np.float32).reshape(height, width, self.spec.channels)
+            resized = grey_of(resized)
+        picture = resized.reshape(*self.input_size, self.spec.channels).astype(np.float32)
         return self.spec.preprocess(picture)[None].astype(np.float32)
+
+    def placement(self, image: np.ndarray) -> Placement:
+        """Return which rectangle of an (H, W, 3) picture is which rectangle of this model's input."""
+        return self.spec.resizing.placement(image.shape[:2], self.input_size)
+
+    def resizing_by(self, resizing: Resizing) -> Classifier:
+        """Return this classifier with another resizing: the same network and passes. InputError when the input cannot
+        be cut out of what it makes."""
+        other = copy(self)
+        other.spec = replace(self.spec, resizing=resizing.check(self.input_size))
+        return other
 
     def predict(self, image) -> np.ndarray:
         """Return the (classes,) float32 probabilities of a picture, or its value (1,), as `outputs` says."""

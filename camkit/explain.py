@@ -110,11 +110,14 @@ def _stream(
         seconds=time.perf_counter() - begin,
         outputs=outputs.key,
         **answer,
+        placement=classifier.placement(image),
     )
     yield snapshot
 
     def with_cams(cams: dict[str, Cam]) -> Explanation:
-        sized = {key: replace(cam, image_size=image.shape[1::-1]) for key, cam in cams.items()}
+        sized = {
+            key: replace(cam, image_size=image.shape[1::-1], placement=snapshot.placement) for key, cam in cams.items()
+        }
         return replace(snapshot, cams=snapshot.cams | sized, seconds=time.perf_counter() - begin)
 
     for method in gradient_methods:

@@ -9,6 +9,7 @@ from importlib import import_module
 import numpy as np
 
 from .passes.outputs import OUTPUTS
+from .passes.placement import WHOLE, Placement
 
 DEFAULT_MAX_N = 10  # channels of Faster Score-CAM; a layer that has fewer gives all
 
@@ -52,6 +53,7 @@ class Cam:
     measured once and counted for each.
     channels of channels_total have gone into the map; it is final when `complete`, and a valid map of those channels
     before. seconds_left: until then, extrapolated. image_size: (width, height) of the picture in pixels.
+    placement: which rectangle of the picture is which rectangle of the map.
     """
 
     method: str
@@ -65,6 +67,7 @@ class Cam:
     complete: bool
     seconds_left: float = 0.0
     image_size: tuple[int, int] | None = None
+    placement: Placement = WHOLE
 
     @property
     def all_zero(self) -> bool:
@@ -74,6 +77,7 @@ class Cam:
     def to_json(self) -> dict:
         """Return everything but the two maps, as JSON can hold it."""
         values = vars(self) | {"raw": None, "map": None}
+        del values["placement"]  # the explanation's own
         return values | {"all_zero": self.all_zero, "raw_shape": list(self.raw.shape)}
 
 
@@ -83,7 +87,8 @@ class Explanation:
 
     image: (H, W, 3) uint8 RGB as given. predictions: the ten top classes, best first. cams: by method key the maps so
     far. seconds: wall time since the start. outputs: a key of OUTPUTS. probability: of the class explained, None where
-    the outputs are a `value`.
+    the outputs are a `value`. placement: which rectangle of the image is which of the model's input, so of the
+    maps.
     """
 
     image: np.ndarray
@@ -99,6 +104,7 @@ class Explanation:
     outputs: str = "classes"
     probability: float | None = None
     value: float | None = None
+    placement: Placement = WHOLE
 
     @property
     def answer(self) -> float:
@@ -114,6 +120,11 @@ class Explanation:
     def question(self) -> Question:
         """The question, with the class that was explained."""
         return Question(self.class_index, self.target_layer, self.max_n)
+
+    @property
+    def maps(self) -> dict[str, np.ndarray]:
+        """Return by method key what the picture fills of each finished map, (h, w) float32 in [0, 1]."""
+        return {key: self.placement.cut(cam.map) for key, cam in self.cams.items() if cam.complete}
 
     @property
     def complete(self) -> bool:
@@ -144,6 +155,7 @@ class Explanation:
         return _known(self) | {
             "image": None,
             "image_size": [width, height],
+            "placement": self.placement.to_json(),
             "complete": self.complete,
             "predictions": [prediction.to_json() for prediction in self.predictions],
             "cams": {key: cam.to_json() for key, cam in self.cams.items()},

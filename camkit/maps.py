@@ -1,7 +1,7 @@
 """What is drawn of maps: heatmap, overlay, the box of the largest region, and pictures as bytes.
 
-Pictures are (H, W, 3) uint8 RGB, maps (h, w) float32 in [0, 1] of any size: a map is brought onto the picture's own
-size and aspect ratio. Knows neither models nor methods.
+Pictures are (H, W, 3) uint8 RGB, maps (h, w) float32 in [0, 1] of any size: a map is brought onto the part of the
+picture that the model saw, in the picture's own size. Knows neither models nor methods.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from PIL import Image
 
 from .errors import InputError, quoted
 from .explanation import Cam
+from .passes.placement import WHOLE, Placement
 
 # plotly's scales by our key. The first is the default: even steps of lightness, readable without colour vision.
 COLORMAPS = {"viridis": "Viridis", "turbo": "Turbo", "cividis": "Cividis", "inferno": "Inferno", "jet": "Jet"}
@@ -47,18 +48,6 @@ def _table(scale: str) -> np.ndarray:
     return np.rint([unlabel_rgb(color) for color in sampled]).astype(np.uint8)
 
 
-def fit(cam_map: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """Return a map (h, w) at the size of a picture, (H, W) float32 in [0, 1]: bilinear with half-pixel centres, the way
-    back from how the picture was resized for the model."""
-    height, width = image.shape[:2]
-    return _resized(cam_map, (width, height))
-
-
-def _resized(cam_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    resized = Image.fromarray(cam_map.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
-    return np.clip(np.asarray(resized), 0, 1)
-
-
 def box_of(cam: Cam | np.ndarray, threshold: float = BOX_THRESHOLD) -> tuple[int, int, int, int] | None:
     """Return the box around the largest connected region of a map at or above `threshold` times its maximum (Zhou et
     al. 2016, Learning Deep Features for Discriminative Localization); None for an all-zero map.
@@ -74,15 +63,21 @@ def box_of(cam: Cam | np.ndarray, threshold: float = BOX_THRESHOLD) -> tuple[int
     """
     if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 < threshold <= 1:
         raise InputError(f"The threshold is {quoted(threshold)}: it must be a number above 0 and at most 1.")
-    cam_map = cam.map if isinstance(cam, Cam) else cam
-    if isinstance(cam, Cam) and cam.image_size:
-        cam_map = _resized(cam_map, cam.image_size)
+    down = across = 0
+    if not isinstance(cam, Cam):
+        cam_map = cam
+    elif cam.image_size is None:
+        cam_map = cam.placement.cut(cam.map)
+    else:
+        size = cam.image_size[1], cam.image_size[0]
+        cam_map = cam.placement.fit(cam.map, size)
+        down, across = (each.start for each in cam.placement.place(size))
     highest = cam_map.max()
     if not highest > 0:
         return None
     boxes, sizes = regions(cam_map >= threshold * highest)
     left, top, right, bottom = boxes[np.argmax(sizes)].tolist()
-    return left, top, right, bottom
+    return left + across, top + down, right + across, bottom + down
 
 
 def regions(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -110,13 +105,20 @@ def check_look(alpha: float = ALPHA, colormap: str = "viridis", opacity: str = "
 
 
 def overlay(
-    image: np.ndarray, cam_map: np.ndarray, alpha: float = ALPHA, colormap: str = "viridis", opacity: str = "even"
+    image: np.ndarray,
+    cam_map: Cam | np.ndarray,
+    alpha: float = ALPHA,
+    colormap: str = "viridis",
+    opacity: str = "even",
+    placement: Placement = WHOLE,
 ) -> np.ndarray:
     """Return the heatmap over the picture, (H, W, 3) uint8 RGB.
 
-    image: (H, W, 3) uint8 RGB. cam_map: (h, w) in [0, 1], of any size. alpha: the heatmap's weight, 0 to 1. colormap: a
-    key of COLORMAPS. opacity: "even" gives every pixel that weight; "map" gives it times the map, so that the picture
-    keeps its colours where the map is low. Raises InputError for other values.
+    image: (H, W, 3) uint8 RGB. cam_map: a Cam, or a map (h, w) in [0, 1] of any size. alpha: the heatmap's weight, 0 to
+    1. colormap: a key of COLORMAPS. opacity: "even" gives every pixel that weight; "map" gives it times the map, so
+    that the picture keeps its colours where the map is low. placement: that of a map of a model that crops or pads; a
+    Cam brings its own. What the model did not see of the picture stays as it is, and a border's map is left out. Raises
+    InputError for other values.
 
     >>> import camkit, numpy as np
     >>> image, cam_map = np.zeros((2, 4, 3), np.uint8), np.float32([[0, 1]])
@@ -124,12 +126,20 @@ def overlay(
     [[68, 1, 84], [59, 81, 138], [95, 200, 97], [253, 231, 37]]
     """
     check_look(alpha, colormap, opacity)
-    fitted = fit(cam_map, image)
+    if isinstance(cam_map, Cam):
+        placement, cam_map = cam_map.placement, cam_map.map
+    size, place = image.shape[:2], placement.place(image.shape[:2])
+    fitted, seen = placement.fit(cam_map, size), image[place]
     weight = float(alpha) * fitted[..., None] if opacity == "map" else float(alpha)
-    blended = np.subtract(heatmap(fitted, colormap), image, dtype=np.float32)
+    blended = np.subtract(heatmap(fitted, colormap), seen, dtype=np.float32)
     blended *= weight
-    blended += image
-    return np.rint(blended, out=blended).astype(np.uint8)
+    blended += seen
+    blended = np.rint(blended, out=blended).astype(np.uint8)
+    if seen.shape == image.shape:
+        return blended
+    drawn = image.copy()
+    drawn[place] = blended
+    return drawn
 
 
 def encode(image: np.ndarray, kind: str = "PNG", **options) -> bytes:

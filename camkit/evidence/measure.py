@@ -30,25 +30,28 @@ def measure(
     Setting `cancel` ends it after the block of a Score-CAM under way.
 
     `settings.coherency` says for which methods the map of the masked picture is made: for a full Score-CAM it would
-    double the cost.
+    double the cost. All is measured on what the picture fills of the model's input: the border of a padded one stays.
     """
     from ..scorecam import map_of_inputs
 
-    inputs = classifier.preprocess(explanation.image)[0]
-    maps = {key: cam.map for key, cam in explanation.cams.items() if cam.complete}
+    placement, whole = explanation.placement, classifier.preprocess(explanation.image)[0]
+    inputs, maps = placement.cut(whole), explanation.maps
+    score = classifier.score_fn(explanation.class_index)
     question = explanation.question
     count = classifier.channels(question.target_layer)
     cam_fns = {}
     for key, cam_map in maps.items():
         fast = METHODS[key].is_fast(count, question.max_n)
         if settings.coherency == "all" or (settings.coherency == "fast" and fast):
-            for seen in map_of_inputs(classifier, masked(inputs, cam_map)[None], key, question, cancel):
+            behind = placement.put(masked(inputs, cam_map), whole)[None]
+            for seen in map_of_inputs(classifier, behind, key, question, cancel):
                 yield key, None
             if cancel and cancel.is_set():
                 return
-            cam_fns[key] = lambda _, unchanged=seen: unchanged
+            found = placement.cut(seen)
+            cam_fns[key] = lambda _, unchanged=found: unchanged
     yield from measure_stream(
-        classifier.score_fn(explanation.class_index) if classifier.outputs.are_probabilities else None,
+        (lambda pictures: score(placement.put(pictures, whole))) if classifier.outputs.are_probabilities else None,
         inputs,
         maps,
         cam_fns,

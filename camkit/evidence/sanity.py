@@ -20,6 +20,7 @@ from scipy.ndimage import gaussian_filter
 from ..errors import InputError
 from ..explanation import Question
 from ..methods import METHODS
+from ..passes.placement import Placement
 from .metrics import CONTROLS, correlation
 
 if TYPE_CHECKING:
@@ -122,10 +123,11 @@ def sanity_stream(
     """Yield a Sanity after each map and each block of a Score-CAM; closing the iterator stops the work between two
     blocks, and setting `cancel` ends it after the block under way, whose map is dropped.
 
-    `maps`: by method key its map of `image` (H, W, 3) for this question with the trained network; the
-    methods in `only_last` are compared at the last stage alone. Two controls stand beside them: a map that ignores the
-    network stays as it is, and a random one, drawn at each stage, is compared with each of `maps` (the mean). The class
-    explained stays the question's. Raises InputError for a model that cannot be copied.
+    `maps`: by method key what `image` (H, W, 3) fills of its map for this question with the trained network, as
+    `Explanation.maps` gives it; the methods in `only_last` are compared at the last stage alone. Two controls stand
+    beside them: a map that ignores the network stays as it is, and a random one, drawn at each stage, is compared with
+    each of `maps` (the mean). The class explained stays the question's. Raises InputError for a model that cannot be
+    copied.
     """
     from .randomise import copy_of
 
@@ -138,11 +140,11 @@ def sanity_stream(
         yield Sanity((), 0.0, None, waiting=True)
     try:
         copy.restore()
-        inputs = classifier.preprocess(image)
+        inputs, placement = classifier.preprocess(image), classifier.placement(image)
         answers = [each.score_fn(question.class_index)(inputs)[0] for each in (classifier, copy.classifier)]
         if abs(answers[0] - answers[1]) > _SAME_ANSWER * max(1.0, abs(answers[0])):
             raise InputError("A copy of the model does not give its answers: a layer keeps more than its weights.")
-        yield from _cascade(copy, inputs, dict(maps), question, seed, frozenset(only_last), cancel)
+        yield from _cascade(copy, inputs, placement, dict(maps), question, seed, frozenset(only_last), cancel)
     finally:
         copy.in_use.release()
 
@@ -150,6 +152,7 @@ def sanity_stream(
 def _cascade(
     copy: RandomisedCopy,
     inputs: np.ndarray,
+    placement: Placement,
     maps: dict[str, np.ndarray],
     question: Question,
     seed: int,
@@ -172,7 +175,7 @@ def _cascade(
                 yield _state(points, done / sum(costs), begin)
             if cancel.is_set():
                 return
-            given, found = _full_range(maps[key]), _full_range(found)
+            given, found = _full_range(maps[key]), _full_range(placement.cut(found))
             points.append(Likeness(key, *about, rank_correlation(given, found), ssim(given, found)))
             done += cost
             if done < sum(costs):

@@ -23,8 +23,9 @@ COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """Faster Score-CAM at one `max_n`: `map` (height, width) float32 in [0, 1], its Pearson `correlation` with the full
-    Score-CAM (with the furthest sum so far until the run is complete), and what it cost to get there."""
+    """Faster Score-CAM at one `max_n`: `map`, what the picture fills of it, (h, w) float32 in [0, 1], its Pearson
+    `correlation` with the full Score-CAM (with the furthest sum so far until the run is complete), and what it cost to
+    get there."""
 
     max_n: int
     correlation: float
@@ -84,7 +85,7 @@ def _sweep(
     from ..scorecam import scorecam_blocks
     from ..stock import finish
 
-    meter, inputs = Meter(), classifier.preprocess(image)
+    meter, inputs, placement = Meter(), classifier.preprocess(image), classifier.placement(image)
     activations, logits = classifier.forward(inputs, question.target_layer, meter)
     if question.class_index is None:
         question = replace(question, class_index=int(np.argmax(logits[0])))
@@ -92,7 +93,7 @@ def _sweep(
     left = list(stops)
     method = METHODS["scorecam"]
     for progress in scorecam_blocks(classifier, method, inputs, activations, question, stops, meter, cancel):
-        cam_map = finish(np.maximum(progress.total, 0), classifier.input_size)
+        cam_map = placement.cut(finish(np.maximum(progress.total, 0), classifier.input_size))
         # Several counts can end on one block: channels that are zero everywhere need no pass.
         while left and progress.to_do(left[0]) <= progress.done:
             points.append(SweepPoint(left.pop(0), 1.0, progress.meter.seconds, progress.meter.forward_passes, cam_map))

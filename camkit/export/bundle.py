@@ -15,6 +15,7 @@ from PIL import Image
 from ..errors import InputError
 from ..explanation import Cam, Explanation, Prediction
 from ..maps import ALPHA, box_of, encode, overlay
+from ..passes.placement import Placement
 
 
 def maps_npz(explanation: Explanation) -> bytes:
@@ -44,7 +45,7 @@ def explanation_files(
     files = {"explanation.json": json.dumps(settings, indent=1).encode(), "maps.npz": maps_npz(explanation)}
     for key, cam in explanation.cams.items():
         known = (drawn or {}).get(key)
-        files[f"overlay_{key}.png"] = known or encode(overlay(explanation.image, cam.map, alpha, colormap, opacity))
+        files[f"overlay_{key}.png"] = known or encode(overlay(explanation.image, cam, alpha, colormap, opacity))
     return files
 
 
@@ -84,16 +85,16 @@ def load_bundle(path: str | Path | BinaryIO) -> Explanation:
             image = np.array(Image.open(io.BytesIO(archive.read("picture.png"))).convert("RGB"))
             with np.load(io.BytesIO(archive.read("maps.npz")), allow_pickle=False) as maps:
                 arrays = dict(maps)
+        boxes = settings.get("placement", {})  # bundles of earlier versions have none
+        about = {"placement": Placement(**{name: tuple(box) for name, box in boxes.items()})}
+        sized = about | {"image_size": image.shape[1::-1]}
         cams = {
-            key: Cam(
-                **_fields(Cam, cam)
-                | {"raw": arrays[f"raw_{key}"], "map": arrays[f"map_{key}"], "image_size": image.shape[1::-1]}
-            )
+            key: Cam(**_fields(Cam, cam) | sized | {"raw": arrays[f"raw_{key}"], "map": arrays[f"map_{key}"]})
             for key, cam in settings["cams"].items()
         }
         predictions = tuple(Prediction(**row) for row in settings["predictions"])
         fields = {"image": image, "cams": cams, "predictions": predictions, "methods": tuple(settings["methods"])}
-        return Explanation(**_fields(Explanation, settings) | fields)
+        return Explanation(**_fields(Explanation, settings) | fields | about)
     except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise InputError("The file is not a bundle of this demo: it must be the zip that 'Download' gives.") from error
 

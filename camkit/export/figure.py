@@ -54,7 +54,7 @@ def draw_figure(
     size = explanation.image.shape[1], explanation.image.shape[0]
     panels = [_Panel(explanation.image, "Picture", _about_the_picture(explanation, model_name))]
     for key, cam in explanation.cams.items():
-        drawn = overlay(explanation.image, cam.map, alpha, colormap, opacity)
+        drawn = overlay(explanation.image, cam, alpha, colormap, opacity)
         if box and (found := box_of(cam)):
             drawn = _framed(drawn, found)
         lines = [cost_in_words(cam)]

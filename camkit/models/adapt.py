@@ -80,17 +80,17 @@ def one_output(model, name: str | None):
     return model if len(names) == 1 else keras.Model(model.input, model.outputs[names.index(name)], name=model.name)
 
 
-def adapt(model, two_labels: bool = False, outputs: str | None = None) -> Adapted:
+def adapt(model, two_labels: bool = False, outputs: str | None = None, size: tuple[int, int] | None = None) -> Adapted:
     """Any Keras image classifier -> its flat model with logits out. `two_labels`: two class names were given, so that
     one linear unit at the end is the logit of the second class and no regression. `outputs`: a key of OUTPUTS, None
-    for what the ending decides.
+    for what the ending decides. `size`: (height, width) of an input that the model leaves open, None for DEFAULT_SIZE.
 
     Raises InputError with one sentence for what is no image classifier of one input and one output, or has no layer
     with a map. Computes nothing but the new layers' weights.
     """
     said = outputs_of(outputs)
     whole = said is not None and said.whole
-    height, width, channels = _input_shape(model)
+    height, width, channels = _input_shape(model, size)
     rebuild = not _is_flat(model)
     flat = flattened(model, (height, width, channels)) if rebuild else model
     tail = find_tail(flat, whole)
@@ -109,7 +109,7 @@ def adapt(model, two_labels: bool = False, outputs: str | None = None) -> Adapte
 # --- what comes in ---------------------------------------------------------------------------------------------------
 
 
-def _input_shape(model) -> tuple[int, int, int]:
+def _input_shape(model, size: tuple[int, int] | None) -> tuple[int, int, int]:
     """(height, width, channels) of the model's one input; InputError when it is no classifier of pictures."""
     if not isinstance(model, keras.Model):
         raise InputError(f"A {type(model).__name__} is no Keras model: give a keras.Model, a file of one, or a name.")
@@ -134,7 +134,15 @@ def _input_shape(model) -> tuple[int, int, int]:
         raise InputError(
             f"The model takes inputs of shape {shape_in_words(shape)}: pictures of (height, width, 1 or 3) are allowed."
         )
-    return shape[0] or DEFAULT_SIZE, shape[1] or DEFAULT_SIZE, shape[2]
+    height, width = (
+        fixed or wanted for fixed, wanted in zip(shape, size or (DEFAULT_SIZE, DEFAULT_SIZE), strict=False)
+    )
+    if size is not None and size != (height, width):
+        raise InputError(
+            f"The size is {size[1]} x {size[0]} pixels (width x height), but the model takes {width} x {height} and "
+            "nothing else there: a size is for inputs that a model leaves open."
+        )
+    return height, width, shape[2]
 
 
 def _leaves(model):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..passes.outputs import OUTPUTS
+from ..passes.resizing import INTERPOLATIONS
 from .registry import MODELS, OperatorModel, load
 
 if TYPE_CHECKING:
@@ -29,6 +30,11 @@ HELP = {  # of `--model` and of each field of OperatorModel
     "unless its ending decides",
     "output": "the name of the output that is explained, of a model that has several",
     "code": "a Python file of your own that is run before the model is read, such as one that defines its layers",
+    "resize": "how pictures get its input's shape: squeeze (default), crop (the middle, as Keras's "
+    "crop_to_aspect_ratio), crop:256 (torchvision's Resize(256) and CenterCrop) or pad (black borders)",
+    "interpolation": f"{', '.join(INTERPOLATIONS)}; default: bicubic. Those of tf.image.resize, so of "
+    "image_dataset_from_directory, begin with tf_, the others are Pillow's, so of load_img and torchvision",
+    "size": "height and width of an input that the model leaves open, such as 96 or 96x128; default: 224",
 }
 OF_A_MODEL = tuple(each.name for each in fields(OperatorModel) if each.name != "source")
 

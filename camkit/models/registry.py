@@ -22,6 +22,7 @@ import numpy as np
 from ..errors import InputError, WeightsError, quoted
 from ..labels import Labels, imagenet, read_labels
 from ..passes.outputs import CLASSES, Outputs
+from ..passes.resizing import Resizing, size_of
 from .weights import VGG16_WEIGHTS, WeightsFile
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ class OperatorModel:
     outputs: str | None = None
     output: str | None = None
     code: str | None = None
+    resize: str | None = None
+    interpolation: str | None = None
+    size: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +58,8 @@ class ModelSpec:
     target_layers: the layers whose activations can be explained, in network order, the default last.
     weights: where the weights file comes from; None for bundled models and the operator's.
     zero: what a preprocessed value of zero looks like, in words. inputs: what the model is fed, such as "0 to 255".
-    input_size: (height, width). channels: 3, or 1 for grey. labels: gives the class names.
-    outputs: what the numbers that it gives are. known_for: why one may want it, in words.
+    input_size: (height, width). resizing: how a picture becomes that. channels: 3, or 1 for grey. labels: gives the
+    class names. outputs: what the numbers that it gives are. known_for: why one may want it, in words.
     operator_model: for a model that the operator names; until it is loaded it has no target layers, and ImageNet's
     labels. first: the operator names it, so that it stands before the others.
     """
@@ -70,12 +74,18 @@ class ModelSpec:
     source: str
     inputs: str = ""
     input_size: tuple[int, int] = (224, 224)
+    resizing: Resizing = Resizing()
     channels: int = 3
     labels: Callable[[], Labels] = imagenet
     outputs: Outputs = CLASSES
     known_for: str = ""
     operator_model: OperatorModel | None = None
     first: bool = False
+
+    @property
+    def resized(self) -> str:
+        """Return in words how a picture becomes the input; "" of the operator's model that is not loaded."""
+        return self.resizing.in_words(self.input_size) if self.target_layers else ""
 
 
 def _build_vgg16(weights: Path | None) -> keras.Model:
@@ -174,6 +184,9 @@ def load(
     outputs: str | None = None,
     output: str | None = None,
     code: str | os.PathLike | None = None,
+    resize: str | None = None,
+    interpolation: str | None = None,
+    size=None,
 ) -> Classifier:
     """Return the classifier `name`: a key of MODELS, or a model of your own.
 
@@ -194,7 +207,16 @@ def load(
             (several at once, a sigmoid each), or "value" (one number). None takes what the model's ending decides.
         output: the name of one output of a model that has several.
         code: the path of a Python file of your own that is run first, for layers that Keras does not know.
+        size: (height, width), or one number for both, of an input that the model leaves open; None takes 224.
     Each call reads it anew.
+
+    How a picture becomes the input is said as well, for any model; it must be as in the training.
+        resize: "squeeze", the default, takes the whole picture without regard to its aspect ratio; "crop" its middle,
+            as Keras's crop_to_aspect_ratio; "crop:256" what torchvision's Resize(256) and CenterCrop leave; "pad" adds
+            black borders, as pad_to_aspect_ratio.
+        interpolation: "bicubic", the default, "bilinear" or "nearest" are Pillow's filters, which load_img and
+            torchvision use; "tf_bilinear" and "tf_nearest" are those of tf.image.resize, so of
+            image_dataset_from_directory and Resizing, which do not average what they make smaller.
 
     Raises InputError for an unknown name and for what cannot be explained, WeightsError when there are no usable
     weights.
@@ -205,13 +227,15 @@ def load(
     ((224, 224), 1000, 'top_activation')
     """
     options = {"labels": labels, "preprocess": preprocess, "outputs": outputs, "output": output, "code": code}
+    options["size"] = size
+    fed = {"resize": resize, "interpolation": interpolation}
     if not isinstance(name, str | os.PathLike):
-        return _own_classifier(name, ("model", "Your model"), None, **options)
+        return _own_classifier(name, ("model", "Your model"), None, **options, **fed)
     if str(name) not in MODELS:
-        return _own_classifier(str(name), (key_of(str(name)), name_of(str(name))), weights, **options)
+        return _own_classifier(str(name), (key_of(str(name)), name_of(str(name))), weights, **options, **fed)
     if any(each is not None for each in options.values()):
         raise InputError(
-            f"{MODELS[str(name)].name} has labels and preprocessing of its own: give them for other models."
+            f"{MODELS[str(name)].name} has labels, preprocessing and a size of its own: give them for other models."
         )
     spec, path = MODELS[str(name)], Path(weights) if weights is not None else None
     if spec.weights is not None:
@@ -219,7 +243,11 @@ def load(
     future, mine = _claim(spec, path)
     if mine:
         _settle(future, spec, path)
-    return future.result()
+    classifier = future.result()
+    if resize is None and interpolation is None:
+        return classifier
+    known = classifier.spec.resizing
+    return classifier.resizing_by(Resizing.of(resize or known.resize, interpolation or known.interpolation))
 
 
 def load_in_background(name: str) -> Future[Classifier]:
@@ -301,19 +329,22 @@ def check_model(name: str) -> ModelSpec:
 # --- models of one's own -------------------------------------------------------------------------------------------
 
 
-def _own_classifier(given, named: tuple[str, str], weights, labels, preprocess, outputs, output, code) -> Classifier:
+def _own_classifier(
+    given, named: tuple[str, str], weights, labels, preprocess, outputs, output, code, resize, interpolation, size
+) -> Classifier:
     """Return a classifier out of a keras.Model or of what names one; `named` is its key and its name for people."""
     from ..classifier import Classifier, prepare_device
     from . import adapt, scaling, sources
 
     prepare_device()
+    resizing, size = Resizing.of(resize, interpolation), size_of(size)
     with sources.known_classes(code):
         found = (
             sources.find_source(given, weights) if isinstance(given, str) else sources.Source(given, "your own model")
         )
         model = adapt.one_output(found.model, output)
         labels = found.labels if labels is None else labels
-        adapted = adapt.adapt(model, labels is not None, outputs)
+        adapted = adapt.adapt(model, labels is not None, outputs, size)
     if labels is None and not adapted.outputs.are_probabilities:
         labels = [adapted.outputs.quantity]
     names = read_labels(labels, adapted.classes)
@@ -333,6 +364,7 @@ def _own_classifier(given, named: tuple[str, str], weights, labels, preprocess, 
         inputs=scaling.inputs_in_words(scale, adapted.channels),
         source=found.origin,
         input_size=adapted.input_size,
+        resizing=resizing.check(adapted.input_size),
         channels=adapted.channels,
         labels=lambda: names,
         outputs=adapted.outputs,
@@ -355,13 +387,16 @@ def key_of(source: str) -> str:
 def register(source: str, labels: str | None = None, preprocess: str | None = None, **options: str | None) -> str:
     """Put a model of the operator's into MODELS, after earlier ones and before all others; return its key. Arguments as
     for `load`; a key of MODELS moves to the front. Reads nothing: `load` of the key does, once, and completes the
-    entry."""
+    entry. InputError for a resizing or a size that no model has."""
     given = OperatorModel(source, labels, preprocess, **options)
+    resizing = Resizing.of(given.resize, given.interpolation)
+    size_of(given.size)
     for known in MODELS.values():  # app.py is run again when `gradio app.py` reloads it
         if known.operator_model == given:
             return known.key
-    if given == OperatorModel(source) and source in MODELS:
-        spec = replace(MODELS[source], first=True)
+    if source in MODELS and replace(given, resize=None, interpolation=None) == OperatorModel(source):
+        spec = MODELS[source]
+        spec = replace(spec, first=True, resizing=resizing.check(spec.input_size))
     else:
         base = key = key_of(source)
         number = 1

@@ -1,1 +1,1 @@
-"""Passes through a network: compiled, folded, in one thread; and what their numbers mean."""
+"""Passes through a network: compiled, folded, in one thread; their input out of a picture, and what they answer."""

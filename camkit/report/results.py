@@ -115,7 +115,7 @@ class Results:
             classifier.name,
             classifier.spec.name,
             classifier.spec.zero,
-            classifier.spec.inputs,
+            classifier.spec.inputs and f"{classifier.spec.inputs}, {classifier.spec.resized}",
             classifier.check_layer(settings.target_layer),
             earlier_layers(classifier),
             classifier.outputs,

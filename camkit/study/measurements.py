@@ -27,6 +27,8 @@ from ..explain import explain_stream
 from ..explanation import Explanation
 from ..maps import data_url, overlay
 from ..methods import METHODS
+from ..passes.placement import Placement
+from ..passes.resizing import Resizing
 from .columns import Column
 
 if TYPE_CHECKING:
@@ -40,8 +42,8 @@ Work = Iterator[str | dict]
 @dataclass(frozen=True)
 class Case:
     """One picture of a study: what a measurement is given. `true_class` is None where it is not known. `measured` is
-    what "metrics" returned for it, {} while "metrics" itself runs, and `maps` are the (height, width) maps of the
-    untouched picture by method, which "metrics" puts there. `compiled`: the classifier has compiled what it needs.
+    what "metrics" returned for it, {} while "metrics" itself runs, and `maps` are by method what the untouched picture
+    fills of its map, (h, w), which "metrics" puts there. `compiled`: the classifier has compiled what it needs.
     `sampled`: run a costly measurement in full."""
 
     classifier: Classifier
@@ -66,8 +68,14 @@ class Case:
             return self.true_class
         return self.boxes[0].class_index if self.boxes else self.measured.get("class_index")
 
+    @cached_property
+    def placement(self) -> Placement:
+        return self.classifier.placement(self.image)
+
     def boxes_of(self, class_index: int) -> tuple[Box, ...]:
-        return tuple(box for box in self.boxes if box.class_index == class_index)
+        """Return the class's boxes within what the model sees of the picture; it does not see all of them."""
+        found = [(box, self.placement.within(box.box)) for box in self.boxes if box.class_index == class_index]
+        return tuple(replace(box, box=within) for box, within in found if within)
 
     def explain(
         self, layer: str, class_index: int | None, image: np.ndarray | None = None
@@ -96,7 +104,7 @@ def take_metrics(case: Case) -> Work:
         if measurement is not None:
             measurements[key] = measurement
         yield "metrics"
-    case.maps.update({key: cam.map for key, cam in explanation.cams.items()})
+    case.maps.update(explanation.maps)
     known = {
         name: getattr(explanation, name) for name in ("class_index", "class_name", case.classifier.outputs.quantity)
     }
@@ -112,8 +120,8 @@ def take_metrics(case: Case) -> Work:
 
 
 def _row(case: Case, explanation: Explanation, key: str, measurement: Measurement, controls: list) -> dict:
-    cam, size = explanation.cams.get(key), case.classifier.input_size
-    cam_map = cam.map if cam else CONTROLS[key].make(size, case.settings.seed)
+    cam, size = explanation.cams.get(key), next(iter(case.maps.values())).shape
+    cam_map = case.maps[key] if cam else CONTROLS[key].make(size, case.settings.seed)
     boxes = case.boxes_of(explanation.class_index)
     beats = beats_controls(measurement, controls) if cam else None
     return {
@@ -134,7 +142,8 @@ def take_overlays(case: Case) -> Work:
     width = max(1, round(case.image.shape[1] * THUMBNAIL / case.image.shape[0]))
     size = (min(width, 4 * THUMBNAIL), THUMBNAIL)
     small = np.array(Image.fromarray(case.image).resize(size, Image.Resampling.LANCZOS))
-    pictures = {"picture": small} | {key: overlay(small, cam_map) for key, cam_map in case.maps.items()}
+    seen = Placement(case.placement.seen)  # the maps are without a border
+    pictures = {"picture": small} | {key: overlay(small, each, placement=seen) for key, each in case.maps.items()}
     yield {
         "picture": case.picture,
         "class_name": case.measured["class_name"],
@@ -158,7 +167,7 @@ def take_layers(case: Case) -> Work:
             if measurement is not None:
                 gain = measurement.insertion_minus_deletion
                 worth = {} if gain is None else {GAIN: gain, "beats_controls": float(gain > best_control)}
-                moved = 1 - correlation(explanation.cams[key].map, case.maps[key])
+                moved = 1 - correlation(explanation.maps[key], case.maps[key])
                 rows.append({"key": key, "layer": layer, **worth, "moved": moved})
     yield {"picture": case.picture, "rows": rows}
 
@@ -169,15 +178,17 @@ def take_noise(case: Case) -> Work:
     The noise is added at the model's own input size: on a large picture the resizing would average most of it away, and
     a sigma would mean something else for each picture.
     """
-    height, width = case.classifier.input_size
-    small = np.asarray(Image.fromarray(case.image).resize((width, height), Image.Resampling.BICUBIC), np.float64)
+    classifier, placement = case.classifier, case.placement
+    small = classifier.spec.resizing.apply(case.image, classifier.input_size).astype(np.float64)
+    part = placement.cut(small)
+    case = replace(case, classifier=classifier.resizing_by(Resizing()))  # the noisy pictures have the input's size
     rows = []
     for sigma in NOISE_SIGMAS:
-        added = np.random.default_rng([case.settings.seed, sigma]).normal(0, sigma, small.shape)
-        noisy = np.rint(np.clip(small + added, 0, 255)).astype(np.uint8)
+        added = np.random.default_rng([case.settings.seed, sigma]).normal(0, sigma, part.shape)
+        noisy = np.rint(placement.put(np.clip(part + added, 0, 255), small)).astype(np.uint8)
         explanation = yield from case.explain(case.layer, case.measured["class_index"], noisy)
         rows += [
-            {"key": key, "sigma": sigma, "correlation": correlation(cam.map, case.maps[key])}
+            {"key": key, "sigma": sigma, "correlation": correlation(placement.cut(cam.map), case.maps[key])}
             for key, cam in explanation.cams.items()
         ]
     yield {"picture": case.picture, "rows": rows}
@@ -186,14 +197,15 @@ def take_noise(case: Case) -> Work:
 def take_boxes(case: Case) -> Work:
     """Measure how well each map, and each control, finds what the boxes of each class are drawn around (`localise`),
     the boxes' share of the picture beside it."""
-    rows, size = [], case.classifier.input_size
+    rows, size = [], next(iter(case.maps.values())).shape
     controls = {key: control.make(size, case.settings.seed) for key, control in CONTROLS.items()}
     for number, index in enumerate(dict.fromkeys(box.class_index for box in case.boxes)):
-        maps = case.maps
+        boxes, maps = case.boxes_of(index), case.maps
+        if not boxes:
+            continue
         if index != case.measured["class_index"]:
             explanation = yield from case.explain(case.layer, index)
-            maps = {key: cam.map for key, cam in explanation.cams.items()}
-        boxes = case.boxes_of(index)
+            maps = explanation.maps
         about = {
             "box": number,
             "label": " and ".join(dict.fromkeys(box.label for box in boxes)),

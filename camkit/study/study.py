@@ -22,6 +22,7 @@ from ..evidence.metrics import CONTROLS, METRICS
 from ..evidence.settings import Box, Settings
 from ..explain import explain_stream
 from ..passes.outputs import CLASSES
+from ..passes.resizing import Resizing
 from ..picture import KINDS, open_picture, read_file
 from ..version import __version__
 from .checkpoint import Checkpoint
@@ -157,7 +158,7 @@ class Study:
     def _steps(self, entry: StudyMeasurement, case: Case) -> Work:
         if entry.uses_maps and not case.maps:  # "metrics" was measured by an earlier run
             explanation = yield from case.explain(case.layer, case.measured["class_index"])
-            case.maps.update({key: cam.map for key, cam in explanation.cams.items()})
+            case.maps.update(explanation.maps)
         yield from entry.take(case)
 
 
@@ -184,13 +185,15 @@ def _study(study: Study, pictures: Sequence[StudyPicture], progress: StudyProgre
 
 def fingerprint(classifier: Classifier) -> str:
     """Return the model's key and a checksum of its class names, its kind of outputs, its preprocessing (of one grey
-    ramp) and its weights: with other ones it is another classifier."""
+    ramp), its resizing and its weights: with other ones it is another classifier."""
     checksum = zlib.crc32("\n".join(entry.name for entry in classifier.labels).encode())
     if classifier.outputs is not CLASSES:
         checksum = zlib.crc32(classifier.outputs.key.encode(), checksum)
     ramp = np.linspace(0, 255, classifier.input_size[1]).round().astype(np.uint8)
     picture = np.broadcast_to(ramp[None, :, None], (*classifier.input_size, 3))
     checksum = zlib.crc32(np.ascontiguousarray(classifier.preprocess(np.array(picture))).data, checksum)
+    if classifier.spec.resizing != Resizing():  # the ramp has the input's own size; by default studies go on as before
+        checksum = zlib.crc32(repr(classifier.spec.resizing).encode(), checksum)
     for weight in classifier.model.get_weights():
         checksum = zlib.crc32(np.ascontiguousarray(weight).data, checksum)
     return f"{classifier.name} {checksum:08x}"

@@ -91,6 +91,7 @@ def model_info(spec: ModelSpec) -> dict:
         "source": spec.source,
         "inputs": spec.inputs,
         "outputs": spec.outputs.key,
+        "resizing": spec.resized,
         "target_layers": list(spec.target_layers),
         "default_target_layer": spec.target_layers[-1] if spec.target_layers else "",
     }
@@ -128,7 +129,7 @@ def api_explain(image, method, class_name, model, target_layer, max_n, alpha, co
                 explain_stream(clf, given.image, [method], index, target_layer, max_n_of(max_n), run.cancel)
             )
     cam = explanation.cams[method]
-    picture = write_file("overlay.png", encode(overlay(explanation.image, cam.map, alpha, colormap, opacity)))
+    picture = write_file("overlay.png", encode(overlay(explanation.image, cam, alpha, colormap, opacity)))
     facts = prediction_json(explanation) | cam.to_json() | {"raw": cam.raw.tolist(), "box": box_of(cam)}
     facts |= given.to_json()
     return picture, facts, write_file("maps.npz", maps_npz(explanation))
@@ -202,7 +203,7 @@ def overlays(snapshot: Explanation, final: dict[str, bytes], opacity: str) -> li
     shown = []
     for key, cam in snapshot.cams.items():
         if key not in final:
-            drawn = overlay(snapshot.image, cam.map, opacity=opacity)
+            drawn = overlay(snapshot.image, cam, opacity=opacity)
             if cam.complete:
                 final[key] = encode(drawn)
         name, content = ("overlay.png", final[key]) if key in final else ("overlay.jpg", encode(drawn, "JPEG"))
@@ -213,7 +214,7 @@ def overlays(snapshot: Explanation, final: dict[str, bytes], opacity: str) -> li
 def prediction_json(explanation: Explanation) -> dict:
     known = explanation.to_json()
     quantity = OUTPUTS[explanation.outputs].quantity
-    fields = ("model", "target_layer", "class_index", "class_name", "outputs", quantity, "predictions")
+    fields = ("model", "target_layer", "class_index", "class_name", "outputs", quantity, "predictions", "placement")
     return {name: known[name] for name in fields}
 
 

@@ -10,8 +10,8 @@ from PIL import Image
 import camkit
 from camkit import units
 from camkit.export.figure import DPI, PANEL, SCREEN, WIDTH, draw_figure, figure_files
-from camkit.maps import fit
 from camkit.passes.outputs import percent
+from camkit.passes.placement import WHOLE
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +90,8 @@ def test_a_notebook_shows_the_figure_and_a_terminal_one_line(explanation, tiny):
 
 def test_the_opacity_of_an_overlay_can_follow_the_map(noise):
     cam_map = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)
-    weight = 0.8 * fit(cam_map, noise)[..., None]
-    wanted = np.rint(noise * (1 - weight) + camkit.heatmap(fit(cam_map, noise), "turbo") * weight)
+    weight = 0.8 * WHOLE.fit(cam_map, noise.shape[:2])[..., None]
+    wanted = np.rint(noise * (1 - weight) + camkit.heatmap(WHOLE.fit(cam_map, noise.shape[:2]), "turbo") * weight)
     np.testing.assert_allclose(camkit.overlay(noise, cam_map, 0.8, "turbo", "map"), wanted, atol=1)
     zero = np.zeros((3, 4), np.float32)
     np.testing.assert_array_equal(camkit.overlay(noise, zero, 0.8, "turbo", "map"), noise)  # the picture itself

@@ -79,7 +79,7 @@ def test_the_summary_has_figures_as_rows_and_maps_as_columns(everything):
 def test_the_reports_say_how_it_was_measured_and_what_was_not(everything):
     text = markdown_report(everything)
     assert all(said in text for said in (
-        "3 pictures, Tiny (inputs -1 to 1), target layer late",
+        "3 pictures, Tiny (inputs -1 to 1, squeezed to 40 x 48 pixels (bicubic)), target layer late",
         "Student's t", "Wilson's", "the model's zero (mid grey)",
         "Coherency, and so ADCC, was measured for every method",
         "Sampled: the sweep, run to its end on ",

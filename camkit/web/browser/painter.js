@@ -1,6 +1,7 @@
 // A picture to paint over: the strokes become a mask that the server reads. Runs once per gr.HTML component, with
 // `element`, `props`, `trigger` and `watch` given by Gradio. props.value: {mask}, a 224 x 224 PNG data URL, white where
-// covered; the picture is the one that the maps are of (panels.js, "cam-picture"). By keyboard: arrows move the brush, space paints, Delete clears.
+// covered; the picture is the one that the maps are of (panels.js, "cam-picture"), of which only what the model sees can
+// be painted. By keyboard: arrows move the brush, space paints, Delete clears.
 export default function start({ element, props, trigger, watch }) {
 const SIZE = 224, host = element.querySelector(".cam-host");
 const root = host.attachShadow({ mode: "open" });
@@ -20,15 +21,25 @@ const canvas = root.querySelector("canvas"), context = canvas.getContext("2d"), 
 const mask = document.createElement("canvas");
 mask.width = mask.height = SIZE;
 const ink = mask.getContext("2d");
-let picture = null, painting = false, cursor = [0.5, 0.5], keys = false;
+let picture = null, seen = [0, 0, 1, 1], painting = false, cursor = [0.5, 0.5], keys = false;
 
 function draw() {
   if (!picture) return;
   context.globalAlpha = 1;
   context.drawImage(picture, 0, 0, canvas.width, canvas.height);
+  const [left, top, right, bottom] = seen.map((share, at) => share * (at % 2 ? canvas.height : canvas.width));
+  context.save(); // what the model does not see cannot be covered: it is dimmed, and shows no paint
+  context.beginPath();
+  context.rect(0, 0, canvas.width, canvas.height);
+  context.rect(left, top, right - left, bottom - top);
+  context.fillStyle = "rgb(0 0 0 / 55%)";
+  context.fill("evenodd");
+  context.beginPath();
+  context.rect(left, top, right - left, bottom - top);
+  context.clip();
   context.globalAlpha = 0.75;
   context.drawImage(tinted(), 0, 0, canvas.width, canvas.height);
-  context.globalAlpha = 1;
+  context.restore();
   if (!keys) return;
   context.strokeStyle = "white"; context.lineWidth = 2;
   context.beginPath();
@@ -98,8 +109,10 @@ canvas.addEventListener("keydown", (event) => {
 root.querySelector("button").addEventListener("click", () => clear());
 
 let shownImage = null;
-async function show(url) {
-  if (!url || url === shownImage) return;
+async function show(url, part) {
+  if (!url) return;
+  if (part) seen = part;
+  if (url === shownImage) return draw();
   shownImage = url;
   const image = new Image();
   image.src = url;
@@ -109,6 +122,6 @@ async function show(url) {
   [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
   clear(false);
 }
-window.addEventListener("cam-picture", () => show(window.camPicture));
-show(window.camPicture);
+window.addEventListener("cam-picture", () => show(window.camPicture, window.camSeen));
+show(window.camPicture, window.camSeen);
 }

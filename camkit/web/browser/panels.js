@@ -87,7 +87,7 @@ function makePanel(key) {
     <div class="frame"><canvas role="application" tabindex="0" aria-roledescription="map"></canvas><div class="wait">waiting</div><i class="cross" hidden></i><span class="probe" hidden></span></div>
     <progress max="1" class="idle"></progress><p class="facts"></p><p class="note"></p>`;
   const part = (selector) => figure.querySelector(selector);
-  const panel = { figure, canvas: part("canvas"), cross: part(".cross"), probe: part(".probe"), grey: null, picture: null, part };
+  const panel = { figure, canvas: part("canvas"), cross: part(".cross"), probe: part(".probe"), grey: null, picture: null, seen: [0, 0, 1, 1], part };
   panel.canvas.addEventListener("pointermove", (event) => {
     const box = shown(panel.canvas);
     probe((event.offsetX - box.left) / box.width, (event.offsetY - box.top) / box.height);
@@ -114,9 +114,11 @@ function probe(u, v) {
     const inside = u >= 0 && u < 1 && v >= 0 && v < 1 && panel.grey;
     panel.cross.hidden = panel.probe.hidden = !inside;
     if (!inside) return;
-    const place = shown(panel.canvas), grey = panel.grey;
-    const level = grey.data[4 * (Math.floor(v * grey.height) * grey.width + Math.floor(u * grey.width))];
-    panel.probe.textContent = panel.data.diverging ? ((level - 128) / 127).toFixed(2) : (level / 255).toFixed(2);
+    const place = shown(panel.canvas), grey = panel.grey, [left, top, right, bottom] = panel.seen;
+    const across = (u - left) / (right - left), down = (v - top) / (bottom - top);
+    const level = grey.data[4 * (Math.floor(down * grey.height) * grey.width + Math.floor(across * grey.width))];
+    if (across < 0 || across >= 1 || down < 0 || down >= 1) panel.probe.textContent = "not seen";
+    else panel.probe.textContent = panel.data.diverging ? ((level - 128) / 127).toFixed(2) : (level / 255).toFixed(2);
     panel.cross.style.left = `${place.left + u * place.width}px`;
     panel.cross.style.top = `${place.top + v * place.height}px`;
   });
@@ -148,6 +150,12 @@ function scratch(width, height) {
   return canvas;
 }
 
+// Where the picture lies that the model sees: left, top, width and height in the canvas, in whole pixels.
+function placeOf({ canvas, seen }) {
+  const [left, top, right, bottom] = seen.map((share, at) => Math.round(share * (at % 2 ? canvas.height : canvas.width)));
+  return [left, top, right - left, bottom - top];
+}
+
 // The map at the picture's size in the chosen colours, and, where the opacity follows the map, as transparent as the map is
 // low (a difference: as it is near zero); kept until the map or the colours change.
 function colored(panel) {
@@ -156,10 +164,11 @@ function colored(panel) {
   if (panel.coloredFor === wanted && panel.colored) return panel.colored;
   const canvas = scratch(panel.canvas.width, panel.canvas.height), context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
-  context.drawImage(panel.greyImage, 0, 0, canvas.width, canvas.height);
+  context.drawImage(panel.greyImage, ...placeOf(panel));
   const pixels = context.getImageData(0, 0, canvas.width, canvas.height), data = pixels.data, table = tables[name];
   for (let i = 0; i < data.length; i += 4) {
     const level = data[i];
+    if (!data[i + 3]) continue; // what the model does not see stays without colour
     if (follows) data[i + 3] = panel.data.diverging ? Math.min(255, 2 * Math.abs(level - 128)) : level;
     data[i] = table[3 * level]; data[i + 1] = table[3 * level + 1]; data[i + 2] = table[3 * level + 2];
   }
@@ -182,7 +191,13 @@ function draw(panel) {
   if (!panel.greyImage) return;
   if (view.mode === "masked" && !panel.data.diverging) {
     context.globalCompositeOperation = "multiply";
-    context.drawImage(panel.greyImage, 0, 0, canvas.width, canvas.height);
+    context.drawImage(panel.greyImage, ...placeOf(panel));
+    context.globalCompositeOperation = "source-over"; // the model sees nothing of the rest
+    context.fillStyle = "black";
+    context.beginPath();
+    context.rect(0, 0, canvas.width, canvas.height);
+    context.rect(...placeOf(panel));
+    context.fill("evenodd");
   } else {
     context.globalAlpha = view.mode === "heatmap" ? 1 : view.alpha;
     context.drawImage(colored(panel), 0, 0);
@@ -257,7 +272,7 @@ async function show(value) {
   host.classList.remove("working", "stale");
   if (value.run !== latestRun && value.address) begin(value);
   if (value.image && element.closest("#maps") && (value.run !== latestRun || !value.run)) {
-    window.camPicture = value.image; // for a box that has not been drawn yet
+    [window.camPicture, window.camSeen] = [value.image, value.seen]; // for a box that has not been drawn yet
     window.dispatchEvent(new CustomEvent("cam-picture"));
   }
   latestRun = value.run;
@@ -287,6 +302,8 @@ async function show(value) {
       }
     }
     panel.picture = picture;
+    const seen = value.seen ?? [0, 0, 1, 1];
+    if (String(panel.seen) !== String(seen)) [panel.seen, panel.colored] = [seen, null];
     draw(panel);
     panel.figure.dataset.drawn = `${value.run}/${data.map ? data.map.length : 0}`;
   });

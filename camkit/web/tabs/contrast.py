@@ -46,24 +46,26 @@ def on_contrast(other, method, request: gr.Request):
                 "key": key,
                 "title": f"{letter}: {explanation.class_name}",
                 "how": f"{METHODS[method].name}, {explanation.answer_in_words}",
-                "map": data_url(grey(values)),
+                "map": data_url(grey(shown.placement.cut(values))),
                 "facts": f"largest value {values.max():.2f} of 1",
                 "diverging": False,
             }
         )
+    difference = shown.placement.cut(maps.difference)
     panels.append(
         {
             "key": "difference",
             "title": "A minus B",
             "how": "Orange speaks for A, purple for B; what has no colour speaks for neither or both.",
-            "map": data_url(np.rint(128 + 127 * maps.difference).astype(np.uint8)),  # 128 is zero
-            "facts": f"from {maps.difference.min():.2f} to {maps.difference.max():.2f}",
+            "map": data_url(np.rint(128 + 127 * difference).astype(np.uint8)),  # 128 is zero
+            "facts": f"from {difference.min():.2f} to {difference.max():.2f}",
             "diverging": True,
         }
     )
     url = jpeg_url(memory.picture)
     aspect = shown.image.shape[1] / shown.image.shape[0]
-    return {"run": run.number, "image": url, "aspect": aspect, "alt": "map over the picture", "panels": panels}
+    about = {"image": url, "aspect": aspect, "seen": shown.placement.seen, "alt": "map over the picture"}
+    return {"run": run.number, **about, "panels": panels}
 
 
 def build(screen: FirstScreen) -> None:

@@ -19,6 +19,7 @@ from ..server.uploads import bytes_of_data_url
 from .widgets import FirstScreen, fetched
 
 HINT = "Paint over a part of the picture."
+UNSEEN = "The model sees nothing of the painted region, which lies outside its input: paint nearer to the middle."
 MASK_SIDE = 224  # of what painter.js sends, whatever the model's input size is
 MASK_BYTES = 200_000
 
@@ -28,20 +29,27 @@ def on_cover(painting, request: gr.Request) -> str:
     """Return what the class loses without the painted region, and what the maps said of that region, as tables."""
     shown = memory_of(request).explanation
     region = region_of(painting)
+    if not region.any():
+        return f"<p>{HINT}</p>"
+    clf, placement = classifier(shown.model), shown.placement
+    whole = clf.preprocess(shown.image)[0]
+    inputs = placement.cut(whole)
+    left, top, right, bottom = (MASK_SIDE * each for each in placement.seen)
+    size = inputs.shape[1], inputs.shape[0]
+    region = np.asarray(Image.fromarray(region).resize(size, Image.Resampling.NEAREST, (left, top, right, bottom)))
     share = region.mean()
     if not share:
-        return f"<p>{HINT}</p>"
-    clf = classifier(shown.model)
-    inputs = clf.preprocess(shown.image)[0]
-    height, width = clf.input_size
-    region = np.asarray(Image.fromarray(region).resize((width, height), Image.Resampling.NEAREST))
-    pictures = np.stack([covered(inputs, region, key) for key in BASELINES])
+        return f"<p>{UNSEEN}</p>"
+    pictures = placement.put(np.stack([covered(inputs, region, key) for key in BASELINES]), whole)
     rows = []
     in_words = clf.outputs.in_words
     for baseline, answer in zip(BASELINES.values(), clf.score_fn(shown.class_index)(pictures), strict=True):
         name = f"{baseline.name} ({clf.spec.zero})" if baseline.key == "zero" else baseline.name
         rows.append((name, in_words(shown.answer), in_words(answer)))
-    inside = {METHODS[key].name: energy_inside(np.clip(cam.map, 0, 1), region) for key, cam in shown.cams.items()}
+    inside = {
+        METHODS[key].name: energy_inside(placement.cut(np.clip(cam.map, 0, 1)), region)
+        for key, cam in shown.cams.items()
+    }
     most = max(inside, key=inside.__getitem__)
     lost = Table(
         "What covering the region does",

@@ -150,9 +150,7 @@ def on_sanity(request: gr.Request):
     explanation = memory_of(request).explanation
     clf = classifier(explanation.model)
     count, max_n = clf.channels(explanation.target_layer), explanation.max_n
-    maps = {
-        key: cam.map for key, cam in explanation.cams.items() if cam.complete and METHODS[key].is_fast(count, max_n)
-    }
+    maps = {key: each for key, each in explanation.maps.items() if METHODS[key].is_fast(count, max_n)}
     if not maps:
         fast = ", ".join(method.name for method in METHODS.values() if method.is_fast(count, max_n))
         raise InputError(f"The sanity check takes the fast methods' maps, and none is there: choose one of {fast}.")

@@ -121,7 +121,7 @@ def headline(model: str, visitor: str | None = None) -> dict:
     fields = {
         "model": running.name + (" (bundled)" if running.weights is None and running.operator_model is None else ""),
         "device": device_in_words(),
-        "inputs": running.inputs,
+        "inputs": running.inputs and f"{running.inputs}, {running.resized}",
         "outputs": "" if running.outputs is CLASSES else running.outputs.summary,
         "sentence": "",
         "spoken": "",

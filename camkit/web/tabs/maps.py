@@ -21,6 +21,7 @@ from ...maps import jpeg_url
 from ...methods import DEFAULT_METHODS, METHODS, check_methods
 from ...models.registry import MODELS
 from ...passes.outputs import OUTPUTS
+from ...passes.placement import WHOLE, Placement
 from ...picture import MAX_BYTES, open_picture
 from ..server.readiness import classifier, default_model, model_choices, opening_model
 from ..server.refusals import with_clear_errors
@@ -123,7 +124,7 @@ def page_update(
     will not come, if they will not; `limit`: what the slider of channels can be at this layer."""
     MEMORIES.keep(run, picture, snapshot)
     fields = fields | {"alt": f"what speaks for {snapshot.class_name}", "address": query_of(snapshot, choices)}
-    panels = panels_value(check_methods(choices.methods), snapshot.cams, run.number, wait, fields)
+    panels = panels_value(check_methods(choices.methods), snapshot.cams, run.number, wait, fields, snapshot.placement)
     if snapshot.cams or run.cancel.is_set():  # a newer run has words of its own
         return {"panels": panels}
     return {
@@ -135,9 +136,17 @@ def page_update(
     }
 
 
-def panels_value(keys, cams: Mapping, run: int = 0, wait: str = "", fields: Mapping | None = None) -> dict:
+def panels_value(
+    keys,
+    cams: Mapping,
+    run: int = 0,
+    wait: str = "",
+    fields: Mapping | None = None,
+    placement: Placement = WHOLE,
+) -> dict:
     """Return what panels.js shows; `fields`: what it needs to know besides the panels."""
-    return {"run": run, **(fields or {}), "panels": [panel(key, cams.get(key), wait) for key in keys]}
+    panels = [panel(key, cams.get(key), wait, placement) for key in keys]
+    return {"run": run, **(fields or {}), "seen": placement.seen, "panels": panels}
 
 
 def prediction_html(snapshot: Explanation | None) -> str:

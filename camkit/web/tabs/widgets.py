@@ -20,6 +20,7 @@ from gradio.components import Component
 from ...explanation import Cam
 from ...maps import data_url, grey
 from ...methods import METHODS
+from ...passes.placement import WHOLE, Placement
 from ...units import cost_in_words, seconds_in_words
 from ..server.assets import CLASSES, PREFIX, ROOT
 
@@ -45,14 +46,14 @@ class FirstScreen:
     explanations: list
 
 
-def panel(key: str, cam: Cam | None, wait: str = "") -> dict:
+def panel(key: str, cam: Cam | None, wait: str = "", placement: Placement = WHOLE) -> dict:
     """Return one method's panel for panels.js; `cam` None for a map that has not begun. `wait`: why no more comes, if
-    none does."""
+    none does. `placement`: which part of the map is the picture's."""
     method = METHODS[key]
     fields: dict = {"key": key, "title": method.name, "how": method.summary}
     if cam is None:
         return fields | {"wait": wait or "waiting for its turn"}
-    fields |= {"map": data_url(grey(cam.map)), "facts": cost_in_words(cam), "partial": not cam.complete}
+    fields |= {"map": data_url(grey(placement.cut(cam.map))), "facts": cost_in_words(cam), "partial": not cam.complete}
     done = f"{cam.channels} of {cam.channels_total} channels"
     if not cam.complete and wait:
         fields |= {"badge": "partial", "note": f"Partial map: stopped after {done}."}
