@@ -1,20 +1,26 @@
-"""A study of many pictures without its measuring: a synthetic checkpoint, and what the three reports of it cost.
+"""A study of many pictures without its measuring: a synthetic checkpoint, and what the reports of it cost.
 
-`python benchmarks/large_study.py [PICTURES]` prints bytes a picture, seconds and the peak of memory.
+`python benchmarks/large_study.py [PICTURES]` prints bytes a picture, seconds and the peak of memory, and, with
+Playwright's Chromium or the one at CHROMIUM, how long the report takes to open, to filter and to turn a page.
 """
 
+import base64
+import os
 import resource
 import sys
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from camkit.evidence.metrics import CONTROLS, METRICS  # noqa: E402
 from camkit.evidence.settings import NOISE_SIGMAS, TUNING, Settings, earlier_layers  # noqa: E402
+from camkit.maps import encode  # noqa: E402
 from camkit.methods import DEFAULT_METHODS  # noqa: E402
 from camkit.report.report import write_reports  # noqa: E402
 from camkit.report.results import Results  # noqa: E402
@@ -26,7 +32,7 @@ def synthetic_study(classifier, path, pictures: int) -> StudyState:
     """A finished study in a checkpoint, with the measurements that a run with --claims makes; the figures are seeded
     noise of the digits that real ones have."""
     random = np.random.default_rng(0)
-    saved, keys = Checkpoint(path), {name: [] for name in ("metrics", "layers", "noise", "boxes", "sweep")}
+    saved, keys = Checkpoint(path), {name: [] for name in ("metrics", "boxes", "views", "layers", "noise", "sweep")}
 
     def results():
         for number in range(pictures):
@@ -38,6 +44,13 @@ def synthetic_study(classifier, path, pictures: int) -> StudyState:
 
     saved.add_all(results())
     return StudyState(pictures, pictures, values={name: Values(saved, each) for name, each in keys.items()})
+
+
+@cache
+def thumbnail(seed: int) -> str:
+    """A JPEG of 160 x 120 pixels, 7 kB in base64, as those of photographs have."""
+    coarse = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (34, 45, 3), np.uint8))
+    return base64.b64encode(encode(np.asarray(coarse.resize((160, 120))), "JPEG", quality=75)).decode()
 
 
 def values_of(classifier, name, number, random):
@@ -59,6 +72,24 @@ def values_of(classifier, name, number, random):
         {"rows": rows([each | {"sigma": sigma} for sigma in NOISE_SIGMAS for each in methods], ["correlation"])},
     )
     yield "boxes", {"rows": []}
+    top = number % 1000 if number % 7 == 0 else (number + number % 50) % 1000
+
+    def maps():
+        return {
+            key: base64.b64encode(random.integers(0, 256, 49, np.uint8).tobytes()).decode() for key in DEFAULT_METHODS
+        }
+
+    view = {"true_class": number % 1000, "class_index": number % 1000, "class_name": f"class {number % 1000}"}
+    view |= {
+        "answer": random.random(),
+        "top": [top, f"class {top}", random.random()],
+        "size": [160, 120],
+        "grid": [7, 7],
+    }
+    view |= {"maps": maps(), "thumbnail": thumbnail(number % 50)} | (
+        {"top_maps": maps()} if top != number % 1000 else {}
+    )
+    yield "views", view | {"rows": []}
     yield "sweep", {"points": [], "moved": {str(count): random.random() for count in TUNING}, "rows": []}
 
 
@@ -86,7 +117,36 @@ def main(pictures: int) -> None:
         begin = time.perf_counter()
         for made in write_reports(Path(folder), Results.of(classifier, Settings(), state)):
             print(f"{time.perf_counter() - begin:.1f} s: {made.name}, {made.stat().st_size / 1e6:.1f} MB")
+        size = sum(path.stat().st_size for path in (Path(folder) / "report_files").rglob("*"))
+        print(f"{time.perf_counter() - begin:.1f} s in all; {size / pictures:,.0f} bytes a picture beside report.html")
         print(f"{peak():,.0f} MB at the peak")
+        in_chromium(Path(folder) / "report.html")
+
+
+def in_chromium(report: Path) -> None:
+    """Open the report from disk as a reader does, and time what the reader waits for."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM"))
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+
+        def timed(words: str, act) -> None:
+            begin = time.perf_counter()
+            act()
+            page.wait_for_selector(".card")
+            print(f"{time.perf_counter() - begin:.2f} s to {words}")
+
+        timed("open the report in Chromium", lambda: page.goto(report.as_uri()))
+        timed("show the wrong ones", lambda: page.click("button[value=wrong]"))
+        timed("turn the page", lambda: page.click("[aria-label='Next page'] >> nth=0"))
+        timed("order by faithfulness", lambda: page.select_option("label:has-text('Order') select", "faithful"))
+        page.evaluate("scrollTo(0, document.body.scrollHeight)")
+        timed(
+            "scroll to the end",
+            lambda: page.wait_for_function("scrollY + innerHeight >= document.body.scrollHeight - 1"),
+        )
+        browser.close()
 
 
 if __name__ == "__main__":

@@ -25,16 +25,20 @@ from ..study.measurements import MEASUREMENTS
 from ..study.progress import account
 from ..units import seconds_in_words
 from ..version import __version__
+from .browser import page as browser_page
+from .browser import write_folder
 from .claims import comparison, published_table
+from .classes import class_table
 from .figures import sanity_figure
 from .intervals import cell, interval, marked
 from .localisation import box_table, localisation_table
 from .results import Results, cores, name_of, over_pictures
-from .tables import NOTHING, TEMPLATES, Cell, Table, escaped
+from .tables import NOTHING, Cell, Table, escaped
 from .words import sanity_verdict, set_verdict, verdict
 
 NO_PROBABILITY = "The model gives no probability: figures that need one are left out."
 _BEATS = " A method beats every control on a picture when its insertion less deletion is higher."
+FILES = "report_files"  # the folder beside report.html
 _ARROWS = {"lower": " ↓", "higher": " ↑", "": ""}
 _ABOUT = ("picture", "class_index", "class_name", "{}", "true_class", "true_rank")
 
@@ -278,15 +282,17 @@ def tables(results: Results) -> list[Table]:
 
 
 def write_reports(folder: Path, results: Results) -> list[Path]:
-    """Write results.csv, report.md with the tables and report.html with the pictures too, and return their paths.
-    InputError when no picture could be read."""
+    """Write results.csv, report.md with the tables, report.html with the pictures too, and the folder FILES that it
+    needs beside it; return the paths of the three. InputError when no picture could be read."""
     if not results.pictures:
         raise InputError(f"No picture could be read. {account('0 measured', results.skipped)}")
     rows, markdown, page = folder / "results.csv", folder / "report.md", folder / "report.html"
     with rows.open("w", encoding="utf-8", newline="") as file:
         write_csv(file, results)
-    made = tables(results)
-    markdown.write_text(markdown_report(results, made), encoding="utf-8")
+    views = write_folder(folder / FILES, results)
+    made, first = tables(results), results.settings.methods[0]
+    by_class = class_table(views.classes, first, name_of(first))
+    markdown.write_text(markdown_report(results, [*made, by_class]), encoding="utf-8")
     page.write_text(html_report(results, made), encoding="utf-8")
     return [rows, markdown, page]
 
@@ -346,20 +352,13 @@ def markdown_report(results: Results, made: Sequence[Table] | None = None) -> st
 
 
 def html_report(results: Results, made: Sequence[Table] | None = None) -> str:
-    """Return the conditions, all tables, and the pictures with their overlays as one HTML file that needs no other;
-    `made` as above."""
-    pictures = []
-    for value in results.values.get("overlays", ()):
-        captions = {key: f"{name_of(key)} {gain:+.3f}" for key, gain in value["insertion_minus_deletion"].items()}
-        captions["picture"] = "the picture"
-        figures = [(data, captions.get(key) or name_of(key)) for key, data in value["thumbnails"].items()]
-        answer = results.outputs.in_words(value[results.outputs.quantity])
-        title = f"{quoted(value['picture'])}: {value['class_name']}, {answer}"
-        pictures.append({"title": title, "figures": figures})
-    return TEMPLATES.get_template("report.html.j2").render(
+    """Return the page that shows the conditions, all tables, and the pictures that lie in FILES beside it; `made` as
+    above."""
+    right = results.top(1)
+    accuracy = "" if right is None else f", {cell(right, '{:.0%}')} of {results.known} answered rightly"
+    return browser_page(
+        lead=f"{results.pictures} pictures by {results.model_name}{accuracy}.",
         conditions=conditions(results),
         tables=made or tables(results),
-        pictures=pictures,
-        count=results.pictures,
-        curves="insertion" in results.columns,
+        data=f"{FILES}/data.js",
     )

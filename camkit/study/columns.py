@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from ..evidence.metrics import METRICS
 
+GAIN = "insertion_minus_deletion"  # the metric that compares a map with the controls
+
 
 @dataclass(frozen=True)
 class Column:

@@ -8,6 +8,7 @@ from the first, "metrics".
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -25,17 +26,18 @@ from ..evidence.settings import NOISE_SIGMAS, TUNING, Box, Settings, earlier_lay
 from ..evidence.sweep import sweep
 from ..explain import explain_stream
 from ..explanation import Explanation
-from ..maps import data_url, overlay
+from ..maps import encode, grey
 from ..methods import METHODS
+from ..passes.arithmetic import expand
 from ..passes.placement import Placement
 from ..passes.resizing import Resizing
-from .columns import Column
+from .columns import GAIN, Column
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
 
-GAIN = "insertion_minus_deletion"
-THUMBNAIL = 112  # pixels in height
+THUMBNAIL = 160  # pixels on the longer side
+GRID = 28  # values of a kept map on a side at most
 Work = Iterator[str | dict]
 
 
@@ -136,22 +138,37 @@ def _row(case: Case, explanation: Explanation, key: str, measurement: Measuremen
     }
 
 
-def take_overlays(case: Case) -> Work:
-    """Make what the report shows of a picture: small JPEGs of it and of each map's overlay as data URLs, and each map's
-    insertion less deletion."""
-    width = max(1, round(case.image.shape[1] * THUMBNAIL / case.image.shape[0]))
-    size = (min(width, 4 * THUMBNAIL), THUMBNAIL)
-    small = np.array(Image.fromarray(case.image).resize(size, Image.Resampling.LANCZOS))
-    seen = Placement(case.placement.seen)  # the maps are without a border
-    pictures = {"picture": small} | {key: overlay(small, each, placement=seen) for key, each in case.maps.items()}
+def take_views(case: Case) -> Work:
+    """Keep what the report shows of a picture: a small JPEG, what the classifier answered, and each map small, of the
+    class explained and, where the answer is another class, of that one too."""
+    labels, outputs = case.classifier.labels, case.classifier.outputs
+    (top,) = labels.top_predictions(case.classifier.predict(case.image), 1, quantity=outputs.quantity)
+    maps = {"maps": case.maps}
+    if top.class_index != case.measured["class_index"]:
+        explanation = yield from case.explain(case.layer, top.class_index)
+        maps["top_maps"] = explanation.maps
+    small = Image.fromarray(case.image)
+    small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    layer = case.classifier.model.get_layer(case.layer).output.shape[1:3]
+    rows, columns = (min(side, GRID) for side in layer)
     yield {
         "picture": case.picture,
-        "class_name": case.measured["class_name"],
-        **{name: case.measured[name] for name in ("probability", "value") if name in case.measured},
-        "thumbnails": {key: data_url(picture, "JPEG", quality=80) for key, picture in pictures.items()},
-        "insertion_minus_deletion": {row["key"]: row[GAIN] for row in case.measured["rows"] if GAIN in row},
+        "true_class": case.true_class,
+        **{name: case.measured[name] for name in ("class_index", "class_name")},
+        "answer": case.measured[outputs.quantity],
+        "top": [top.class_index, top.name, top.answer],
+        "thumbnail": base64.b64encode(encode(np.asarray(small), "JPEG", quality=75)).decode(),
+        "size": small.size,
+        "grid": [rows, columns],
+        "seen": case.placement.seen,
+        **{name: {key: _text(each, (rows, columns)) for key, each in kept.items()} for name, kept in maps.items()},
         "rows": [],
     }
+
+
+def _text(cam_map: np.ndarray, grid: tuple[int, int]) -> str:
+    """Return a map at the places of its layer's own values, from 0 to 255, as base64 of a byte each."""
+    return base64.b64encode(grey(np.clip(expand(cam_map, grid), 0, 1)).tobytes()).decode()
 
 
 def take_layers(case: Case) -> Work:
@@ -255,8 +272,8 @@ class StudyMeasurement:
     label: what it measures; in the progress, the steps that `take` yields continue it. take: measures one picture.
     title, columns, by, by_name, note: the report's table, a row for each of the `columns` of the measured rows and each
     value of the text or number `by` in them, with the mean of each method; a row is the only one of its picture, "key"
-    (of the method) and `by`. samples: it does less on pictures that are not sampled. shown_only: it is for pictures
-    that the report shows. uses_maps: it needs the picture's own maps. always: it is measured without being asked for.
+    (of the method) and `by`. samples: it does less on pictures that are not sampled. uses_maps: it needs the picture's
+    own maps. always: it is measured without being asked for.
     """
 
     key: str
@@ -268,7 +285,6 @@ class StudyMeasurement:
     by_name: str = ""
     note: str = ""
     samples: bool = False
-    shown_only: bool = False
     uses_maps: bool = True
     always: bool = False
 
@@ -278,7 +294,7 @@ MEASUREMENTS: dict[str, StudyMeasurement] = {
     for each in (
         StudyMeasurement("metrics", "maps, costs and faithfulness", take_metrics, uses_maps=False, always=True),
         StudyMeasurement("boxes", "boxes", take_boxes, always=True),
-        StudyMeasurement("overlays", "overlays for the report", take_overlays, shown_only=True, always=True),
+        StudyMeasurement("views", "small maps for the report", take_views, always=True),
         StudyMeasurement("layers", "earlier layers", take_layers),
         StudyMeasurement(
             "noise",

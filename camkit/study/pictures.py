@@ -28,20 +28,18 @@ DANGLING = "The link leads to no file."
 CLOSED = "The folder cannot be read."
 NO_FILE = "It is no file."
 SAMPLED = 3  # pictures on which the sweep runs up to the full Score-CAM
-SHOWN = 24  # pictures of a report: some 25 kB each, so that they stay under 1 MB
 
 
 @dataclass(frozen=True)
 class StudyPicture:
     """A picture of a study before it is opened: `source` is a file or its bytes. `true_class` is None where it is not
-    known; `sampled`: costly measurements are made in full; `shown`: the report shows it."""
+    known; `sampled`: costly measurements are made in full."""
 
     name: str
     source: str | os.PathLike | bytes
     boxes: tuple[Box, ...] = ()
     true_class: int | None = None
     sampled: bool = True
-    shown: bool = True
 
 
 def plan(
@@ -49,12 +47,10 @@ def plan(
     boxes: Mapping[str, tuple[Box, ...]] | None = None,
     classes: Mapping[str, int] | None = None,
 ) -> list[StudyPicture]:
-    """Return the pictures of a study with their boxes and true classes; SAMPLED and SHOWN of them, evenly spread."""
-    sampled, shown = (set(np.linspace(0, len(pictures) - 1, count).round().astype(int)) for count in (SAMPLED, SHOWN))
+    """Return the pictures of a study with their boxes and true classes; SAMPLED of them, evenly spread."""
+    sampled = set(np.linspace(0, len(pictures) - 1, SAMPLED).round().astype(int))
     return [
-        StudyPicture(
-            name, source, (boxes or {}).get(name, ()), (classes or {}).get(name), place in sampled, place in shown
-        )
+        StudyPicture(name, source, (boxes or {}).get(name, ()), (classes or {}).get(name), place in sampled)
         for place, (name, source) in enumerate(pictures.items())
     ]
 

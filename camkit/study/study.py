@@ -113,8 +113,7 @@ class Study:
             given = [key, *about, [*METRICS, *CONTROLS] if key == "metrics" else []]
             if entry.samples and not picture.sampled:
                 given.append("without full Score-CAM")
-            if picture.shown or not entry.shown_only:
-                found[key] = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:32]
+            found[key] = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:32]
         return found
 
     def take(self, picture: StudyPicture, saved: Checkpoint) -> Iterator[str | Job]:

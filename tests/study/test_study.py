@@ -75,12 +75,12 @@ def test_a_cut_last_line_is_done_again_and_no_other(tiny, tmp_path, monkeypatch,
     whole = comparable(finished(tiny, PICTURES, FAST, checkpoint=path))
     data = path.read_bytes()
     path.write_bytes(data[:-lost])
-    measured, run = [], MEASUREMENTS["overlays"].take
+    measured, run = [], MEASUREMENTS["views"].take
     forbid(monkeypatch)
     monkeypatch.setitem(
         MEASUREMENTS,
-        "overlays",
-        replace(MEASUREMENTS["overlays"], take=lambda case: measured.append(case.picture) or run(case)),
+        "views",
+        replace(MEASUREMENTS["views"], take=lambda case: measured.append(case.picture) or run(case)),
     )
     assert comparable(finished(tiny, PICTURES, FAST, checkpoint=path)) == whole
     assert measured == ["2.png"] and len(path.read_bytes().splitlines()) == 3 * ALWAYS
