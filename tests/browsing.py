@@ -135,13 +135,13 @@ def whole_measurement():
 def short_curves(monkeypatch):
     """Every map that the app in this process measures is measured by curves of 4 steps instead of 28."""
     from camkit.evidence.measure import ON_THE_PAGE, measure
-    from camkit.web import api
+    from camkit.web import api, mcp
     from camkit.web.tabs import evidence as evidence_tab
     from camkit.web.tabs import many as many_tab
 
     short = partial(measure, settings=replace(ON_THE_PAGE, steps=4))
-    monkeypatch.setattr(api, "measure", short)
-    monkeypatch.setattr(evidence_tab, "measure", short)
+    for module in (api, mcp, evidence_tab):
+        monkeypatch.setattr(module, "measure", short)
     monkeypatch.setattr(evidence_tab, "SCORED", 2 * 4 + 1)
     monkeypatch.setattr(many_tab, "Settings", partial(many_tab.Settings, steps=4))
 

@@ -10,7 +10,7 @@ import sys
 import gradio as gr
 
 from ..errors import InputError
-from . import api
+from . import api, mcp
 from .command_line import from_environment, parse, register_all
 from .server.folder import claim_folder
 from .server.limits import limits
@@ -22,7 +22,7 @@ from .tabs import about, contrast, cover, evidence, many, maps
 
 def build() -> gr.Blocks:
     """Return the page and its endpoints for the models registered so far, not launched."""
-    with Page(title="Class activation maps, side by side", fill_width=True) as page:
+    with Page(mcp.served, title="Class activation maps, side by side", fill_width=True) as page:
         screen = maps.build(page)
         with gr.Tabs():
             for tab in (evidence, contrast, cover, many):
@@ -44,7 +44,8 @@ def launch(page: gr.Blocks, options: argparse.Namespace) -> None:
     """Serve the page until the process is told to end. A wrong setting, or a port that cannot be had, ends it with one
     sentence."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for library in ("httpx", "mcp"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     port = options.port or os.environ.get("GRADIO_SERVER_PORT")
     try:
         limits()

@@ -8,7 +8,9 @@ from conftest import EXAMPLES, free_port
 from starlette.testclient import TestClient
 
 from camkit.labels import imagenet
+from camkit.web import mcp
 from camkit.web.server.assets import CLASSES, PREFIX
+from camkit.web.server.gatekeeper import MCP_PATH
 from camkit.web.server.serving import LAUNCH, Page
 
 LARGEST = 190_000  # bytes; /config had 357 kB with scripts, class lists and thumbnails, each of them 20 kB and more
@@ -56,12 +58,13 @@ def test_what_is_not_there_is_not_found(server_url, name):
 @pytest.mark.parametrize("taken_off", [True, False])
 def test_assets_are_found_under_any_root_path(root, taken_off):
     """A proxy takes the root path off, or does not."""
-    with Page() as page:
+    with Page(mcp.served) as page:
         gr.Markdown("any")
     app, _, _ = page.launch(root_path=root, prevent_thread_lock=True, server_port=free_port(), quiet=True)
     try:
         client = TestClient(app)
         assert client.get(f"{'' if taken_off else root}{PREFIX}/panels.js").status_code == 200
+        assert client.get(f"{'' if taken_off else root}{MCP_PATH}").headers["Allow"] == "POST"
     finally:
         page.close()
 

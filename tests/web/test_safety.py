@@ -75,7 +75,7 @@ def send(url: str, payload, event: str = "classify") -> dict:
 # The hole: files of the server's disk
 
 
-ADDRESS = "Send the file itself: this server fetches none from an address."
+ADDRESS = "This server fetches nothing from other addresses: send the file itself, as an upload or as base64."
 SHAPE = "The request cannot be read: what each endpoint takes is described at /gradio_api/info."
 
 
@@ -107,6 +107,8 @@ def hostile_payloads(folder: Path, uploaded: str) -> dict[str, tuple]:
         "address of a file": ({"url": f"file://{private}"}, NOT_UPLOADED),
         "address": ({"path": "https://example.com/cat.png", "meta": META}, ADDRESS),
         "address without meta": ({"path": "http://169.254.169.254/"}, ADDRESS),
+        "address here of no upload": ({"path": f"http://127.0.0.1/gradio_api/file={private}"}, NOT_UPLOADED),
+        "address with an upload behind": ({"path": f"http://example.com/?/gradio_api/file={uploaded}"}, ADDRESS),
         "address alone": ({"url": "HTTPS://example.com/cat.png", "path": None}, ADDRESS),
         "no path": ({}, SHAPE),
         "in a gallery": ([{"image": {"path": private, "meta": META}, "caption": None}], SHAPE),
@@ -136,9 +138,10 @@ def test_nor_over_plain_http(server_url, folder, uploaded, base):
 
 
 def test_a_picture_of_this_servers_own_address_is_opened(server_url, uploaded):
-    """As the page and the clients name an upload: by its path, with its address beside it."""
-    own = {"path": uploaded, "url": f"{server_url}/gradio_api/file={uploaded}", "meta": META}
-    assert send(server_url, own)["success"]
+    """As the page and the clients name an upload: by its path, with its address beside it, or by its address alone."""
+    address = f"{server_url}/gradio_api/file={uploaded}"
+    for own in ({"path": uploaded, "url": address, "meta": META}, {"path": address, "meta": META}):
+        assert send(server_url, own)["success"]
 
 
 def test_the_page_explains_no_file_but_an_uploaded_one(server_url, folder, uploaded):

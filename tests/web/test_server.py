@@ -124,14 +124,6 @@ def test_a_taken_port_is_named(monkeypatch):
     assert said == f"Port {port} cannot be used, it is taken or not allowed: set GRADIO_SERVER_PORT to another."
 
 
-def test_no_mcp_server_is_offered(server_url):
-    """On a Space, Gradio's builder installs what would switch it on by itself."""
-    from camkit.web.server.serving import LAUNCH
-
-    assert LAUNCH["mcp_server"] is False
-    assert httpx.get(f"{server_url}/gradio_api/mcp/").status_code == 404
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="for glibc alone")
 def test_what_is_free_is_given_back_to_the_system():
     from camkit.web.server.memory import start_giving_back

@@ -44,6 +44,7 @@ ASK = re.compile(r"/gradio_api/(?:queue/join|(?:call(?P<keyed>/v2)?|run|api)/(?P
 LISTEN = re.compile(r"/gradio_api/(?:queue/data|call/(?:v2/)?[^/]+/(?P<event>[^/]+))/?")
 CANCEL = re.compile(r"/gradio_api/cancel/?")
 UPLOAD = re.compile(r"/gradio_api/upload/?")
+MCP_PATH = "/gradio_api/mcp"  # where MCP clients look for a Gradio server's tools
 # How a message of Gradio's stream begins that says that an event is answered, or that the stream ends with it.
 ANSWERED = re.compile(rb'data: \{"msg":"process_completed","event_id":"(\w+)"')
 STREAM_ENDS = (b'data: {"msg":"close_stream"', b"event: complete", b"event: error")
@@ -88,6 +89,8 @@ class Gatekeeper:
                 await self._cancel(scope, receive, send)
             elif method == "POST" and UPLOAD.fullmatch(path):
                 await self._upload(scope, receive, send)
+            elif method == "POST" and path.rstrip("/") == MCP_PATH:
+                await self._agent(scope, receive, send)
             else:
                 await self.app(scope, receive, send)
         except Refused as refused:
@@ -116,15 +119,8 @@ class Gatekeeper:
 
     async def _ask(self, scope: Message, receive: Callable, send: Callable, name: str | None, keyed: bool) -> None:
         """Pass a request for an event on: one that exists, of a bounded size, from an address with few others, and with
-        no file but uploads. Handlers find what is known of it in `request.state.pending`."""
-        pending, allowed = Pending(_address(scope)), limits().requests_per_address
-        if (count := PENDING.count(pending.address)) >= allowed:
-            raise Refused(
-                429,
-                f"{count} requests from your address are not answered yet, the most allowed: try again in 5 seconds.",
-                5,
-            )
-        PENDING.add(pending)
+        no file but uploads."""
+        pending = _admitted(scope)
         try:
             body = await _body(receive, Headers(scope=scope))
             checked = await asyncio.to_thread(self._checked, body, name, keyed, pending)
@@ -135,7 +131,6 @@ class Gatekeeper:
                     pending.session = pending.session or pending.event
                 await send(message)
 
-            scope.setdefault("state", {})["pending"] = pending
             await self.app(scope, _replayed(checked, receive), sent)
         finally:
             if pending.event is None:  # refused, or answered without a queue
@@ -220,6 +215,20 @@ class Gatekeeper:
             pass  # Gradio says what is wrong with it
         await self.app(scope, _replayed(body, receive), send)
 
+    async def _agent(self, scope: Message, receive: Callable, send: Callable) -> None:
+        """Pass a message of an MCP client on, bounded as an event is; when it is cut off, give up the work for it."""
+        pending = _admitted(scope)
+        try:
+            body = await _body(receive, Headers(scope=scope))
+            try:
+                await asyncio.to_thread(json.loads, body)
+            except (ValueError, RecursionError) as error:
+                raise Refused(400, "The request cannot be read: it must be a message of MCP as JSON.") from error
+            await self.app(scope, _replayed(body, receive), send)
+        finally:
+            pending.cancel.set()
+            PENDING.discard(pending)
+
     # --- uploads ---------------------------------------------------------------------------------------------------
 
     async def _upload(self, scope: Message, receive: Callable, send: Callable) -> None:
@@ -267,6 +276,21 @@ def page_path(scope: Message) -> str:
 
 def _address(scope: Message) -> str:
     return client_address((scope.get("client") or ("unknown",))[0], Headers(scope=scope))
+
+
+def _admitted(scope: Message) -> Pending:
+    """Count a request among those of its address that are not answered yet; Refused when these are too many. Handlers
+    find the entry in `request.state.pending`."""
+    pending, allowed = Pending(_address(scope)), limits().requests_per_address
+    if (count := PENDING.count(pending.address)) >= allowed:
+        raise Refused(
+            429,
+            f"{count} requests from your address are not answered yet, the most allowed: try again in 5 seconds.",
+            5,
+        )
+    PENDING.add(pending)
+    scope.setdefault("state", {})["pending"] = pending
+    return pending
 
 
 def _too_large(what: str, count: int, allowed: int) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
+from starlette.routing import Route
 
 from ...models.registry import check_model
 from ...picture import MAX_BYTES
@@ -26,7 +28,7 @@ LAUNCH: dict[str, Any] = {
     "run_history": False,
     "show_error": False,
     "ssr_mode": False,
-    "mcp_server": False,  # its tools would refuse every picture that is named by an address
+    "mcp_server": False,  # camkit's own takes its place, see camkit/web/mcp.py
     "enable_monitoring": False,
     "max_threads": 80,  # more than the requests of one address and the long work of all take at once
     # Visitors of whom Gradio keeps a copy of the page's components, some 200 kB each. Nothing of ours depends on it:
@@ -36,13 +38,18 @@ LAUNCH: dict[str, Any] = {
 
 
 class Page(gr.Blocks):
-    """Blocks that add LAUNCH, the gatekeeper and the assets to every launch, so that `demo.launch()` in a notebook
-    serves the same page."""
+    """Blocks that add LAUNCH, the gatekeeper, the assets and the routes of `beside` to every launch, so that
+    `demo.launch()` in a notebook serves the same page. `beside` returns routes and the lifespan that they need."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, beside: Callable[[], tuple[list[Route], Callable]], **options: Any) -> None:
         super().__init__(analytics_enabled=False, delete_cache=(FILES_LIVE // 6, FILES_LIVE), **options)
+        self.beside = beside
 
     def launch(self, *given: Any, **options: Any) -> Any:
-        assets = routes(thumbnail, lambda key: check_model(key).labels())
-        own = LAUNCH | {"app_kwargs": {"middleware": [Middleware(Gatekeeper, page=self)], "routes": assets}}
-        return super().launch(*given, **(own | options))
+        beside, lifespan = self.beside()
+        application = {
+            "middleware": [Middleware(Gatekeeper, page=self)],
+            "routes": [*routes(thumbnail, lambda key: check_model(key).labels()), *beside],
+            "lifespan": lifespan,
+        }
+        return super().launch(*given, **(LAUNCH | {"app_kwargs": application} | options))

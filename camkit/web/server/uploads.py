@@ -12,6 +12,7 @@ import os
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import gradio as gr
 import numpy as np
@@ -27,23 +28,28 @@ LONGEST_SIDE = 1280  # of a picture on the server; a larger one is reduced while
 PAGE_BYTES = 200_000  # of a picture as the page shows it
 QUALITIES = (88, 75, 60, 45)  # of a JPEG, tried in turn until it is small enough
 NOT_UPLOADED = "The picture must be uploaded first: its file is not among the uploads."
-ADDRESS = "Send the file itself: this server fetches none from an address."
+ADDRESS = "This server fetches nothing from other addresses: send the file itself, as an upload or as base64."
+SERVED = re.compile(r"[^?#]*/gradio_api/file=(?P<path>[^?#]+)")  # an address at which this server hands a file out
 META = {"_type": "gradio.FileData"}  # the mark by which Gradio knows a file in JSON
 
 
 # --- which file ----------------------------------------------------------------------------------------------------
 
 
-def file_of(reference: dict[str, Any], address: str) -> Path:
-    """Return the path of the file that Gradio's JSON of a file stands for. One in base64 is written among the uploads,
-    as an upload from this address. InputError when it is neither that nor an upload, NoRoom when it must wait."""
+def file_of(reference: dict[str, Any], client: str) -> Path:
+    """Return the path of the file that Gradio's JSON of a file stands for: an upload, by its path or by the address
+    that this server gave it, or one in base64, which is written among the uploads and counts as uploaded by the address
+    `client`. InputError when it is none of these, NoRoom when it must wait."""
     path, url = reference.get("path"), reference.get("url")
     if isinstance(url, str) and url.startswith("data:"):
         content = bytes_of_data_url(url)
-        begin_upload(address, len(content))
+        begin_upload(client, len(content))
         return Path(write_file("picture", content))
-    if re.match(r"https?://", str(path or url), re.IGNORECASE):
-        raise InputError(ADDRESS)
+    if re.match(r"https?://", address := str(path or url), re.IGNORECASE):
+        own = SERVED.match(address)  # its host is not read: a proxy may have given the server another name
+        if own is None:
+            raise InputError(ADDRESS)
+        path = unquote(own["path"])
     return uploaded(path)
 
 
