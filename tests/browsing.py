@@ -79,7 +79,7 @@ class Window:
 
     def _console(self, message):
         if message.type == "error":
-            self.faults.append(f"console: {message.text}")
+            self.faults.append(f"console: {message.text} {message.location['url']}")
 
     def leave(self):
         """Nothing of this visit is left: not its run on the server, nor what the page or the context remembers."""
@@ -123,7 +123,7 @@ def visit(browser, windows, server_url, tmp_path, request, monkeypatch):
     else:
         for window in used:
             window.leave()
-    assert not faults
+    assert not faults, faults
 
 
 @pytest.fixture

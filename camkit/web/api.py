@@ -1,6 +1,7 @@
 """The public endpoints: /info, /classify, /explain, /compare and /evaluate.
 
-Their inputs are hidden components whose names, types and defaults document them, and PARAMETERS says what each is.
+Their inputs are hidden components whose types and defaults document them. PARAMETERS says what each is: in an
+endpoint's description, and as its component's label, which Gradio's API page shows beside the parameter.
 Values reach the handlers as they were sent, so that camkit's own checks name the parameter and what it may be.
 """
 
@@ -38,8 +39,9 @@ if TYPE_CHECKING:
 
 _REVISION = Path(__file__).resolve().parents[2] / "REVISION"  # written by the deployment
 REVISION = _REVISION.read_text().strip() if _REVISION.exists() else "development"
+FILE = f"A {KINDS} file of at most 20 MB, 25 megapixels and 10,000 pixels a side"
 PARAMETERS = {
-    "image": f"A {KINDS} file of at most 20 MB, 25 megapixels and 10,000 pixels a side.",
+    "image": f"{FILE}, as in handle_file('picture.jpg'); no address of another server is fetched.",
     "model": "The classifier, one of /info's models; 'auto' takes the first that is ready.",
     "top_k": "How many classes to return, from 1 to the model's number of classes.",
     "method": "The map to compute.",
@@ -240,17 +242,18 @@ def words(handler: Callable) -> str:
 def build() -> None:
     """Build the endpoints on one hidden button; an input that several of them take is one component."""
     with gr.Row(visible=False):
-        image = gr.Image(label="image")
-        model = gr.Dropdown(["auto", *MODELS], value="auto", label="model")
-        top_k = gr.Number(5, precision=0, label="top_k")
-        method = gr.Dropdown(list(METHODS), value="gradcam", label="method")
-        methods = gr.CheckboxGroup(list(METHODS), value=list(DEFAULT_METHODS), label="methods")
-        class_name, target_layer = gr.Textbox("", label="class_name"), gr.Textbox("", label="target_layer")
-        max_n = gr.Number(10, precision=0, label="max_n")
-        alpha = gr.Number(ALPHA, label="alpha")
-        colormap = gr.Dropdown(list(COLORMAPS), value="viridis", label="colormap")
-        opacity = gr.Dropdown(list(OPACITIES), value="even", label="opacity")
-        faithfulness = gr.Checkbox(False, label="faithfulness")
+        image = gr.Image(label=PARAMETERS["image"])
+        model = gr.Dropdown(["auto", *MODELS], value="auto", label=PARAMETERS["model"])
+        top_k = gr.Number(5, precision=0, label=PARAMETERS["top_k"])
+        method = gr.Dropdown(list(METHODS), value="gradcam", label=PARAMETERS["method"])
+        methods = gr.CheckboxGroup(list(METHODS), value=list(DEFAULT_METHODS), label=PARAMETERS["methods"])
+        class_name = gr.Textbox("", label=PARAMETERS["class_name"])
+        target_layer = gr.Textbox("", label=PARAMETERS["target_layer"])
+        max_n = gr.Number(10, precision=0, label=PARAMETERS["max_n"])
+        alpha = gr.Number(ALPHA, label=PARAMETERS["alpha"])
+        colormap = gr.Dropdown(list(COLORMAPS), value="viridis", label=PARAMETERS["colormap"])
+        opacity = gr.Dropdown(list(OPACITIES), value="even", label=PARAMETERS["opacity"])
+        faithfulness = gr.Checkbox(False, label=PARAMETERS["faithfulness"])
         picture, several = gr.Image(format="png", label="overlay"), gr.Gallery(format="png", label="overlays")
         facts, archive = gr.JSON(label="facts"), gr.File(label="maps.npz")
         bundle = gr.File(label="bundle.zip")

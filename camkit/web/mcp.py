@@ -36,7 +36,7 @@ from ..picture import OpenedPicture
 from ..report.words import verdict
 from ..units import cost_in_words, percent
 from ..version import __version__
-from .api import PARAMETERS, api_classify, class_index_of, opened, prediction_json
+from .api import FILE, PARAMETERS, api_classify, class_index_of, opened, prediction_json
 from .server.gatekeeper import LARGEST_REQUEST, MCP_PATH
 from .server.readiness import classifier
 from .server.refusals import with_clear_errors
@@ -51,7 +51,7 @@ ABOUT = (
 )
 # As the endpoints' parameters, but for what an agent cannot look up in /info, and for a picture, which is text here.
 WORDS = PARAMETERS | {
-    "image": f"{PARAMETERS['image']} Send 'data:image/png;base64,...', or what the server answered to its upload, by "
+    "image": f"{FILE}. Send 'data:image/png;base64,...', or what the server answered to its upload, by "
     "Gradio's upload tool or by POST /gradio_api/upload (form field 'files'). No other address is fetched.",
     "model": "The classifier; 'auto' takes the first that is ready.",
     "target_layer": "A layer of the model; '' takes the last. A wrong name is answered with those to choose from.",
@@ -193,6 +193,21 @@ def schema(tool: Callable) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": ["image"], "additionalProperties": False}
 
 
+def described() -> list[types.Tool]:
+    """Return the tools as an agent reads them."""
+    return [
+        types.Tool(name=name, description=inspect.getdoc(tool), inputSchema=schema(tool))
+        for name, tool in TOOLS.items()
+    ]
+
+
+def answer_schema(request: Request) -> JSONResponse:
+    """Return the tools as Gradio's API page asks for them, which then shows how clients are configured; it documents
+    this form nowhere. With `file_data_present` it shows the upload tool too."""
+    tools = [each.model_dump(include={"name", "description", "inputSchema"}) for each in described()]
+    return JSONResponse([each | {"meta": {"file_data_present": True}} for each in tools])
+
+
 def check_arguments(name: str, arguments: dict[str, Any]) -> None:
     """Raise InputError when there is no such tool, or when its arguments do not fit its schema by name and type."""
     if name not in TOOLS:
@@ -245,10 +260,7 @@ def make_server() -> Server:
 
     @server.list_tools()
     async def list_tools() -> list[types.Tool]:
-        return [
-            types.Tool(name=name, description=inspect.getdoc(tool), inputSchema=schema(tool))
-            for name, tool in TOOLS.items()
-        ]
+        return described()
 
     @server.call_tool(validate_input=False)  # check_arguments words it better
     async def call_tool(name: str, arguments: dict[str, Any]) -> types.CallToolResult:
@@ -295,4 +307,5 @@ def served() -> tuple[list[Route], Callable]:
             yield
 
     endpoint = _Endpoint(manager)
-    return [Route(path, endpoint) for path in (MCP_PATH, f"{MCP_PATH}/")], lifespan
+    routes = [Route(path, endpoint) for path in (MCP_PATH, f"{MCP_PATH}/")]
+    return [*routes, Route(f"{MCP_PATH}/schema", answer_schema)], lifespan

@@ -24,7 +24,7 @@ LAUNCH: dict[str, Any] = {
     "theme": THEME,
     "css_paths": Path(__file__).parents[1] / "browser" / "style.css",
     "max_file_size": MAX_BYTES,
-    "footer_links": ["api", "gradio", "settings"],
+    "footer_links": ["api", "gradio"],  # Settings offers a recorder of the screen, whose route is closed
     "run_history": False,
     "show_error": False,
     "ssr_mode": False,
