@@ -26,15 +26,17 @@ from starlette.routing import Route
 
 from ..errors import InputError, quoted
 from ..evidence.measure import measure, to_json
-from ..evidence.metrics import CONTROLS, METRICS, Measurement
+from ..evidence.metrics import CONTROLS, METRICS
+from ..evidence.observations import Measurement
 from ..explain import explain_stream
 from ..explanation import Explanation
 from ..export.figure import SCREEN, draw_figure
 from ..methods import DEFAULT_METHODS, METHODS, check_methods
 from ..models.registry import MODELS
+from ..passes.outputs import OUTPUTS
 from ..picture import OpenedPicture
 from ..report.words import verdict
-from ..units import cost_in_words, percent
+from ..units import cost_in_words
 from ..version import __version__
 from .api import FILE, PARAMETERS, api_classify, class_index_of, opened, prediction_json
 from .server.gatekeeper import LARGEST_REQUEST, MCP_PATH
@@ -95,16 +97,16 @@ def explain_picture(
     rank = (
         "the top class"
         if top.class_index == explanation.class_index
-        else f"the top class is {top.name} with {percent(top.probability)}"
+        else f"the top class is {top.name} with {OUTPUTS[explanation.outputs].in_words(top.answer)}"
     )
     height, width = next(iter(explanation.cams.values())).raw.shape
     lines = [
-        f"Class: {explanation.class_name}, probability {percent(explanation.probability)} ({rank}).",
+        f"Class: {explanation.class_name}, {explanation.answer_in_words} ({rank}).",
         f"Classifier: {name}, layer {explanation.target_layer}, {height} x {width} cells.",
         "Cost of each map:",
         *(f"- {METHODS[key].name}: {cost_in_words(cam)}" for key, cam in explanation.cams.items()),
-        f"What may be believed: {verdict(measurements, explanation.probability)} A map says where the picture speaks "
-        "for the class, to within a cell; it does not say why. measure_picture gives the figures.",
+        f"What may be believed: {said_of(explanation, measurements)} A map says where the picture speaks for the "
+        "class, to within a cell; it does not say why. measure_picture gives the figures.",
         f"Grey values: {given.window.sentence}." if given.window else "",
     ]
     return [
@@ -130,13 +132,17 @@ def measure_picture(
     explanation, measurements, given = measured(call, image, methods, class_name, model, target_layer)
     fields = ("seconds", "forward_passes", "backward_passes")
     return prediction_json(explanation) | {
-        "verdict": verdict(measurements, explanation.probability),
+        "verdict": said_of(explanation, measurements),
         "costs": {key: {name: getattr(cam, name) for name in fields} for key, cam in explanation.cams.items()},
         "figures": {
             key: {name: value for name, value in each.items() if not name.endswith("_curve")}
             for key, each in to_json(measurements).items()
         },
-        "meanings": {key: f"{metric.summary} The {metric.better}, the better." for key, metric in METRICS.items()},
+        "meanings": {
+            key: f"{metric.summary} The {metric.better}, the better."
+            for key, metric in METRICS.items()
+            if all(key in each.metrics for each in measurements.values())
+        },
         **given.to_json(),
     }
 
@@ -161,6 +167,12 @@ def measured(
                 measurements[key] = each
             call.report(f"{len(measurements)} of {len(keys) + len(CONTROLS)} maps and controls are measured")
     return explanation, measurements, given
+
+
+def said_of(explanation: Explanation, measurements: dict[str, Measurement]) -> str:
+    """Return in words how far the maps can be believed, or that this cannot be said."""
+    said = verdict(measurements, explanation.probability)
+    return said or "Whether a map beats the controls is measured by a probability, which this model does not give."
 
 
 def text(words: str) -> types.TextContent:
