@@ -14,6 +14,7 @@ root.innerHTML = `<style>
   button { font: inherit; padding: 4px 12px; border-radius: 8px; cursor: pointer; color: var(--body-text-color);
            border: 1px solid var(--border-color-primary); background: var(--button-secondary-background-fill); }
   label { display: flex; gap: 6px; align-items: center; }
+  @media (max-width: 700px), (pointer: coarse) { button, input { min-height: 40px; min-width: 64px; } }
 </style><div class="frame"><canvas tabindex="0" role="application"
   aria-label="Paint over the picture to cover a region. Arrow keys move the brush, space paints, Delete clears."></canvas></div>
 <div class="bar"><label>Brush <input type="range" min="6" max="80" value="36" aria-label="Brush size"></label><button type="button">Clear</button></div>`;

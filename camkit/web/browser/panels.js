@@ -62,6 +62,11 @@ root.innerHTML = `<style>
     p.facts { min-height: 34px; }
     .frame { max-height: var(--cam-height, 210px); }
   }
+  /* Stop is a finger's size where fingers are, over the map that it is about. */
+  @media (max-width: 700px), (pointer: coarse) {
+    figure { position: relative; }
+    h3 .stop { position: absolute; left: 12px; top: 44px; z-index: 1; min-height: 40px; min-width: 64px; background: var(--block-background-fill); }
+  }
 </style><div class="room"><div class="work"></div><div class="grid"></div></div><p class="only-read said" role="status"></p><p class="only-read read" aria-live="polite"></p>`;
 const host = element.querySelector(".cam-host"), grid = root.querySelector(".grid");
 const panels = new Map();
@@ -88,11 +93,13 @@ function makePanel(key) {
     <progress max="1" class="idle"></progress><p class="facts"></p><p class="note"></p>`;
   const part = (selector) => figure.querySelector(selector);
   const panel = { figure, canvas: part("canvas"), cross: part(".cross"), probe: part(".probe"), grey: null, picture: null, seen: [0, 0, 1, 1], part };
-  panel.canvas.addEventListener("pointermove", (event) => {
+  const point = (event) => {
     const box = shown(panel.canvas);
     probe((event.offsetX - box.left) / box.width, (event.offsetY - box.top) / box.height);
-  });
-  panel.canvas.addEventListener("pointerleave", hideProbe);
+  };
+  panel.canvas.addEventListener("pointerdown", point); // a tap reads the value, which stays until the next tap
+  panel.canvas.addEventListener("pointermove", point);
+  panel.canvas.addEventListener("pointerleave", (event) => { if (event.pointerType === "mouse") hideProbe(); });
   panel.canvas.addEventListener("blur", hideProbe);
   panel.canvas.addEventListener("keydown", (event) => probeByKey(panel, event));
   part(".stop").addEventListener("click", () => { part(".stop").disabled = true; trigger("stop"); });
@@ -127,6 +134,8 @@ function probe(u, v) {
 function hideProbe() {
   panels.forEach((panel) => { panel.cross.hidden = panel.probe.hidden = true; });
 }
+
+window.addEventListener("pointerdown", (event) => { if (!event.composedPath().some((each) => each.tagName === "CANVAS")) hideProbe(); });
 
 let cursor = [0.5, 0.5];
 function probeByKey(panel, event) {
