@@ -126,7 +126,8 @@ def check_methods(methods) -> tuple[str, ...]:
     """Return the method keys in the registry's order, each once; InputError for none or an unknown one."""
     wanted = (methods,) if isinstance(methods, str) else tuple(methods or ())
     if not wanted:
-        raise InputError(f"No method is chosen: choose at least one of {', '.join(METHODS)}.")
+        named = ", ".join(f"{method.name} ({key})" for key, method in METHODS.items())
+        raise InputError(f"No method is chosen: choose at least one of {named}.")
     for key in wanted:
         if not isinstance(key, str) or key not in METHODS:
             raise InputError(f"Method '{quoted(key)}' is unknown: use one of {', '.join(METHODS)}.")

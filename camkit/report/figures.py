@@ -1,6 +1,7 @@
 """The figures of the evidence, by plotly: curves, cost against faithfulness, the sweep, the sanity check.
 
-They have no background of their own and grey lines, so that they fit a light and a dark page.
+They have no background of their own and grey lines, so that they fit a light and a dark page, which colours the
+text.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from ..evidence.sanity import CONTROL_NAMES, Likeness
 from ..evidence.sweep import SweepPoint
 from .results import name_of
 
-# Okabe and Ito's colours, told apart with any colour vision; controls are grey and dashed.
+# Okabe and Ito's colours, told apart with any colour vision; controls are grey, each with its dashes in every figure.
+GREY, DASHES = "#8a8f98", ("dot", "dash", "dashdot", "longdash", "longdashdot")
+TEXT = "#4b5563"  # 7.6 : 1 on white
 LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
@@ -27,7 +30,7 @@ def curves_figure(measurements: Mapping[str, Measurement]):
         1,
         2,
         shared_yaxes=True,
-        horizontal_spacing=0.04,
+        horizontal_spacing=0.08,
         subplot_titles=("Insertion (higher is better)", "Deletion (lower is better)"),
     )
     for position, (key, measurement) in enumerate(measurements.items()):
@@ -37,7 +40,7 @@ def curves_figure(measurements: Mapping[str, Measurement]):
                 y=list(curve.probabilities),
                 name=name_of(key),
                 legendgroup=key,
-                line=_line(position, key in CONTROLS),
+                line=_line(position, key),
                 showlegend=column == 1,
                 row=1,
                 col=column,
@@ -69,9 +72,13 @@ def cost_figure(seconds: Mapping[str, float], measurements: Mapping[str, Measure
             showlegend=False,
         )
     if floor is not None:
-        figure.add_hline(y=floor, line={"color": "#8a8f98", "dash": "dash"}, annotation_text="best control")
+        figure.add_hline(y=floor, line={"color": GREY, "dash": "dash"}, annotation_text="best control")
     low, high = min(seconds.values()), max(seconds.values())
-    figure.update_xaxes(type="log", title_text="seconds", range=[np.log10(low) - 0.4, np.log10(high) + 0.4], dtick=1)
+    ends = [np.log10(low) - 0.4, np.log10(high) + 0.4]
+    ticks = [step * 10.0**power for power in range(-5, 6) for step in (1, 2, 5)]  # 0.01 ms to a week
+    ticks = [each for each in ticks if ends[0] <= np.log10(each) <= ends[1]]
+    figure.update_xaxes(type="log", title_text="seconds", range=ends, tickangle=0)
+    figure.update_xaxes(tickvals=ticks, ticktext=[f"{each:g}" for each in ticks])
     heights = [gains[key] for key in seconds] + [floor or 0.0]
     room = 0.2 * (max(heights) - min(heights)) or 0.1  # for the names above the points
     figure.update_yaxes(title_text="insertion minus deletion", range=[min(heights) - room, max(heights) + room])
@@ -93,7 +100,9 @@ def sweep_figure(points: Collection[SweepPoint], complete: bool):
         showlegend=False,
         hovertemplate="%{x} channels: correlation %{y:.3f}, %{customdata:.2f} s<extra></extra>",
     )
-    figure.update_xaxes(type="log", title_text="channels", tickvals=counts, ticktext=[str(count) for count in counts])
+    # A number that would touch the last one is left out.
+    ticks = [count for count in counts if count == counts[-1] or 1.6 * count < counts[-1]]
+    figure.update_xaxes(type="log", title_text="channels", tickvals=ticks, ticktext=list(map(str, ticks)), tickangle=0)
     figure.update_yaxes(title_text="correlation with " + ("the full Score-CAM" if complete else "the map so far"))
     return _laid_out(figure, 320)
 
@@ -113,7 +122,7 @@ def sanity_figure(points: Collection[Likeness]):
             y=[point.correlation for point in own],
             name=name,
             mode="lines+markers",
-            line=_line(position, key in CONTROL_NAMES),
+            line=_line(position, key),
             customdata=[point.layer for point in own],
             hovertemplate="%{y:+.2f}, down to %{customdata}<extra>" + name + "</extra>",
         )
@@ -123,22 +132,25 @@ def sanity_figure(points: Collection[Likeness]):
     return _laid_out(figure, 380)
 
 
-def _line(position: int, control: bool) -> dict:
-    if control:
-        return {"color": "#8a8f98", "dash": ("dot", "dash", "dashdot")[position % 3], "width": 1.5}
+def _line(position: int, key: str) -> dict:
+    if key in CONTROLS:
+        return {"color": GREY, "dash": DASHES[list(CONTROLS).index(key) % len(DASHES)], "width": 1.5}
     return {"color": LINES[position % len(LINES)], "width": 2.5}
 
 
 def _laid_out(figure, height: int):
-    # No background of its own and grey lines, so that it fits a light and a dark page.
-    figure.update_xaxes(gridcolor="rgba(128,128,128,0.25)", zerolinecolor="rgba(128,128,128,0.5)")
-    figure.update_yaxes(gridcolor="rgba(128,128,128,0.25)", zerolinecolor="rgba(128,128,128,0.5)")
+    figure.update_xaxes(
+        automargin=True, title_standoff=8, gridcolor="rgba(128,128,128,0.25)", zerolinecolor="rgba(128,128,128,0.5)"
+    )
+    figure.update_yaxes(
+        automargin=True, title_standoff=8, gridcolor="rgba(128,128,128,0.25)", zerolinecolor="rgba(128,128,128,0.5)"
+    )
     figure.update_annotations(font_size=13)
     return figure.update_layout(
         height=height,
         margin={"l": 60, "r": 20, "t": 40, "b": 50},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(128,128,128,0.06)",
-        font={"color": "#7d8590"},
+        font={"color": TEXT},
         legend={"orientation": "h", "y": -0.22},
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ..errors import InputError, quoted
-from ..evidence.metrics import BASELINES, CONTROLS, METRICS, beats_controls
+from ..evidence.metrics import BASELINES, CONTROLS, METRICS, Metric, beats_controls
 from ..evidence.observations import Measurement
 from ..evidence.sanity import CONTROL_NAMES, Likeness
 from ..evidence.settings import COHERENCY, TUNING
@@ -34,10 +34,14 @@ from .intervals import cell, interval, marked
 from .localisation import box_table, localisation_table
 from .results import Results, cores, name_of, over_pictures
 from .tables import NOTHING, Cell, Table, escaped
-from .words import sanity_verdict, set_verdict, verdict
+from .words import BY_CHANCE, sanity_verdict, set_verdict, verdict
 
 NO_PROBABILITY = "The model gives no probability: figures that need one are left out."
 _BEATS = " A method beats every control on a picture when its insertion less deletion is higher."
+_LEGEND = (
+    "\u2191: higher is better, \u2193: lower is better. The columns in grey are controls, maps that know nothing of "
+    "the picture: a method that does not beat them tells nothing."
+)
 FILES = "report_files"  # the folder beside report.html
 _ARROWS = {"lower": " ↓", "higher": " ↑", "": ""}
 _ABOUT = ("picture", "class_index", "class_name", "{}", "true_class", "true_rank")
@@ -49,38 +53,58 @@ _ABOUT = ("picture", "class_index", "class_name", "{}", "true_class", "true_rank
 def measurement_table(
     measurements: Mapping[str, Measurement], explanation: Explanation, complete: bool = True
 ) -> Table:
-    """Return a row a metric, a column a method and control; the best method of each row is marked. Columns of maps that
-    are not measured yet are there and empty; words come once it is `complete`."""
-    keys = [key for key, cam in explanation.cams.items() if cam.complete] + list(CONTROLS)
-    methods = [key for key in keys if key not in CONTROLS]
+    """Return a row a metric, a column a method and control. Columns of maps that are not measured yet are there and
+    empty, those of maps that are not complete stay so; words and marks of the best come once it is `complete`."""
+    cams = explanation.cams
+    keys = [*cams, *CONTROLS]
+    stopped = [key for key, cam in cams.items() if not cam.complete]
+    methods = [key for key in cams if key in measurements]
+    controls = [measurements[key] for key in CONTROLS if key in measurements]
+    judged = complete and bool(controls) and bool(controls[0].curves)
+    beats = {key: judged and beats_controls(measurements[key], controls) for key in methods}
     rows: list[tuple[str | Cell, ...]] = []
     measured = {name for each in measurements.values() for name in each.metrics} or set(METRICS)
     for name, metric in METRICS.items():
         if name not in measured:
             continue
         values = {key: measurements[key].metrics[name] for key in keys if key in measurements}
-        known = [value for key, value in values.items() if key not in CONTROLS and value is not None]
-        best = (min if metric.better == "lower" else max)(known) if known else None
+        texts = {key: NOTHING if value is None else metric.format.format(value) for key, value in values.items()}
+        marked = best_of({key: values[key] for key in methods}, texts, metric) if any(beats.values()) else ()
         cells = []
         for key in keys:
-            value = values.get(key)
-            text = NOTHING if value is None else metric.format.format(value)
-            text = "…" if key not in values and not complete else text
-            cells.append(Cell(text, best=key in methods and value is not None and value == best, faint=key in CONTROLS))
+            text = texts.get(key, NOTHING if complete or key in stopped else "…")
+            cells.append(Cell(text, best=key in marked, faint=key in CONTROLS))
         heading = Cell(metric.name + _ARROWS[metric.better], help=f"{metric.summary} {metric.formula}. {metric.source}")
         rows.append((heading, *cells))
-    cams = explanation.cams
     rows.append(("Seconds", *(seconds_in_words(cams[key].seconds) if key in cams else "" for key in keys)))
-    controls = [measurements[key] for key in CONTROLS if key in measurements]
-    if complete and controls and controls[0].curves:
-        beats = ("yes" if beats_controls(measurements[key], controls) else "no" for key in methods)
-        rows.append(("Better than every control", *beats, *("" for _ in CONTROLS)))
+    if judged:
+        answers = ({True: "yes", False: "no", None: NOTHING}[beats.get(key)] for key in cams)
+        rows.append(("Better than every control", *answers, *("" for _ in CONTROLS)))
+    names = {key: name_of(key) for key in keys}
+    names |= {key: f"{names[key]} (stopped at {cams[key].channels} of {cams[key].channels_total})" for key in stopped}
+    empty = any(cell == NOTHING for row in rows for cell in map(str, row))
     return Table(
         f"How far the maps of {explanation.class_name} can be believed",
-        ("Metric", *(Cell(name_of(key), faint=key in CONTROLS) for key in keys)),
+        ("Metric", *(Cell(names[key], faint=key in CONTROLS) for key in keys)),
         tuple(rows),
         words=verdict(measurements, explanation.probability) if complete else "",
+        legend=f"{_LEGEND} The best method of a row is shaded unless methods tie or none beats the controls."
+        + f" {NOTHING}: not measured, since it takes too long or the map was stopped." * empty,
     )
+
+
+def best_of(values: Mapping[str, float | None], texts: Mapping[str, str], metric: Metric) -> list[str]:
+    """Return the keys whose value is the best as it is written; none where all are alike or several share 0 or 1.
+
+    values, texts: by method, as measured and as written.
+    """
+    known = {key: value for key, value in values.items() if value is not None}
+    if not known:
+        return []
+    best = (min if metric.better == "lower" else max)(known, key=known.__getitem__)
+    same = [key for key in known if texts[key] == texts[best]]
+    at_an_end = texts[best] in (metric.format.format(0.0), metric.format.format(1.0))
+    return [] if len(same) == len(known) or (at_an_end and len(same) > 1) else same
 
 
 def summary_table(results: Results) -> Table:
@@ -108,6 +132,7 @@ def summary_table(results: Results) -> Table:
         + _BEATS
         * ("beats_controls" in results.columns),
         set_verdict(results),
+        legend=_LEGEND,
     )
 
 
@@ -255,7 +280,8 @@ def likeness_table(points: Iterable[Likeness], words: str = "") -> Table:
         "Rank correlation with the trained network's map of the same class; last the structural similarity. A copy's "
         "weights are drawn anew from the output downwards (Adebayo et al. 2018), with one seed. 1 is the same map; a "
         "flat map beside another counts as 0. The fixed map ignores the network; the random one, new at each stage, is "
-        "compared with every original.",
+        "compared with every original; "
+        f"unrelated maps reach {BY_CHANCE:.2f} as well.",
         words + sanity_verdict({key: interval(each) for key, each in final.items()}) if stages[last].last else "",
     )
 

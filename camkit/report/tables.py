@@ -29,8 +29,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of strings or Cells, what it says in words, the sentences that belong under it, and for a report of HTML
-    the figure of it, if there is one."""
+    """A table of strings or Cells, what it says in `words`, how to read it (`legend`), the sentences that belong under
+    it (`note`), and for a report of HTML the figure of it, if there is one."""
 
     title: str
     header: tuple[str | Cell, ...]
@@ -38,13 +38,14 @@ class Table:
     note: str = ""
     words: str = ""
     figure: str = ""
+    legend: str = ""
 
     def markdown(self) -> str:
         if not self.rows:
             return f"{self.note}\n"
         lines = [self.header, ("---",) * len(self.header), *self.rows]
         drawn = "\n".join("| " + " | ".join(escaped(str(cell)) for cell in line) + " |" for line in lines)
-        above = f"{self.words}\n\n" if self.words else ""
+        above = "".join(f"{text}\n\n" for text in (self.words, self.legend) if text)
         return f"{above}{drawn}\n\n{self.note}\n" if self.note else f"{above}{drawn}\n"
 
     def html(self) -> str:

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
-from ..evidence.metrics import CONTROLS
+import numpy as np
+
+from ..evidence.metrics import CONTROLS, correlation
 from ..evidence.observations import Measurement
+from ..evidence.sweep import SweepPoint
+from ..explanation import DEFAULT_MAX_N, Explanation
+from ..passes.outputs import CLASSES, OUTPUTS
+from ..units import seconds_in_words
 from .intervals import Interval, interval, number
 from .results import Results, name_of
 
 ALIKE = 0.005  # of insertion less deletion: below, two maps count as equal; curves of 28 steps tell no more
 UNCHANGED = 0.9  # of a rank correlation: from here on a map is nearly the same
 BY_CHANCE = 0.25  # of a rank correlation: 95 % of pairs of unrelated maps (random blobs) stay below
+SURE, FAIRLY_SURE, NOT_SURE = 0.9, 0.5, 0.15  # of the top class's probability
+AHEAD = 0.3  # of probability: the top class's lead over the next from which the model counts as fairly sure
+STRONG = 0.5  # of a map's highest value: where it is at least that, it "lies"
+MOST = 0.5  # of the picture: a map that lies on so much has no place
+OFF_CENTRE = 0.1  # of the picture's side: from here on a map's centre is at one side
+NEARLY = 0.95  # of a correlation: from here on Faster Score-CAM's map is nearly the full one
 SMALL = 0.05  # of the class's probability: below, all figures are small
 
 
@@ -19,6 +31,84 @@ def listed(names: Iterable[str]) -> str:
     """Return "A", "A and B" or "A, B and C"; there must be at least one name."""
     *first, last = names
     return f"{', '.join(first)} and {last}" if first else last
+
+
+# --- of one picture ------------------------------------------------------------------------------------------------
+
+
+def result_words(explanation: Explanation) -> str:
+    """Say how sure the model is, and where the complete maps lie and on how much of the picture."""
+    return " ".join(filter(None, (sureness(explanation), where(explanation))))
+
+
+def sureness(explanation: Explanation) -> str:
+    """Say how sure the model is of its top class, or whether it says yes to a label; "" of a value."""
+    outputs, top = OUTPUTS[explanation.outputs], explanation.predictions[0]
+    if not outputs.are_probabilities:
+        return ""
+    if outputs is not CLASSES:
+        return f"The network says {'yes' if explanation.answer >= 0.5 else 'no'} to it."
+    answer, following = top.answer, explanation.predictions[1:2]
+    lead = answer - sum(each.answer for each in following)
+    if answer < NOT_SURE:
+        words = "The network is not sure"
+    elif answer >= FAIRLY_SURE and lead >= AHEAD:
+        words = "The network is sure" if answer >= SURE else "The network is fairly sure"
+    else:
+        words = "The network has doubts"
+    if explanation.class_index != top.class_index:
+        return f"{words}: its own first guess is {top.name}, {outputs.in_words(answer)}."
+    if answer < FAIRLY_SURE and following:
+        return f"{words}: next comes {following[0].name}, {outputs.in_words(following[0].answer)}."
+    return f"{words}."
+
+
+def where(explanation: Explanation) -> str:
+    """Say where the complete maps lie, and on how much of what the model sees of the picture: those of one
+    place together."""
+    found: dict[str, dict[str, float]] = {}
+    for key, cam in explanation.cams.items():
+        if cam.complete:
+            seen = explanation.placement.cut(cam.map)
+            found.setdefault(place_of(seen), {})[key] = lies_on(seen)
+    said: list[str] = []
+    for place, shares in found.items():
+        together = len(shares) == sum(cam.complete for cam in explanation.cams.values()) > 1
+        names = listed(name_of(key) for key in shares)
+        subject = _maps([*shares]) if not said else f"{'that' if len(shares) == 1 else 'those'} of {names}"
+        if together:
+            subject = "both maps" if len(shares) == 2 else "all maps"
+            subject = subject if len(shares) == len(explanation.methods) else "the complete maps"
+        low, high = (f"{100 * limit(shares.values()):.0f}" for limit in (min, max))
+        area = f"{high}%" if low == high else f"{low} to {high}%"
+        area += "" if said or place.endswith("picture") else " of the picture"
+        verb = "" if said else " lies" if len(shares) == 1 else " lie"
+        empty = f"{subject} {'is' if len(shares) == 1 else 'are'} zero everywhere"
+        said.append(f"{subject}{verb} {place} ({area})" if place else empty)
+    return f"{_capital(', '.join(said))}." if said else ""
+
+
+def lies_on(cam_map: np.ndarray) -> float:
+    """Return the share of a map (h, w) on which it is at least STRONG times its highest value, in [0, 1]."""
+    highest = cam_map.max()
+    return float((cam_map >= STRONG * highest).mean()) if highest > 0 else 0.0
+
+
+def place_of(cam_map: np.ndarray) -> str:
+    """Return where a map (h, w) lies, such as "in the upper left", by the centre of where it is strong; "" for one that
+    is zero everywhere."""
+    share = lies_on(cam_map)
+    if not share or share >= MOST:
+        return "over most of the picture" if share else ""
+    rows, columns = np.nonzero(cam_map >= STRONG * cam_map.max())
+    off = [(line.mean() + 0.5) / side - 0.5 for line, side in zip((rows, columns), cam_map.shape, strict=True)]
+    down, across = (0 if abs(each) < OFF_CENTRE else 1 if each > 0 else -1 for each in off)
+    side = {-1: "left", 0: "", 1: "right"}[across]
+    if not down:
+        return f"on the {side}" if side else "in the middle"
+    if not side:
+        return "at the bottom" if down > 0 else "at the top"
+    return f"in the {'lower' if down > 0 else 'upper'} {side}"
 
 
 def verdict(measurements: Mapping[str, Measurement], probability: float | None) -> str:
@@ -30,31 +120,72 @@ def verdict(measurements: Mapping[str, Measurement], probability: float | None) 
         return ""
     highest = max(differences.values())
     best = [key for key in differences if differences[key] >= highest - ALIKE]
-    figure = f"insertion less deletion {number('{:+.3f}', highest)}"
     rival = max(controls, key=controls.__getitem__) if controls else ""
     if rival and highest <= controls[rival]:
-        comes = "comes" if len(best) == 1 else "come"
-        what = CONTROLS[rival].phrase
-        first = f"On this picture no map is better than {what}; {_maps(best)} {comes} closest ({figure})."
+        comes, what = "comes" if len(best) == 1 else "come", CONTROLS[rival].phrase
+        words = (
+            f"On this picture no map tells better than {what} what the network needs; {_maps(best)} {comes} closest."
+        )
     elif len(differences) > 1 and len(best) == len(differences):
-        first = f"On this picture the maps are worth the same ({figure})."
+        words = "On this picture all maps tell equally well what the network needs."
     else:
-        verb = "is" if len(best) == 1 else "are"
-        first = f"On this picture {_maps(best)} {verb} worth most ({figure})"
         lost = [key for key in differences if rival and differences[key] <= controls[rival]]
+        most = f"tell{'s' if len(best) == 1 else ''} best" if len(differences) > 1 else "tells"
+        words = f"On this picture {_maps(best)} {most} what the network needs"
         if lost:
-            first += f"; {listed(name_of(key) for key in lost)} {'is' if len(lost) == 1 else 'are'} no better than "
-            first += f"{CONTROLS[rival].phrase}."
+            words += f"; {_maps(lost)} {'is' if len(lost) == 1 else 'are'} no better than {CONTROLS[rival].phrase}."
+        elif rival:
+            every = "every map" if len(differences) > 1 else "it"
+            words += f"; {every} is better than maps that know nothing of the picture."
         else:
-            first += "; every map is better than the controls." if rival and len(differences) > 1 else "."
+            words += "."
     if probability is not None and probability < SMALL:
-        first += f" The class has a probability of {probability:.1%} only, so all figures are small."
-    return first
+        words += f" The class has a probability of {probability:.1%} only, so all figures are small."
+    return words
+
+
+def contrast_words(method: str, names: tuple[str, str], maps: tuple[np.ndarray, np.ndarray]) -> str:
+    """Say how the maps of two classes by one method compare; `maps`: two (h, w) in [0, 1] on one scale."""
+    places = [place_of(each) for each in maps]
+    empty = [name for name, place in zip(names, places, strict=True) if not place]
+    if empty:
+        return f"By {name_of(method)} nothing in the picture speaks for {listed(empty)}."
+    if correlation(*maps) >= UNCHANGED:
+        return f"By {name_of(method)} the same places speak for {names[0]} and for {names[1]}."
+    if places[0] == places[1]:
+        return f"Both maps lie {places[0]}, but differ there: the third shows what speaks for one of the two."
+    return f"What speaks for {names[0]} lies {places[0]}; for {names[1]}, {places[1]}."
+
+
+def sweep_words(points: Collection[SweepPoint]) -> str:
+    """Say of a complete sweep how many channels are enough, and how like the full Score-CAM the default's map is."""
+    *shorter, full = sorted(points, key=lambda point: point.max_n)
+    enough = full
+    for point in reversed(shorter):
+        if point.correlation < NEARLY:
+            break
+        enough = point
+    words = f"Only all {full.max_n} channels give the full Score-CAM's map."
+    if enough is not full:
+        words = (
+            f"With {enough.max_n} of {full.max_n} channels Faster Score-CAM's map is nearly the full Score-CAM's, in "
+            f"{seconds_in_words(enough.seconds)} instead of {seconds_in_words(full.seconds)} (correlation "
+            f"{enough.correlation:.2f})."
+        )
+    default = next((point for point in shorter if point.max_n == DEFAULT_MAX_N and point is not enough), None)
+    return words + (f" With {DEFAULT_MAX_N}, the default, it is {default.correlation:.2f}." if default else "")
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
 
 
 def _maps(keys: list[str]) -> str:
     names = [name_of(key) for key in keys]
     return f"{names[0]}'s map" if len(names) == 1 else f"the maps of {listed(names)}"
+
+
+# --- of a set of pictures ------------------------------------------------------------------------------------------
 
 
 def set_verdict(results: Results) -> str:
@@ -106,20 +237,12 @@ def sanity_verdict(final: Mapping[str, Interval | None]) -> str:
     said = []
     if depends:
         verb = "depends" if len(depends) == 1 else "depend"
-        said.append(
-            f"{_maps(depends)} {verb} on what the network learned (unrelated maps reach {BY_CHANCE:.2f} as well)"
-        )
+        said.append(f"{_maps(depends)} {verb} on what the network learned")
     if between:
         said.append(f"part of {_maps(between)} is there without anything learned")
     if same:
         verb = "hardly depends" if len(same) == 1 else "hardly depend"
         said.append(f"{_maps(same)} {verb} on what the network learned, and so can come from the picture alone")
     if unclear:
-        said.append(f"for {_maps(unclear)} these pictures do not tell (unrelated maps reach {BY_CHANCE:.2f})")
-    sentence = "; ".join(said)
-    correlate = "map correlates" if len(maps) == 1 else "maps correlate"
-    figures = listed(f"{name_of(key)}'s {number('{:+.2f}', each.mean)}" for key, each in maps.items())
-    return (
-        f"After all layers were randomised, the {correlate} with the original: {figures}. "
-        f"{sentence[0].upper()}{sentence[1:]}."
-    )
+        said.append(f"for {_maps(unclear)} these pictures do not tell")
+    return f"{_capital('; '.join(said))}."

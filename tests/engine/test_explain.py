@@ -343,8 +343,8 @@ BAD = {
         {"image": PICTURE / 255},
         r"^The picture array is \(48, 40, 3\) float64: it must be \(H, W, 3\) uint8 RGB\.$",
     ),
-    "no method": ({"methods": ()}, r"^No method is chosen: choose at least one of gradcam, "),
-    "methods None": ({"methods": None}, r"^No method is chosen: choose at least one of gradcam, "),
+    "no method": ({"methods": ()}, r"^No method is chosen: choose at least one of Grad-CAM \(gradcam\), "),
+    "methods None": ({"methods": None}, r"^No method is chosen: choose at least one of Grad-CAM \(gradcam\), "),
     "method": ({"methods": ("gradcam", "lime")}, r"^Method 'lime' is unknown: use one of gradcam, "),
     "layer": ({"target_layer": "conv9"}, r"^Target layer 'conv9' is not offered by Tiny: use one of early, late\.$"),
     "class 1000": (

@@ -84,4 +84,4 @@ def test_one_entry_reaches_the_tables_figures_and_words_of_one_picture(tiny, ent
     )
     ends = np.array([0.0, 1.0])
     found["diagonal"] = Measurement("diagonal", {}, Curve(ends, ends + 1), Curve(ends, ends * 0))
-    assert "no map is better than a diagonal line" in verdict(found, 0.5)
+    assert "no map tells better than a diagonal line" in verdict(found, 0.5)

@@ -55,7 +55,7 @@ def test_the_sanity_check_s_row_and_table_read_the_study(everything):
     found = everything.figures(name, "gradcam", "correlation", last=True)
     line = next(line for line in comparison(everything).rows if "randomising all layers" in line[0])
     assert found[0] == last["gradcam"] and line[1].startswith(f"**{sum(found) / 3:+.2f} [")
-    assert "Means over 3 pictures. After all layers were randomised" in markdown_report(everything)
+    assert re.search("Means over 3 pictures. .*(what the network|anything) learned", markdown_report(everything))
 
 
 def test_tables_are_escaped_in_both_forms():

@@ -279,7 +279,7 @@ def test_plain_http_in_three_requests(server_url, lite0, chelsea):
             r"Class index 1000 does not exist: it must be a whole number from 0 to 999\.",
         ),
         ("/explain", {"model": "resnet"}, r"Model 'resnet' is unknown: use one of vgg16, efficientnet_lite0\."),
-        ("/explain", {"method": "lime"}, r"Method 'lime' is unknown: use one of gradcam, .*\."),
+        ("/explain", {"method": "lime"}, r"Method 'lime' is unknown: use one of Grad-CAM \(gradcam\), .*\."),
         ("/explain", {"method": None}, r"Method 'None' is unknown: .*"),
         (
             "/explain",
@@ -313,7 +313,7 @@ def test_plain_http_in_three_requests(server_url, lite0, chelsea):
         ("/classify", {"top_k": "many"}, r"top_k is 'many': it must be a whole number from 1 to 1000\."),
         ("/classify", {"model": ["auto"]}, r"This could not be computed: a value sent is of the wrong type, .*\."),
         ("/compare", {"image": None}, r"There is no picture: .*\."),
-        ("/compare", {"methods": []}, r"No method is chosen: choose at least one of gradcam, .*\."),
+        ("/compare", {"methods": []}, r"No method is chosen: choose at least one of Grad-CAM \(gradcam\), .*\."),
         ("/compare", {"methods": ["gradcam", "lime"]}, r"Method 'lime' is unknown: .*\."),
         ("/compare", {"methods": 5}, r"This could not be computed: .*\."),
         ("/compare", {"max_n": 1281}, r"max_n is 1281: .*\."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from functools import partial
 
 import gradio as gr
@@ -12,6 +13,7 @@ from ...explain import contrast, explain_stream
 from ...maps import data_url, grey, jpeg_url
 from ...methods import METHODS, check_methods
 from ...models.registry import MODELS
+from ...report.words import contrast_words
 from ..server.readiness import classifier
 from ..server.refusals import with_clear_errors
 from ..server.runs import RUNS
@@ -20,8 +22,8 @@ from .widgets import METHOD_CHOICES, FirstScreen, class_box, maps_component
 
 
 @with_clear_errors
-def on_contrast(other, method, request: gr.Request):
-    """Draw the maps of two classes by one method, on one scale, and their difference."""
+def on_contrast(other, method, request: gr.Request) -> tuple[str, dict]:
+    """Draw the maps of two classes by one method, on one scale, and their difference, with a sentence on them."""
     memory = memory_of(request)
     shown = memory.explanation
     if len(MODELS[shown.model].labels()) == 1:
@@ -65,7 +67,10 @@ def on_contrast(other, method, request: gr.Request):
     url = jpeg_url(memory.picture)
     aspect = shown.image.shape[1] / shown.image.shape[0]
     about = {"image": url, "aspect": aspect, "seen": shown.placement.seen, "alt": "map over the picture"}
-    return {"run": run.number, **about, "panels": panels}
+    names = f"A, {shown.class_name},", f"B, {second.class_name},"
+    words = contrast_words(method, names, (shown.placement.cut(maps.first), shown.placement.cut(maps.second)))
+    value = {"run": run.number, **about, "panels": panels}
+    return f'<p class="words measured">{html.escape(words)}</p>', value
 
 
 def build(screen: FirstScreen) -> None:
@@ -78,5 +83,6 @@ def build(screen: FirstScreen) -> None:
             other = class_box("B: the other class", "other", keeps=True, scale=2)
             method = gr.Dropdown(METHOD_CHOICES, value=METHOD_CHOICES[0][1], label="Method", scale=1)
             go = gr.Button("Compare", variant="primary", size="md", scale=0, min_width=120, elem_id="contrast-go")
+        words = gr.HTML("", elem_id="contrast-words")
         panels = maps_component(None, "contrast", "--cam-height: 340px")
-    go.click(on_contrast, [other, method], panels, api_visibility="private", preprocess=False)
+    go.click(on_contrast, [other, method], [words, panels], api_visibility="private", preprocess=False)

@@ -4,6 +4,7 @@ check of what a map owes to what the network learned."""
 
 from __future__ import annotations
 
+import html
 import time
 
 import gradio as gr
@@ -21,6 +22,7 @@ from ...passes.outputs import OUTPUTS
 from ...report.figures import cost_figure, curves_figure, sanity_figure, sweep_figure
 from ...report.report import NO_PROBABILITY, likeness_table, measurement_table
 from ...report.tables import Table
+from ...report.words import sweep_words
 from ...units import seconds_in_words
 from ..server.readiness import classifier
 from ..server.refusals import with_clear_errors
@@ -140,7 +142,7 @@ def on_sweep(request: gr.Request):
             far = progress_html(f"Stopped after {words}: the likeness is to the sum so far.")
             yield {"far": far, "stop": NO_STOP}
             return
-    yield {"far": "", "stop": NO_STOP}
+    yield {"far": f'<p class="far words measured">{html.escape(sweep_words(state.points))}</p>', "stop": NO_STOP}
 
 
 @with_clear_errors
@@ -193,8 +195,8 @@ def build(screen: FirstScreen) -> None:
     with gr.Tab("How far to believe it"):
         with gr.Row(elem_classes="intro"):
             gr.Markdown(
-                "Pixels are hidden or shown in the order of each map; the classifier says what that did to the class. "
-                "Controls know nothing of the picture."
+                "Where a map is right, the network needs what it shows: pixels are hidden or shown in the order of "
+                "each map, and the network says what is left of the class."
             )
             stop = stop_button("measure-stop")
             go = gr.Button("Measure", size="sm", scale=0, min_width=120, elem_id="measure")

@@ -23,6 +23,7 @@ from ...models.registry import MODELS
 from ...passes.outputs import OUTPUTS
 from ...passes.placement import WHOLE, Placement
 from ...picture import MAX_BYTES, open_picture
+from ...report.words import result_words
 from ..server.readiness import classifier, default_model, model_choices, opening_model
 from ..server.refusals import with_clear_errors
 from ..server.runs import RUNS, Busy, Run, on_stop, visitor_of
@@ -125,12 +126,15 @@ def page_update(
     MEMORIES.keep(run, picture, snapshot)
     fields = fields | {"alt": f"what speaks for {snapshot.class_name}", "address": query_of(snapshot, choices)}
     panels = panels_value(check_methods(choices.methods), snapshot.cams, run.number, wait, fields, snapshot.placement)
-    if snapshot.cams or run.cancel.is_set():  # a newer run has words of its own
+    if run.cancel.is_set():  # a newer run has words of its own
         return {"panels": panels}
+    explained = explained_html(snapshot, window_of(picture))
+    if snapshot.cams:
+        return {"panels": panels, "explained": explained}
     return {
         "panels": panels,
         "prediction": prediction_html(snapshot),
-        "explained": explained_html(snapshot, window_of(picture)),
+        "explained": explained,
         "max_n": limit,
         **headline.update(choices.model, run.visitor),
     }
@@ -167,12 +171,11 @@ def prediction_html(snapshot: Explanation | None) -> str:
 
 
 def explained_html(snapshot: Explanation, window: str = "") -> str:
-    top = snapshot.predictions[0]
-    rest = "" if snapshot.class_index == top.class_index else f"; the model's top class is {html.escape(top.name)}"
-    rest += f"; the picture's grey values are {html.escape(window)}" if window else ""
+    """Return what is explained, and in a sentence or two how sure the model is and where the maps lie."""
+    rest = f"; the picture's grey values are {html.escape(window)}" if window else ""
     return (
         f"<h2>Explaining <b>{html.escape(snapshot.class_name)}</b>, {snapshot.answer_in_words}"
-        f"<small>{rest}</small></h2>"
+        f"<small>{rest}</small></h2><p>{html.escape(result_words(snapshot))}</p>"
     )
 
 
@@ -283,7 +286,7 @@ def build(page: gr.Blocks) -> FirstScreen:
         buttons = {"js_on_load": browser_code("choices.js")}
         examples = gr.HTML(examples_html(), elem_id="examples", **buttons)
         prediction = gr.HTML(prediction_html(None), elem_id="prediction", **buttons)
-        explained = gr.HTML("<h2>&nbsp;</h2>", elem_id="explained")
+        explained = gr.HTML("<h2>&nbsp;</h2><p></p>", elem_id="explained")
         other = class_box("Another class", "class-box")
         opening = panels_value(DEFAULT_METHODS, {}, fields={"aspect": aspect(OPENING)})
         panels = maps_component(opening, "maps")
