@@ -5,6 +5,7 @@ import base64
 import pytest
 from browsing import COMPLETE, OPENING, explaining, panel
 from conftest import EXAMPLES
+from PIL import Image
 
 pytestmark = pytest.mark.browser
 FLOWER = EXAMPLES / "flower.jpg"
@@ -130,3 +131,35 @@ def test_a_file_that_is_too_large_is_not_sent(visit, tmp_path):
     page.locator("#picture input[type=file]").set_input_files(tmp_path / "large.png")
     page.get_by_text("The picture has 21 MB: at most 20 MB are allowed.").wait_for()
     assert [url for url in asked if "upload" in url] == []
+
+
+def test_a_map_opens_large_is_compared_read_and_saved_and_the_focus_comes_back(visit):
+    page = visit(query="?methods=gradcam,gradcam_plus_plus")
+    panel(page, "gradcam_plus_plus", COMPLETE).wait_for()
+    large, canvas = page.locator("#maps dialog.large"), panel(page, "gradcam").locator("canvas")
+    pixels = "canvas => canvas.toDataURL()"
+    canvas.click()
+    large.get_by_role("heading", name=f"Grad-CAM, {OPENING}").wait_for()
+    assert large.locator("canvas.map").evaluate(pixels) == canvas.evaluate(pixels)
+    large.locator("select").select_option(label="Grad-CAM++")
+    assert large.locator("canvas.other").evaluate(pixels) == panel(page, "gradcam_plus_plus").locator(
+        "canvas"
+    ).evaluate(pixels)
+    seen = "dialog => getComputedStyle(dialog).getPropertyValue('--cut')"
+    assert large.evaluate(seen) == "50%"
+    large.get_by_label("Compare").press("ArrowRight")
+    assert large.evaluate(seen) == "51%"
+    large.locator("canvas.map").hover(position={"x": 30, "y": 30})
+    large.locator(".values", has_text="Grad-CAM++ 0.").wait_for()
+    with page.expect_download() as download:
+        large.get_by_role("button", name="Save this map").click()
+    assert download.value.suggested_filename == "grad-cam-egyptian-cat.png"
+    with Image.open(download.value.path()) as saved:
+        assert saved.size == (640, 320)
+    page.keyboard.press("Escape")
+    large.wait_for(state="hidden")
+    assert canvas.evaluate("canvas => canvas.getRootNode().activeElement === canvas")
+    page.keyboard.press("Enter")
+    large.wait_for()
+    page.locator("#maps dialog").get_by_role("button", name="Close").click()
+    large.wait_for(state="hidden")

@@ -2,7 +2,8 @@
 // asking the server. Runs once per gr.HTML component, with `element`, `props`, `trigger` and `watch` given by Gradio.
 // props.value: {working: run} when a run has begun, null when it failed, and then, as often as there is something new, {run, image, aspect, alt, address, example, panels: [{key, title, how, map, facts, note, badge, wait, progress,
 // partial, diverging}]}; image and map are data URLs (map: 8-bit grey PNG). TABLES: colour map name -> 256 RGB triples
-// as base64. View: a "cam-view" event. Stop is the event "stop". By keyboard: arrows move the probe, Escape hides it.
+// as base64. View: a "cam-view" event. Stop is the event "stop". By keyboard: arrows move the probe, Escape hides it, Enter
+// opens the map large (large.js), as a click does; a tap reads it, and a button beside it opens it.
 import TABLES from "./tables.js";
 export default function start({ element, props, trigger, watch }) {
 const root = element.querySelector(".cam-host").attachShadow({ mode: "open" });
@@ -31,6 +32,10 @@ root.innerHTML = `<style>
            background: #000c; color: #fff; font-variant-numeric: tabular-nums; }
   .cross { position: absolute; width: 14px; height: 14px; margin: -9px 0 0 -9px; border: 2px solid #fff; border-radius: 50%;
            box-shadow: 0 0 0 1px #000; pointer-events: none; }
+  .enlarge { position: absolute; right: 4px; top: 4px; display: grid; place-items: center; width: 32px; height: 32px; padding: 0; border: 0; border-radius: 8px; cursor: pointer; color: white; background: #000a; opacity: 0; }
+  .enlarge svg { width: 18px; fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; stroke-linejoin: round; }
+  .frame:hover .enlarge, canvas:focus-visible ~ .enlarge { opacity: 1; }
+  figure[data-state=waiting] .enlarge { display: none; }
   [hidden] { display: none !important; }
   /* A run without anything to draw yet: seen when it takes longer than most. */
   .work { height: 3px; margin-bottom: 3px; border-radius: 2px; overflow: hidden; opacity: 0; }
@@ -65,6 +70,8 @@ root.innerHTML = `<style>
   /* Stop is a finger's size where fingers are, over the map that it is about. */
   @media (max-width: 700px), (pointer: coarse) {
     figure { position: relative; }
+    .enlarge { opacity: 1; right: 0; top: 0; width: 40px; height: 40px; background: none; }
+    .enlarge svg { padding: 4px; border-radius: 8px; background: #000a; }
     h3 .stop { position: absolute; left: 12px; top: 44px; z-index: 1; min-height: 40px; min-width: 64px; background: var(--block-background-fill); }
   }
 </style><div class="room"><div class="work"></div><div class="grid"></div></div><p class="only-read said" role="status"></p><p class="only-read read" aria-live="polite"></p>`;
@@ -89,11 +96,13 @@ function makePanel(key) {
   const figure = document.createElement("figure");
   figure.dataset.key = key;
   figure.innerHTML = `<h3><span class="title"></span><small hidden></small><button type="button" class="stop" hidden>Stop</button></h3><p class="how"></p>
-    <div class="frame"><canvas role="application" tabindex="0" aria-roledescription="map"></canvas><div class="wait">waiting</div><i class="cross" hidden></i><span class="probe" hidden></span></div>
+    <div class="frame"><canvas role="application" tabindex="0" aria-roledescription="map"></canvas><button type="button" class="enlarge" tabindex="-1"><svg viewBox="0 0 24 24" aria-hidden="true"><path d="M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5"/></svg></button><div class="wait">waiting</div><i class="cross" hidden></i><span class="probe" hidden></span></div>
     <progress max="1" class="idle"></progress><p class="facts"></p><p class="note"></p>`;
   const part = (selector) => figure.querySelector(selector);
   const panel = { figure, canvas: part("canvas"), cross: part(".cross"), probe: part(".probe"), grey: null, picture: null, seen: [0, 0, 1, 1], part };
+  panel.valueAt = (u, v) => valueAt(panel, u, v);
   const point = (event) => {
+    finger = event.pointerType === "touch";
     const box = shown(panel.canvas);
     probe((event.offsetX - box.left) / box.width, (event.offsetY - box.top) / box.height);
   };
@@ -101,7 +110,9 @@ function makePanel(key) {
   panel.canvas.addEventListener("pointermove", point);
   panel.canvas.addEventListener("pointerleave", (event) => { if (event.pointerType === "mouse") hideProbe(); });
   panel.canvas.addEventListener("blur", hideProbe);
-  panel.canvas.addEventListener("keydown", (event) => probeByKey(panel, event));
+  panel.canvas.addEventListener("keydown", (event) => (event.key === "Enter" ? enlarge(key) : probeByKey(panel, event)));
+  panel.canvas.addEventListener("click", () => { if (!finger) enlarge(key); });
+  part(".enlarge").addEventListener("click", () => { panel.canvas.focus(); enlarge(key); });
   part(".stop").addEventListener("click", () => { part(".stop").disabled = true; trigger("stop"); });
   return panel;
 }
@@ -115,17 +126,30 @@ function shown(canvas) {
   return { left: (canvas.clientWidth - width) / 2, top: (canvas.clientHeight - height) / 2, width, height };
 }
 
-// u and v: shares of the picture's width and height.
+// The value of a map at shares of the picture's width and height, in words; null where there is none yet.
+function valueAt({ grey, data, seen: [left, top, right, bottom] }, u, v) {
+  if (!grey) return null;
+  const across = (u - left) / (right - left), down = (v - top) / (bottom - top);
+  if (across < 0 || across >= 1 || down < 0 || down >= 1) return "not seen";
+  const level = grey.data[4 * (Math.floor(down * grey.height) * grey.width + Math.floor(across * grey.width))];
+  return (data.diverging ? (level - 128) / 127 : level / 255).toFixed(2);
+}
+
+let finger = false, large = null;
+async function enlarge(key) {
+  if (!panels.get(key)?.greyImage) return;
+  const module = await import("./large.js");
+  large ??= module.default({ root, shown: panels, paint });
+  if (panels.has(key)) large.open(key, props.value?.address?.class);
+}
+
 function probe(u, v) {
   panels.forEach((panel) => {
     const inside = u >= 0 && u < 1 && v >= 0 && v < 1 && panel.grey;
     panel.cross.hidden = panel.probe.hidden = !inside;
     if (!inside) return;
-    const place = shown(panel.canvas), grey = panel.grey, [left, top, right, bottom] = panel.seen;
-    const across = (u - left) / (right - left), down = (v - top) / (bottom - top);
-    const level = grey.data[4 * (Math.floor(down * grey.height) * grey.width + Math.floor(across * grey.width))];
-    if (across < 0 || across >= 1 || down < 0 || down >= 1) panel.probe.textContent = "not seen";
-    else panel.probe.textContent = panel.data.diverging ? ((level - 128) / 127).toFixed(2) : (level / 255).toFixed(2);
+    const place = shown(panel.canvas);
+    panel.probe.textContent = valueAt(panel, u, v);
     panel.cross.style.left = `${place.left + u * place.width}px`;
     panel.cross.style.top = `${place.top + v * place.height}px`;
   });
@@ -193,11 +217,17 @@ function draw(panel) {
     [canvas.width, canvas.height] = [picture.naturalWidth, picture.naturalHeight];
     panel.colored = null;
   }
-  const context = canvas.getContext("2d");
+  paint(panel, canvas.getContext("2d"));
+  if (large) large.redraw();
+}
+
+// Draws a panel's picture on a canvas of the picture's size, with its map unless `plain`.
+function paint(panel, context, plain = false) {
+  const { canvas, picture } = panel;
   context.globalCompositeOperation = "source-over";
   context.globalAlpha = 1;
   context.drawImage(picture, 0, 0);
-  if (!panel.greyImage) return;
+  if (plain || !panel.greyImage) return;
   if (view.mode === "masked" && !panel.data.diverging) {
     context.globalCompositeOperation = "multiply";
     context.drawImage(panel.greyImage, ...placeOf(panel));
@@ -233,6 +263,7 @@ function describe(panel, value) {
   part(".note").textContent = data.note ?? "";
   part("small").textContent = data.badge ?? "";
   part("small").hidden = !data.badge;
+  part(".enlarge").setAttribute("aria-label", `Open ${data.title} large`);
   part(".stop").setAttribute("aria-label", `Stop ${data.title}`);
   part(".stop").hidden = !running;
   if (!running) part(".stop").disabled = false;
@@ -242,7 +273,7 @@ function describe(panel, value) {
   progress.setAttribute("aria-label", `${data.title} progress`);
   part(".wait").hidden = Boolean(data.map);
   part(".wait").textContent = data.wait ?? "waiting";
-  panel.canvas.setAttribute("aria-label", `${data.title}: ${value.alt || "map over the picture"}${data.facts ? `, ${data.facts}` : ""}. Arrow keys read its values.`);
+  panel.canvas.setAttribute("aria-label", `${data.title}: ${value.alt || "map over the picture"}${data.facts ? `, ${data.facts}` : ""}. Arrow keys read its values, Enter opens it large.`);
   panel.figure.dataset.state = data.map ? (data.partial ? "partial" : "complete") : "waiting";
 }
 
