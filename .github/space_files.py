@@ -1,4 +1,4 @@
-"""What a Space is sent: the files of an allow-list, staged in a folder, with the revision and the Space's own settings.
+"""The content of a Space: the files of an allow-list, in a folder, with the revision and the Space's own settings.
 
 Asks no Hub and needs no token. Refuses what the Hub would accept and then not start; what the Hub itself refuses is
 left to the Hub.

@@ -1,4 +1,4 @@
-"""What is drawn of maps: heatmap, overlay, the box of the largest region, and pictures as bytes.
+"""Maps as pictures: heatmap, overlay, the box of the largest region, and pictures as bytes.
 
 Pictures are (H, W, 3) uint8 RGB, maps (h, w) float32 in [0, 1] of any size: a map is brought onto the part of the
 picture that the model saw, in the picture's own size. Knows neither models nor methods.

@@ -22,7 +22,7 @@ HIT = 0.5  # the overlap that makes a hit, as in ImageNet's localisation task
 
 @dataclass(frozen=True)
 class Localisation:
-    """How well one map finds one object.
+    """The accuracy with which one map finds one object.
 
     energy_inside: the share of the map inside the boxes. iou: of `box_of` with the best box. hit: 1 where that is at
     least HIT. pointing: 1 where the map's maximum lies inside (Zhang et al. 2018, Top-down Neural Attention by

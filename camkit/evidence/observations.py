@@ -29,7 +29,7 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class Maps:
-    """What is known of a map without the classifier's answer.
+    """The observations of a map without the classifier's answer.
 
     cam_map: (H, W) float32 in [0, 1].
     masked_cam: (H, W) float32 in [0, 1], the method's map of the masked picture, or None if it was not asked for.

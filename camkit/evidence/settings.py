@@ -1,5 +1,5 @@
-"""What a measurement depends on besides picture and classifier: `Settings`, hand-drawn boxes, and the layers, noise and
-channels that a study compares."""
+"""The settings of a measurement besides picture and classifier: `Settings`, hand-drawn boxes, and the layers, noise
+and channels that a study compares."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOISE_SIGMAS = (5, 10, 20)  # grey levels
 
 @dataclass(frozen=True)
 class Settings:
-    """What a study depends on besides pictures and classifier; `coherency` is a key of COHERENCY, `steps`,
+    """The settings of a study besides pictures and classifier; `coherency` is a key of COHERENCY, `steps`,
     `insertion_baseline`, `deletion_baseline` and `seed` are those of `camkit.evidence.curves.measure_stream`, `window`
     is that of `camkit.open_picture`."""
 
@@ -55,7 +55,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Box:
-    """Where a class is in a picture, drawn by hand: `box` is left, top, right, bottom as shares of width and height."""
+    """A hand-drawn box round an object of a class: `box` is left, top, right, bottom as shares of width and height."""
 
     label: str
     class_index: int

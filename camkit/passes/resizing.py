@@ -1,4 +1,4 @@
-"""How a picture becomes a model's input of a fixed size.
+"""Resizing of a picture to a model's input of a fixed size.
 
 Owns the choices of `resize` and `interpolation` and their arithmetic. Pictures are (H, W, 3) uint8 RGB, sizes (height,
 width).
@@ -48,7 +48,7 @@ def size_of(size) -> Size | None:
 
 @dataclass(frozen=True)
 class Resizing:
-    """How a model's pictures are resized. resize: a key of RESIZES. interpolation: a key of INTERPOLATIONS."""
+    """A model's way of resizing pictures. resize: a key of RESIZES. interpolation: a key of INTERPOLATIONS."""
 
     resize: str = "squeeze"
     interpolation: str = "bicubic"

@@ -34,7 +34,7 @@ _NOTE = (
 
 @dataclass(frozen=True)
 class Views:
-    """What the browser shows besides pictures and maps: `columns`, a list each with an entry a picture, and the
+    """Data that the browser shows besides pictures and maps: `columns`, a list each with an entry a picture, and the
     pictures by class."""
 
     columns: dict

@@ -20,7 +20,7 @@ _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 @dataclass(frozen=True)
 class ZipLimits:
-    """What a zip may hold. `ratio` is unpacked bytes for each byte of the file on disk; `entries` counts every name in
+    """The bounds of a zip. `ratio` is unpacked bytes for each byte of the file on disk; `entries` counts every name in
     it, pictures or not."""
 
     pictures: int = 50

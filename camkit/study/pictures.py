@@ -57,7 +57,7 @@ def plan(
 
 @dataclass
 class Found:
-    """What sources hold: `pictures` by name, each a path, a URI or a file's bytes; the `boxes` drawn on them; and for
+    """Contents of sources: `pictures` by name, each a path, a URI or a file's bytes; the `boxes` drawn on them; and for
     every other file, by name, the sentence that says why it was `skipped`."""
 
     pictures: dict[str, Any] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""How far a study is: its finished jobs, the state that is shown of them, and the line of a terminal that shows it."""
+"""The progress of a study: its finished jobs, the state that is shown of them, and the terminal line that shows it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Job:
 
 @dataclass
 class StudyProgress:
-    """What a study has done so far, whichever process does the work: the `keys` of its jobs by measurement,
+    """The work of a study so far, whichever process does the work: the `keys` of its jobs by measurement,
     `skipped` pictures, and on how many pictures this run did some work."""
 
     total: int
@@ -101,7 +101,7 @@ class StudyProgress:
 
 
 class StatusLine:
-    """How far long work is, on stderr: one line rewritten in place on a terminal; in a log, one line a minute."""
+    """The progress of long work, on stderr: one line rewritten in place on a terminal; in a log, one line a minute."""
 
     def __init__(self) -> None:
         self._printed = -math.inf

@@ -90,7 +90,7 @@ class UnreadableError(InputError):
 
 @dataclass
 class Study:
-    """What is asked of every picture: `wanted` measurements by a classifier, whose fingerprint `model` is."""
+    """The questions asked of every picture: `wanted` measurements by a classifier, whose fingerprint `model` is."""
 
     classifier: Classifier
     settings: Settings
