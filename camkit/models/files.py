@@ -157,7 +157,12 @@ def _foreign(part: dict) -> str | None:
     """Return the name of the class or function that a part of a configuration needs and that is not Keras's; None for
     what Keras has, or was told of."""
     name = part["config"] if part["class_name"] == "function" else part["class_name"]
-    if not isinstance(name, str) or str(part.get("module") or "keras").split(".")[0] == "keras" and "module" in part:
+    if (
+        not isinstance(name, str)
+        or name.startswith("__")
+        or str(part.get("module") or "keras").split(".")[0] == "keras"
+        and "module" in part
+    ):
         return None
     known = (keras, keras.layers, keras.activations, keras.initializers, keras.regularizers, keras.constraints)
     if name == "Functional" or any(hasattr(each, name) for each in known) or name in _keras_own():

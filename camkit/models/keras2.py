@@ -54,7 +54,7 @@ def cleaned(config: dict, version: str) -> dict:
     Raises InputError for an operation of TensorFlow that keras.ops has no counterpart for here.
     """
     config = copy.deepcopy(config)
-    if version.startswith(("1.", "2.")):
+    if version.startswith(("1.", "2.")) or str(config.get("module")).startswith("keras.src.engine"):
         config = _module_paths(config)
         _clean_model(config)
     if "module" not in config:
@@ -97,12 +97,15 @@ def _layers(config: dict) -> list[dict]:
 
 
 def _module_paths(part: Any) -> Any:
-    """Return a configuration in which the classes of Keras 2's inner modules stand in Keras's public ones."""
+    """Return a configuration in which the classes of Keras 2's inner modules stand in Keras's public ones, and tensors
+    as Keras 3 writes them are named as the layers will be."""
     if isinstance(part, list):
         return [_module_paths(each) for each in part]
     if not isinstance(part, dict):
         return part
     part = {key: _module_paths(value) for key, value in part.items()}
+    if isinstance(history := part.get("keras_history"), list):
+        part["keras_history"] = [_plain(history[0]), *history[1:]]
     if str(part.get("module", "")).split(".")[0] in ("keras", "tf_keras") and "class_name" in part:
         name = part["class_name"]
         public = next((each for each in (keras.layers, keras.initializers, keras) if hasattr(each, name)), None)
@@ -209,6 +212,12 @@ def _translate(layer: dict, nested: set[str]) -> None:
     function = layer["config"].get("function", "")
     class_name, called, made = _OPERATIONS.get(function, ("", (), ()))
     config, nodes = {"name": layer["name"]}, []
+    no_counterpart = InputError(
+        f"The model has TensorFlow's operation {f'tf.{function}' if function else 'without a name'} that has no "
+        "counterpart in Keras 3 here: replace it by a layer of Keras where the model was made, and save it again."
+    )
+    if not function or any(isinstance(node, dict) for node in layer["inbound_nodes"]):
+        raise no_counterpart
     if _is_flip(layer):  # Keras does not read "..." in .h5
         class_name, called, config["axis"] = "Flip", (), -1
     for node in layer["inbound_nodes"]:
@@ -219,10 +228,7 @@ def _translate(layer: dict, nested: set[str]) -> None:
             del given["data_format"]
         elsewhere = any("class_name" in each for each in given.get("slice_spec", ()) if isinstance(each, dict))
         if not class_name or set(given) - {*called, *made} or len(node) != 1 or elsewhere:
-            raise InputError(
-                f"The model has TensorFlow's operation tf.{function} that has no counterpart in Keras 3 here: "
-                "replace it by a layer of Keras where the model was made, and save it again."
-            )
+            raise no_counterpart
         first = value if name == "_CONSTANT_VALUE" else _tensor([name, index, value])
         nodes.append({"args": [first, *(_argument(given[key], nested) for key in called)], "kwargs": {}})
         config |= {key: given[key] for key in made if key in given}

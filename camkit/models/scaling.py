@@ -120,7 +120,7 @@ def wanted_inputs(model: keras.Model, first: list) -> str | None:
     for operation in first:
         for tensor in keras.tree.flatten(operation.input):
             # The median: zero padding and channels without variance are the exception.
-            values = np.asarray(keras.Model(model.inputs, tensor)(pictures, training=False), np.float64)
+            values = np.asarray(keras.Model(model.inputs[0], tensor)(pictures, training=False), np.float64)
             values = np.median(_normalised(operation, values).reshape(len(ends), -1), axis=1)
             landing = dict(zip(ends, values, strict=True))
             choices.add(_fitting({key: (landing[low], landing[high]) for key, (low, high) in _RANGES.items()}))

@@ -408,7 +408,7 @@ def coffee():
     return example("coffee")
 
 
-@pytest.mark.parametrize("name", ["MobileNetV2", "MobileNetV3Small", "ResNet50V2"])
+@pytest.mark.parametrize("name", ["MobileNetV2", "MobileNetV3Small", "MobileNetV3Large", "ResNet50V2"])
 def test_networks_of_keras_applications_with_random_weights(name, chelsea):
     model = getattr(keras.applications, name)(weights=None, input_shape=(96, 96, 3), classes=7)
     classifier = camkit.load(model, preprocess="tf")

@@ -185,6 +185,51 @@ def test_a_file_of_keras_2_answers_as_there(old, make, ending, tmp_path, chelsea
         assert camkit.explain(classifier, chelsea, ["gradcam"]).cams["gradcam"].map.shape == (SIDE, SIDE)
 
 
+def small_of_keras_3():
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((SIDE, SIDE, 3))
+    x = keras.layers.Conv2D(4, 3, activation="relu", name="first")(inputs)
+    return keras.Model(inputs, keras.layers.Dense(3, "softmax")(keras.layers.GlobalAveragePooling2D()(x)))
+
+
+def edited(path, change):
+    """Save a small model of Keras 3, and change its configuration's text."""
+    (model := small_of_keras_3()).save(path)
+    if path.suffix == ".h5":
+        with h5py.File(path, "r+") as file:
+            file.attrs["model_config"] = change(file.attrs["model_config"])
+            file.attrs["keras_version"] = "2.15.0"
+        return model
+    with zipfile.ZipFile(path) as archive:
+        held = {name: archive.read(name) for name in archive.namelist()}
+    held["config.json"] = change(held["config.json"].decode()).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in held.items():
+            archive.writestr(name, content)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("ending", "before", "after"),
+    [
+        (".h5", '"first"', '"block/first"'),
+        (".keras", "keras.src.models.functional", "keras.src.engine.functional"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_marks_of_keras_2_in_a_configuration_of_keras_3_are_cleaned(ending, before, after, tmp_path):
+    model = edited(tmp_path / f"m{ending}", lambda text: text.replace(before, after))
+    inputs = np.random.default_rng(5).uniform(0, 1, (2, SIDE, SIDE, 3)).astype(np.float32)
+    np.testing.assert_array_equal(from_file(tmp_path / f"m{ending}")(inputs), model(inputs))
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_an_operation_of_tensorflow_without_a_name_is_refused(tmp_path):
+    edited(tmp_path / "m.h5", lambda text: text.replace('"class_name": "Conv2D"', '"class_name": "TFOpLambda"'))
+    with pytest.raises(InputError, match=r"^The model has TensorFlow's operation without a name .* save it again\.$"):
+        from_file(tmp_path / "m.h5")
+
+
 def test_an_operation_of_tensorflow_without_a_counterpart_is_named(old, tmp_path):
     written(old, with_erf, tmp_path / "old.h5")
     with pytest.raises(InputError, match=r"^The model has TensorFlow's operation tf\.math\.erf .* save it again\.$"):
