@@ -1,4 +1,5 @@
-"""`python -m camkit.evaluate SOURCE ... --model NAME --out DIR`: a study from the command line, and nothing but that.
+"""`camkit evaluate SOURCE ... --model NAME --out DIR`, also `python -m camkit.evaluate`: a study from the command line,
+and nothing but that.
 
 Writes a CSV, a report and a checkpoint into DIR; killed half-way, the same command goes on where it was.
 """
@@ -48,7 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m camkit.evaluate", description="Faithfulness of the methods over a folder of pictures."
+        "camkit evaluate",
+        description="Measure over a set of pictures how far the methods' maps can be believed. "
+        "`python -m camkit.evaluate` is the same command.",
     )
     parser.add_argument(
         "sources",
@@ -80,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         default=Settings.coherency,
         help="; ".join(f"{key}: for {words}" for key, words in COHERENCY.items()),
     )
-    parser.add_argument("--claims", action="store_true", help="also measure layers, noise, tuning and boxes")
+    parser.add_argument("--claims", action="store_true", help="also measure earlier layers, noise and tuning")
     parser.add_argument(
         "--readme", type=Path, metavar="FILE", help=f"write the comparison table between {BEGIN} and {END} in it"
     )
