@@ -49,7 +49,7 @@ class PrecomputedLayer(keras.layers.Layer):
     def call(self, activations):
         @tf.custom_gradient
         def answer(_):
-            # The score reads one logit, so what comes back is zero but for that one's weight.
+            # The score is one logit, and what comes back its weight.
             return self.logits, lambda upstream: tf.reduce_sum(upstream) * self.gradients
 
         return answer(activations)
@@ -98,23 +98,21 @@ def gradient_cam(
 ) -> np.ndarray:
     """Return the raw map of a gradient method by its stock visualizer: (1, h, w, C) activations, (1, classes) logits
     and (1, h, w, C) gradients of the class's logit, all float32 tensors -> (h, w) float32 >= 0."""
-    score = float(logits[0, class_index])
-    logits = logits - (score - min(max(score, outputs.lowest_score), LARGEST_SCORE))
-    if method.traceable:  # the index is a tensor, so that the call is traced once and not for each class
-        call, index = _traced(method), tf.constant(class_index)
-    else:
-        call, index = partial(_call, method), class_index
-    cam = call(activations, logits, gradients, index)
+    score = max(float(np.asarray(logits)[0, class_index]), outputs.lowest_score)
+    logit = tf.constant([[min(score, LARGEST_SCORE)]])
+    call = _traced(method) if method.traceable else partial(_call, method)
+    cam = call(activations, logit, gradients)
     if not np.isfinite(cam).all():
-        cam = call(activations, logits, gradients * OFF_THE_POLE, index)
+        cam = call(activations, logit, gradients * OFF_THE_POLE)
     return np.asarray(cam, np.float32)[0]
 
 
-def _call(method: Method, activations, logits, gradients, class_index):
-    model = _precomputed_model(int(logits.shape[-1]))
-    with model.holding(logits, gradients):
+def _call(method: Method, activations, logit, gradients):
+    # One logit stands for all: to pick it out of a thousand, forward and back, takes a quarter of an eager call.
+    model = _precomputed_model(1)
+    with model.holding(logit, gradients):
         return resolve_name(method.visualizer)(model)(
-            lambda output: output[:, class_index],
+            lambda output: output,
             activations,
             penultimate_layer=model.layers[0],
             seek_penultimate_conv_layer=False,
