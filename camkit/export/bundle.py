@@ -15,6 +15,7 @@ from PIL import Image
 from ..errors import InputError
 from ..explanation import Cam, Explanation, Prediction
 from ..maps import ALPHA, box_of, encode, overlay
+from ..methods import METHODS
 from ..passes.placement import Placement
 
 
@@ -59,12 +60,15 @@ def write_bundle(
     opacity: str = "even",
     drawn: Mapping[str, bytes] | None = None,
 ) -> None:
-    """Write one zip to a path or binary file: picture and overlays (PNG), raw and expanded maps (NPZ), settings,
-    class, probabilities, costs and library `versions` (JSON), and any `extra` files by name, such as `figure_files`.
+    """Write one zip to a path or binary file: a README, the picture, `overlays/` (PNG, by the methods' names), `data/`
+    with raw and expanded maps (NPZ) and settings, class, probabilities, costs and library `versions` (JSON), and any
+    `extra` files by name, such as those of `figure_files`.
     `alpha`, `colormap` and `opacity` are those of `overlay`; `drawn`: overlays by method that are PNG files already.
     `load_bundle` reads it back."""
-    files = explanation_files(explanation, alpha, colormap, opacity, versions, drawn)
-    files["picture.png"] = encode(explanation.image)
+    files = {"README.txt": _readme(explanation).encode(), "picture.png": encode(explanation.image)}
+    names = {f"overlay_{key}.png": f"overlays/{METHODS[key].name}.png" for key in explanation.cams}
+    for name, data in explanation_files(explanation, alpha, colormap, opacity, versions, drawn).items():
+        files[names.get(name, f"data/{name}")] = data
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:  # PNG and NPZ are compressed already
         for name, data in {**files, **(extra or {})}.items():
             archive.writestr(name, data)
@@ -81,9 +85,11 @@ def load_bundle(path: str | Path | BinaryIO) -> Explanation:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            settings = json.loads(archive.read("explanation.json"))
+            # Bundles of earlier versions have no folders.
+            folder = "data/" if "data/explanation.json" in archive.namelist() else ""
+            settings = json.loads(archive.read(f"{folder}explanation.json"))
             image = np.array(Image.open(io.BytesIO(archive.read("picture.png"))).convert("RGB"))
-            with np.load(io.BytesIO(archive.read("maps.npz")), allow_pickle=False) as maps:
+            with np.load(io.BytesIO(archive.read(f"{folder}maps.npz")), allow_pickle=False) as maps:
                 arrays = dict(maps)
         boxes = settings.get("placement", {})  # bundles of earlier versions have none
         about = {"placement": Placement(**{name: tuple(box) for name, box in boxes.items()})}
@@ -96,7 +102,24 @@ def load_bundle(path: str | Path | BinaryIO) -> Explanation:
         fields = {"image": image, "cams": cams, "predictions": predictions, "methods": tuple(settings["methods"])}
         return Explanation(**_fields(Explanation, settings) | fields | about)
     except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError("The file is not a bundle of this demo: it must be the zip that 'Download' gives.") from error
+        raise InputError(
+            "The file is not a bundle of this demo: it must be the zip that 'Save all (zip)' gives."
+        ) from error
+
+
+def _readme(explanation: Explanation) -> str:
+    methods = ", ".join(METHODS[key].name for key in explanation.cams)
+    return (
+        f"What {explanation.model} looked at for {explanation.class_name} ({explanation.answer_in_words}), at layer "
+        f"{explanation.target_layer}, by {methods}.\n\n"
+        "picture.png             the picture as the page showed it\n"
+        "overlays/               the map of each method over the picture\n"
+        "figures/                picture and maps as a strip (PNG, PDF) and as a 16:9 slide, if they were saved too\n"
+        "data/explanation.json   class, probabilities, settings, costs, boxes, versions\n"
+        "data/maps.npz           the maps as numbers: raw_METHOD at the layer's resolution, map_METHOD from 0 to 1\n"
+        "data/faithfulness.csv   how far each map can be believed, if it was measured\n\n"
+        'In Python, camkit.load_bundle("this.zip") gives the explanation back.\n'
+    )
 
 
 def _fields(kind, values: Mapping) -> dict:

@@ -1,4 +1,4 @@
-"""The figure to keep: the picture and all maps side by side with their captions, for a slide or a paper.
+"""The figure to keep: the picture and all maps with their captions, in one row for a paper, or as a slide of 16:9.
 
 Drawn with Pillow and its own font, so that it looks the same on every machine.
 """
@@ -20,6 +20,7 @@ from ..units import cost_in_words
 WIDTH = 2400  # pixels at least: 8 inches at DPI
 SCREEN = 1600  # pixels, the width in a notebook
 PANEL = 600  # pixels at least, the width of one picture
+SLIDE = (1920, 1080)  # pixels, width and height
 DPI = 300
 GAP = 40
 INK, FAINT, PAPER = (17, 24, 39), (75, 85, 99), (255, 255, 255)
@@ -52,15 +53,7 @@ def draw_figure(
     ('RGB', 2400)
     """
     size = explanation.image.shape[1], explanation.image.shape[0]
-    panels = [_Panel(explanation.image, "Picture", _about_the_picture(explanation, model_name))]
-    for key, cam in explanation.cams.items():
-        drawn = overlay(explanation.image, cam, alpha, colormap, opacity)
-        if box and (found := box_of(cam)):
-            drawn = _framed(drawn, found)
-        lines = [cost_in_words(cam)]
-        if not cam.complete:
-            lines.append(f"partial: {cam.channels} of {cam.channels_total} channels")
-        panels.append(_Panel(drawn, METHODS[key].name, tuple(lines)))
+    panels = _panels(explanation, alpha, colormap, opacity, model_name, box)
     count = len(panels)
     wide = max(PANEL, -(-(WIDTH - GAP * (count + 1)) // count))
     high = round(wide * size[1] / size[0])
@@ -80,6 +73,59 @@ def draw_figure(
     return sheet
 
 
+def draw_slide(
+    explanation: Explanation,
+    alpha: float = ALPHA,
+    colormap: str = "viridis",
+    opacity: str = "even",
+    model_name: str = "",
+    words: str = "",
+    link: str = "",
+) -> Image.Image:
+    """Return picture and maps as a slide, an RGB image of SLIDE pixels, with `words` under the title and a `link` at
+    the bottom. The other arguments are those of `draw_figure`."""
+    panels = _panels(explanation, alpha, colormap, opacity, model_name, box=False)
+    sheet = Image.new("RGB", SLIDE, PAPER)
+    draw, (across, down), edge = ImageDraw.Draw(sheet), SLIDE, 60
+    scale = _scale(sheet, colormap, 40)
+    title = f"{explanation.class_name}, {explanation.answer_in_words}"
+    _write(draw, (edge, 40), title, 56, INK, across - 2 * edge - scale)
+    top = 124
+    for line in _wrapped(words, 30, across - 2 * edge)[:4]:
+        draw.text((edge, top), line, INK, ImageFont.load_default(size=30))
+        top += 40
+    top, caption = top + 20, 120
+    room, shape = (across - 2 * edge, down - top - 60), explanation.image.shape[1] / explanation.image.shape[0]
+
+    def fitting(columns: int) -> float:  # the width of one picture in so many columns
+        rows = -(-len(panels) // columns)
+        return min((room[0] - GAP * (columns - 1)) / columns, (room[1] / rows - caption) * shape)
+
+    columns = max(range(1, len(panels) + 1), key=fitting)
+    wide = max(1, int(fitting(columns)))
+    high = max(1, round(wide / shape))
+    pitch = max(wide, 300 if columns > 1 else wide) + GAP  # so that captions stay legible below a narrow picture
+    pitch = min(pitch, (room[0] + GAP) // columns)
+    top += (
+        max(0, room[1] - -(-len(panels) // columns) * (high + caption)) // 3
+    )  # what is left over, a third of it above
+    for position, panel in enumerate(panels):
+        left, upper = edge + position % columns * pitch, top + position // columns * (high + caption)
+        sheet.paste(Image.fromarray(panel.image).resize((wide, high), Image.Resampling.LANCZOS), (left, upper))
+        _write(draw, (left, upper + high + 8), panel.title, 30, INK, pitch - GAP)
+        for row, line in enumerate(panel.lines):
+            _write(draw, (left, upper + high + 48 + 28 * row), line, 22, FAINT, pitch - GAP)
+    _write(draw, (edge, down - 46), link, 24, FAINT, across - 2 * edge)
+    return sheet
+
+
+def slide_png(explanation: Explanation, **options) -> bytes:
+    """Return the slide as a PNG file; arguments are those of `draw_slide`."""
+    buffer = io.BytesIO()
+    draw_slide(explanation, **options).save(buffer, "PNG", compress_level=3)
+    return buffer.getvalue()
+
+
 def figure_files(explanation: Explanation, **look) -> dict[str, bytes]:
     """Return the figure as files by name, a PNG for slides and a PDF of the same pixels for papers; arguments are
     those of `draw_figure`."""
@@ -97,6 +143,34 @@ def figure_png(explanation: Explanation) -> bytes:
     figure.thumbnail((SCREEN, SCREEN))
     figure.save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()
+
+
+def _panels(
+    explanation: Explanation, alpha: float, colormap: str, opacity: str, model_name: str, box: bool
+) -> list[_Panel]:
+    """Return the picture and every map over it, with their captions."""
+    panels = [_Panel(explanation.image, "Picture", _about_the_picture(explanation, model_name))]
+    for key, cam in explanation.cams.items():
+        drawn = overlay(explanation.image, cam, alpha, colormap, opacity)
+        if box and (found := box_of(cam)):
+            drawn = _framed(drawn, found)
+        lines = [cost_in_words(cam)]
+        if not cam.complete:
+            lines.append(f"partial: {cam.channels} of {cam.channels_total} channels")
+        panels.append(_Panel(drawn, METHODS[key].name, tuple(lines)))
+    return panels
+
+
+def _wrapped(text: str, size: int, width: int) -> list[str]:
+    """Return the text as lines of at most `width` pixels, broken between words."""
+    font, lines = ImageFont.load_default(size=size), [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font.getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
 
 
 def _framed(image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:

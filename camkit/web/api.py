@@ -156,7 +156,7 @@ def api_compare(image, methods, class_name, model, target_layer, max_n, faithful
     facts, extra = comparison_json(snapshot) | given.to_json(), {}
     if measurements:
         facts["faithfulness"] = to_json(measurements)
-        extra["faithfulness.csv"] = metrics_csv(measurements, snapshot.cams)
+        extra["data/faithfulness.csv"] = metrics_csv(measurements, snapshot.cams)
     yield overlays(snapshot, final, opacity), facts, write_zip(snapshot, opacity=opacity, extra=extra, drawn=final)
 
 

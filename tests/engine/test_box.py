@@ -46,7 +46,7 @@ def test_the_figure_and_the_bundle_hold_the_box(tiny, noise, tmp_path):
     assert np.ptp(columns) == pytest.approx(scale * (right - left), abs=scale)
     assert np.ptp(rows) == pytest.approx(scale * (bottom - top), abs=scale)
     camkit.write_bundle(tmp_path / "b.zip", explanation)
-    held = json.loads(zipfile.ZipFile(tmp_path / "b.zip").read("explanation.json"))["cams"]["gradcam"]
+    held = json.loads(zipfile.ZipFile(tmp_path / "b.zip").read("data/explanation.json"))["cams"]["gradcam"]
     assert tuple(held["box"]) == (left, top, right, bottom)
     assert camkit.box_of(camkit.load_bundle(tmp_path / "b.zip").cams["gradcam"]) == (left, top, right, bottom)
 

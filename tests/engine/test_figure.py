@@ -1,6 +1,7 @@
 """The figure to keep, and overlays whose opacity follows the map."""
 
 import io
+import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,8 @@ from PIL import Image
 
 import camkit
 from camkit import units
-from camkit.export.figure import DPI, PANEL, SCREEN, WIDTH, draw_figure, figure_files
+from camkit.export.figure import DPI, PANEL, SCREEN, SLIDE, WIDTH, draw_figure, draw_slide, figure_files
+from camkit.methods import METHODS
 from camkit.passes.outputs import percent
 from camkit.passes.placement import WHOLE
 
@@ -101,3 +103,38 @@ def test_the_opacity_of_an_overlay_can_follow_the_map(noise):
     )
     with pytest.raises(ValueError, match=r"^Opacity 'none' is unknown: use one of even, map\.$"):
         camkit.overlay(noise, zero, opacity="none")
+
+
+@pytest.mark.parametrize("shape", [(60, 50), (400, 40), (40, 400)], ids=["as usual", "tall", "wide"])
+def test_a_slide_holds_every_picture_the_words_and_the_link(tiny, monkeypatch, shape):
+    from camkit.export import figure
+
+    explanation = camkit.explain(tiny, np.random.default_rng(1).integers(0, 256, (*shape, 3), np.uint8), max_n=3)
+    written = []
+    monkeypatch.setattr(figure, "_write", lambda draw, place, text, *rest: written.append((place, text)))
+    plain = np.asarray(draw_slide(explanation))
+    written.clear()
+    told = draw_slide(explanation, link="https://a.b/?c", words="long word " * 20)
+    assert told.size == SLIDE and (np.asarray(told) != plain)[124:200].any()
+    names = [METHODS[key].name for key in explanation.cams]
+    assert {"Picture", "https://a.b/?c", *names} <= {text for _, text in written}
+    places = {place for place, text in written if text in ("Picture", *names)}
+    assert len(places) == 1 + len(names) and max(down for _, down in places) < SLIDE[1] - 60  # none on another
+
+
+def test_the_zip_is_for_people_and_older_ones_still_load(explanation, tmp_path):
+    camkit.write_bundle(tmp_path / "new.zip", explanation)
+    with zipfile.ZipFile(tmp_path / "new.zip") as new, zipfile.ZipFile(tmp_path / "old.zip", "w") as old:
+        assert set(new.namelist()) == {
+            *("README.txt", "picture.png", "data/explanation.json", "data/maps.npz"),
+            *(f"overlays/{METHODS[key].name}.png" for key in explanation.cams),
+        }
+        assert "space shuttle" in new.read("README.txt").decode()
+        for name in ("data/explanation.json", "data/maps.npz", "picture.png"):
+            old.writestr(name.removeprefix("data/"), new.read(name))
+    for name in ("new.zip", "old.zip"):
+        loaded = camkit.load_bundle(tmp_path / name)
+        assert loaded.class_name == "space shuttle"
+        np.testing.assert_array_equal(loaded.cams["gradcam"].map, explanation.cams["gradcam"].map)
+    with pytest.raises(camkit.InputError, match=r"must be the zip that 'Save all \(zip\)' gives\.$"):
+        camkit.load_bundle(io.BytesIO(b"no zip"))

@@ -206,7 +206,7 @@ def test_overlays_whose_opacity_follows_the_map(client, chelsea):
     wanted = camkit.overlay(chelsea, cam_map, opacity="map")
     np.testing.assert_array_equal(picture(overlays[0]["image"]), wanted)
     with zipfile.ZipFile(bundle) as archive:
-        np.testing.assert_array_equal(picture(archive.open("overlay_gradcam.png")), wanted)
+        np.testing.assert_array_equal(picture(archive.open("overlays/Grad-CAM.png")), wanted)
 
 
 @pytest.mark.parametrize("class_name", ["space shuttle", "812", "n04266014"])

@@ -187,10 +187,15 @@ def test_download_holds_what_the_page_shows(visit, held_work, tmp_path):
     assert (bundle.class_index, bundle.model) == (285, "efficientnet_lite0")
     assert set(bundle.cams) == set(camkit.DEFAULT_METHODS) and not bundle.cams["scorecam"].complete
     with zipfile.ZipFile(path) as archive:
-        assert json.loads(archive.read("explanation.json"))["versions"]["camkit"] == camkit.__version__
-        drawn = np.asarray(Image.open(archive.open("overlay_gradcam.png")))
-        assert {"figure.png", "figure.pdf"} <= set(archive.namelist())
+        assert json.loads(archive.read("data/explanation.json"))["versions"]["camkit"] == camkit.__version__
+        drawn = np.asarray(Image.open(archive.open("overlays/Grad-CAM.png")))
+        assert {"README.txt", "figures/strip.png", "figures/strip.pdf", "figures/slide.png"} <= set(archive.namelist())
     np.testing.assert_array_equal(drawn, camkit.overlay(bundle.image, bundle.cams["gradcam"].map, 0.8, "turbo", "map"))
+    with page.expect_download() as download:
+        page.locator("#slide").click()
+    download.value.save_as(tmp_path / "slide.png")
+    with Image.open(tmp_path / "slide.png") as slide:
+        assert slide.size == (1920, 1080)
     with page.expect_download() as download:
         page.locator("#figure").click()
     download.value.save_as(tmp_path / download.value.suggested_filename)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from ...explanation import Explanation
 from ...export.bundle import write_bundle
-from ...export.figure import figure_files
+from ...export.figure import figure_files, slide_png
 from ...maps import ALPHA
 from ...version import __version__
 from .folder import write_file
@@ -39,6 +39,11 @@ def write_zip(
 def write_figure(explanation: Explanation, **look) -> str:
     """Return the path of the figure as a PNG; `look`: the arguments of `draw_figure`."""
     return write_file(f"{stem(explanation)}.png", figure_files(explanation, **look)["figure.png"])
+
+
+def write_slide(explanation: Explanation, **options) -> str:
+    """Return the path of the slide as a PNG; `options`: the arguments of `draw_slide`."""
+    return write_file(f"{stem(explanation)}-slide.png", slide_png(explanation, **options))
 
 
 def stem(explanation: Explanation) -> str:

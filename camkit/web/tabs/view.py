@@ -10,16 +10,18 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from ...export.figure import figure_files
+from ...export.figure import figure_files, slide_png
 from ...maps import ALPHA, COLORMAPS
 from ...methods import METHODS
 from ...models.registry import MODELS
 from ...report.results import metrics_csv
-from ..server.files import write_figure, write_zip
+from ...report.words import result_words, verdict
+from ..server.files import write_figure, write_slide, write_zip
 from ..server.refusals import with_clear_errors
-from ..server.sessions import memory_of
+from ..server.sessions import Memory, memory_of
 from .widgets import COLORMAP, OPACITY, browser_code
 
+LONGEST_LINK = 500  # characters on a slide
 # By our key: what it is called on the page. "map" and "even" are the opacities of `overlay`; the first is the default.
 VIEWS = {"map": "Follows the map", "even": "Even opacity", "heatmap": "Heatmap only", "masked": "Masked picture"}
 # The strength that a view begins with; the views that have none switch its control off.
@@ -39,10 +41,23 @@ def on_download(alpha, colormap, mode, request: gr.Request) -> str:
     memory = memory_of(request)
     explanation = memory.explanation
     drawn = look(alpha, colormap, mode)
-    extra = figure_files(explanation, **drawn, model_name=MODELS[explanation.model].name)
+    name = MODELS[explanation.model].name
+    strips = figure_files(explanation, **drawn, model_name=name)
+    extra = {f"figures/{file.replace('figure', 'strip')}": content for file, content in strips.items()}
+    extra["figures/slide.png"] = slide_png(explanation, **drawn, **on_the_slide(memory, request))
     if memory.measurements:
-        extra["faithfulness.csv"] = metrics_csv(memory.measurements, explanation.cams)
+        extra["data/faithfulness.csv"] = metrics_csv(memory.measurements, explanation.cams)
     return write_zip(explanation, **drawn, extra=extra)
+
+
+def on_the_slide(memory: Memory, request: gr.Request) -> dict:
+    """Return what a slide says besides the maps: the model's name, the result in words, and the page's address, with
+    its settings when they bring back the picture: the address of an own picture cannot."""
+    explanation = memory.explanation
+    words = [result_words(explanation), verdict(memory.measurements, explanation.probability)]
+    address, _, query = (request.headers.get("referer") or "")[:LONGEST_LINK].partition("?")
+    link = f"{address}?{query}" if "example=" in query else address
+    return {"model_name": MODELS[explanation.model].name, "words": " ".join(words).strip(), "link": link}
 
 
 @with_clear_errors
@@ -50,6 +65,13 @@ def on_figure(alpha, colormap, mode, request: gr.Request) -> str:
     """Write the picture and all maps side by side, as one PNG."""
     explanation = memory_of(request).explanation
     return write_figure(explanation, **look(alpha, colormap, mode), model_name=MODELS[explanation.model].name)
+
+
+@with_clear_errors
+def on_slide(alpha, colormap, mode, request: gr.Request) -> str:
+    """Write the picture, all maps and the result in words as one slide, a PNG."""
+    memory = memory_of(request)
+    return write_slide(memory.explanation, **look(alpha, colormap, mode), **on_the_slide(memory, request))
 
 
 @dataclass(frozen=True)
@@ -95,10 +117,11 @@ def build() -> View:
         with gr.Row(elem_id="keep"):
             small = {"size": "sm", "scale": 0, "min_width": 96}
             figure = gr.Button("Save figure", elem_id="figure", **small)
+            slide = gr.Button("Save slide", elem_id="slide", **small)
             download = gr.Button("Save all (zip)", elem_id="download", **small)
             link = gr.Button("Copy link", elem_id="link", **small)
     note = gr.HTML("", elem_id="link-note")
-    files = [gr.DownloadButton(visible="hidden", elem_id=name) for name in ("figure-file", "bundle")]
+    files = [gr.DownloadButton(visible="hidden", elem_id=name) for name in ("figure-file", "slide-file", "bundle")]
     private = {"api_visibility": "private", "preprocess": False}
     quiet = private | {"show_progress": "hidden"}
     controls = View(mode, alpha, colormap, gr.BrowserState({}, storage_key="camkit", secret="camkit"))
@@ -107,7 +130,8 @@ def build() -> View:
     mode.input(None, mode, alpha, js=STRENGTH_OF, **quiet)
     for button, handler, given, file in (
         (figure, on_figure, shown, files[0]),
-        (download, on_download, shown, files[1]),
+        (slide, on_slide, shown, files[1]),
+        (download, on_download, shown, files[2]),
     ):
         ready = button.click(handler, given, file, show_progress_on=button, **private)
         ready.success(None, None, None, js=f"() => document.querySelector('#{file.elem_id}').click()", **quiet)
