@@ -85,6 +85,7 @@ def values_of(classifier, name, number, random):
         "top": [top, f"class {top}", random.random()],
         "size": [160, 120],
         "grid": [7, 7],
+        "seen": [0, 0, 1, 1],
     }
     view |= {"maps": maps(), "thumbnail": thumbnail(number % 50)} | (
         {"top_maps": maps()} if top != number % 1000 else {}

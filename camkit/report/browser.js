@@ -104,21 +104,24 @@ function expanded(values, [rows, columns], width, height) {
   return out;
 }
 
-function paint(canvas, image, text, grid, view = state.view) {
+// `seen`: the part of the picture that the model sees, as shares, of which the map is.
+function paint(canvas, image, text, grid, seen = [0, 0, 1, 1], view = state.view) {
   const { width, height } = canvas, context = canvas.getContext("2d");
   context.globalAlpha = 1;
   context.imageSmoothingQuality = "high";
   if (image) context.drawImage(image, 0, 0, width, height);
   if (!text || view === "none") return;
-  const levels = expanded(bytes(text), grid, width, height), table = tables[state.colors], layer = make("canvas", { width, height });
-  const pixels = new ImageData(width, height);
+  const [left, top, right, bottom] = seen.map((share, at) => Math.round(share * (at % 2 ? height : width)));
+  const across = Math.max(1, right - left), down = Math.max(1, bottom - top);
+  const levels = expanded(bytes(text), grid, across, down), table = tables[state.colors], layer = make("canvas", { width: across, height: down });
+  const pixels = new ImageData(across, down);
   for (let at = 0; at < levels.length; at += 1) {
     const level = Math.round(levels[at]);
     pixels.data.set([table[3 * level], table[3 * level + 1], table[3 * level + 2], view === "map" ? level : 255], 4 * at);
   }
   layer.getContext("2d").putImageData(pixels, 0, 0);
   context.globalAlpha = view === "heatmap" ? 1 : Number(state.strength);
-  context.drawImage(layer, 0, 0);
+  context.drawImage(layer, left, top);
 }
 
 // A picture with one of its maps; `which` 0: of the class explained, 1: of the answer where that is another class.
@@ -127,7 +130,7 @@ function view(n, which, caption, wide) {
   const canvas = make("canvas", { width, height, role: "img", "aria-label": `${study.names[n]}: map of ${caption.textContent}` });
   const image = new Image();
   let maps = null;
-  const draw = () => { if (image.complete && image.naturalWidth) paint(canvas, image, maps?.[which]?.[study.methods.findIndex(([key]) => key === state.method)], study.grids[n] ?? study.grid); };
+  const draw = () => { if (image.complete && image.naturalWidth) paint(canvas, image, maps?.[which]?.[study.methods.findIndex(([key]) => key === state.method)], study.grids[n] ?? study.grid, study.seen[n]); };
   image.addEventListener("load", draw);
   const figure = make("figure", {}, make("div", { className: "frame" }, canvas), caption);
   figure.begin = () => { image.src = pictureOf(n); mapsOf(n).then((all) => { maps = all; draw(); }, () => figure.append("Its maps are missing.")); };
@@ -332,7 +335,7 @@ function drawMeans() {
     const [group, at] = row.group;
     row.querySelector(".gain").textContent = group.gains[state.method] ?? "";
     if (boxed) row.querySelector(".inside").textContent = group.inside[state.method] ?? "";
-    row.querySelectorAll("canvas").forEach((canvas, which) => { if (canvas.drawn !== state.method + state.colors) { canvas.drawn = state.method + state.colors; paint(canvas, null, study.means[state.method][at][which], study.meanGrid, "heatmap"); } });
+    row.querySelectorAll("canvas").forEach((canvas, which) => { if (canvas.drawn !== state.method + state.colors) { canvas.drawn = state.method + state.colors; paint(canvas, null, study.means[state.method][at][which], study.meanGrid, undefined, "heatmap"); } });
   }
 }
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ..maps import grey, jpeg_url, tables
+from ..passes.placement import ALL
 from ..study.columns import GAIN
 from .classes import SIDE, Classes, reduced
 from .results import Results, name_of
@@ -48,6 +49,7 @@ def read_views(results: Results, keep: Callable[[int, bytes, list], None]) -> Vi
     columns: dict[str, list] = {name: [] for name in ("names", "aspects", "true", "top", "answers", "explained", "own")}
     names: dict[int, str] = {}
     grids: dict[int, list[int]] = {}
+    seen: dict[int, list[float]] = {}
     maps: dict[str, list[np.ndarray]] = {key: [] for key in methods}
     for number, value in enumerate(results.values["views"]):
         keep(number, base64.b64decode(value["thumbnail"]), _maps_of(value, methods))
@@ -63,6 +65,8 @@ def read_views(results: Results, keep: Callable[[int, bytes, list], None]) -> Vi
         ):  # fmt: skip
             column.append(entry)
         grids[number] = value["grid"]
+        if tuple(value["seen"]) != ALL:
+            seen[number] = [round(share, 4) for share in value["seen"]]
         for key in methods:
             maps[key].append(_small(value["maps"][key], value["grid"]))
     usual = grids[0] if grids else [1, 1]
@@ -70,6 +74,7 @@ def read_views(results: Results, keep: Callable[[int, bytes, list], None]) -> Vi
         "classes": names,
         "grid": usual,
         "grids": {n: each for n, each in grids.items() if each != usual},
+        "seen": seen,
     }
     true, top = np.array(columns["true"]), np.array(columns["top"])
     classes = Classes(

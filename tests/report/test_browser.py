@@ -13,6 +13,7 @@ from studies import PICTURES, finished
 import camkit
 from camkit.evidence.settings import Settings
 from camkit.passes.arithmetic import expand
+from camkit.passes.resizing import Resizing
 from camkit.report.browser import page_alone
 from camkit.report.classes import differing, place_of
 from camkit.report.report import write_reports
@@ -146,7 +147,7 @@ def test_the_folder_holds_every_picture_and_map_and_names_are_no_markup(tiny, tm
             assert list(picture.size) == view["size"]
         assert maps[0] == [view["maps"][key] for key in SETTINGS.methods]
         assert bool(maps[1]) == (view["top"][0] != view["class_index"])
-    assert study["true"] == [-1, 5, 7, -1] and study["explained"][1:3] == [5, 7]
+    assert study["seen"] == {} and study["true"] == [-1, 5, 7, -1] and study["explained"][1:3] == [5, 7]
     assert sum(group["count"] for group in study["groups"]) == 4
 
 
@@ -158,6 +159,13 @@ def test_a_kept_map_is_the_map(tiny):
     kept = np.frombuffer(base64.b64decode(value["maps"]["gradcam"]), np.uint8).reshape(value["grid"])
     lost = sum(0.25 * 2 * abs(np.diff(cam.map, 2, axis=axis)).max() for axis in (0, 1))
     np.testing.assert_allclose(expand(kept / 255, cam.map.shape), cam.map, atol=1 / 255 + lost)
+
+
+def test_what_the_model_does_not_see_of_a_picture_is_told(tiny, tmp_path):
+    cropping = tiny.resizing_by(Resizing("crop"))
+    wide = png(np.random.default_rng(0).integers(0, 256, (48, 80, 3), np.uint8))
+    write_reports(tmp_path, Results.of(cropping, SETTINGS, finished(cropping, {"wide.png": wide}, SETTINGS)))
+    assert study_of(tmp_path)["seen"] == {"0": [0.25, 0, 0.75, 1]}
 
 
 def test_a_page_alone_needs_no_other_file(results):
