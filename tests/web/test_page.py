@@ -312,7 +312,7 @@ def canvas_size(page) -> list[int]:
 @pytest.fixture
 def zip_of_two(tmp_path):
     with zipfile.ZipFile(tmp_path / "pictures.zip", "w") as archive:
-        archive.write(EXAMPLES / "flower.jpg", "flower.jpg")
+        archive.write(EXAMPLES / "flower.jpg", "daisy/flower.jpg")
         archive.writestr("broken.png", b"not a picture")
     return tmp_path / "pictures.zip"
 
@@ -356,9 +356,16 @@ def test_many_pictures_from_a_zip(visit, short_curves, zip_of_two):
     columns = len(camkit.DEFAULT_METHODS) - 1 + len(camkit.CONTROLS)  # all but the full Score-CAM
     assert page.locator("#set-table thead th").count() == 1 + columns
     assert "1 skipped: broken.png (The picture cannot be read" in page.locator("#set-note").inner_text()
-    with page.expect_download() as download:
-        page.locator("#set-files a", has_text="KB").first.click()
-    assert download.value.suggested_filename == "results.csv"
+    for name, wanted in (("results.csv", b"daisy/flower.jpg"), ("report.zip", b"report_files/data.js")):
+        with page.expect_download() as download:
+            page.locator("#set-files tr", has_text=name.split(".")[0]).locator("a").last.click()
+        assert download.value.suggested_filename == name
+        assert wanted in Path(download.value.path()).read_bytes()
+    study = page.frame_locator("#set-pictures iframe")
+    assert study.locator(".card.right").count() == 1  # its folder is its class
+    study.locator(".card .open").click()
+    study.get_by_role("button", name="Explain on the first screen").click()
+    page.locator("#explained", has_text="daisy").wait_for()
 
 
 def test_how_maps_are_shown_is_remembered_and_dead_controls_are_off(visit):

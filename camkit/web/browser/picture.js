@@ -44,6 +44,8 @@ async function send(file) {
   }
 }
 
+// A picture that another tab has put among the uploads.
+window.addEventListener("cam-take", (event) => trigger("upload", { file: event.detail }));
 part(".own").addEventListener("click", () => chooser.click());
 chooser.addEventListener("change", () => {
   if (chooser.files.length) send(chooser.files[0]);
