@@ -28,6 +28,11 @@ counted for each. A *forward pass* is one picture sent through the network. The 
 insertion starts from a blurred picture, deletion ends in the model's zero. One picture is an anecdote: the tab *Many
 pictures* gives means with intervals.
 
+### What the networks cannot name
+The thousand classes of ImageNet are things and animals. Of people they have a groom, a scuba diver and a ballplayer
+only: where a face fills the picture, the network names what is worn or held, or is not sure. A model of your own has
+its own classes.
+
 ### From a program
 *Use via API*, below, lists the endpoints with their parameters; `examples/client.py` shows them all:
 """

@@ -17,11 +17,14 @@ from ..server.assets import THUMBNAILS
 
 @dataclass(frozen=True)
 class Example:
-    """A picture in examples/, the question it answers, and the class to explain (None: the top one)."""
+    """A picture in examples/, the question it answers, and the class to explain (None: the top one). `story`: what is
+    surprising about it with the bundled model; `next_index`: the class to explain next."""
 
     key: str
     question: str
     class_index: int | None = None
+    story: str = ""
+    next_index: int | None = None
 
     @property
     def path(self) -> Path:
@@ -37,13 +40,29 @@ class Example:
 EXAMPLES: dict[str, Example] = {
     example.key: example
     for example in (
-        Example("cat_and_coffee", "Cat or coffee?"),
-        Example("chelsea", "Which cat?"),
-        Example("coffee", "Cup or contents?"),
-        Example("astronaut", "Why a space shuttle?", 812),
-        Example("rocket", "A rocket taken for what?"),
-        Example("china", "What makes a roof?"),
-        Example("flower", "Petals or centre?"),
+        Example(
+            "cat_and_coffee",
+            "Cat or coffee?",
+            story="All first guesses are cats: cover the cat below, and the first guess is espresso.",
+            next_index=967,
+        ),
+        Example("chelsea", "Which cat?", story="Cover its chin below: Egyptian cat rises.", next_index=282),
+        Example("coffee", "Cup or contents?", story="What is in the cup wins over the cup.", next_index=968),
+        Example(
+            "astronaut",
+            "Why a space shuttle?",
+            812,
+            "The network knows no class for an astronaut.",
+            450,
+        ),
+        Example(
+            "rocket",
+            "A rocket taken for what?",
+            story="It is not the rocket: cover it below, and drilling platform rises.",
+            next_index=657,
+        ),
+        Example("china", "What makes a roof?", story="The network knows no class for a pagoda.", next_index=832),
+        Example("flower", "Petals or centre?", story="The network knows no class for a dahlia.", next_index=309),
     )
 }
 OPENING = next(iter(EXAMPLES.values()))

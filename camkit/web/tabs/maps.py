@@ -48,6 +48,7 @@ from .widgets import (
 PREVIEW_CHANNELS = 64  # of Score-CAM when it is not to run in full
 REDRAW_SECONDS = 0.4  # between two redraws of a map that is being refined; drawing each block would slow the next
 SHOWN = 5  # classes of the prediction
+BUNDLED = "efficientnet_lite0"  # the model of which the examples' stories are true
 
 
 # --- one run -------------------------------------------------------------------------------------------------------
@@ -61,12 +62,14 @@ def explain_on_page(
     request: gr.Request,
     labels: Labels | None = None,
     example: str | None = None,
+    story: Example | None = None,
 ) -> Iterator[dict]:
     """Stream one explanation of a JPEG file's picture to the page, as updates by the names of its parts. The page
     explains what it shows: the picture as that file holds it.
 
     `labels`: those that the class was chosen from, None for the model's own; a model with others explains its top
     class. `example`: the picture's key, "" for a visitor's own, None for the one that the page has.
+    `story`: the example that is told of.
     """
     image = open_picture(picture)
     with RUNS.page_run(request, long=False) as run:
@@ -90,10 +93,10 @@ def explain_on_page(
                 continue  # the stream ends by itself, with all that was computed
             now_complete = sum(cam.complete for cam in snapshot.cams.values())
             if now_complete != complete or time.monotonic() - drawn >= REDRAW_SECONDS:
-                yield page_update(snapshot, run, busy, choices, fields, picture, limit)
+                yield page_update(snapshot, run, busy, choices, fields, picture, limit, story)
                 complete, drawn = now_complete, time.monotonic()
         if not snapshot.complete or run.cancel.is_set():
-            yield page_update(snapshot, run, "not computed: stopped before", choices, fields, picture, limit)
+            yield page_update(snapshot, run, "not computed: stopped before", choices, fields, picture, limit, story)
 
 
 def fitting(max_n, channels: int) -> int:
@@ -119,7 +122,14 @@ def room_for(methods: tuple[str, ...], run: Run) -> tuple[tuple[str, ...], str]:
 
 
 def page_update(
-    snapshot: Explanation, run: Run, wait: str, choices: Choices, fields: dict, picture: bytes, limit: dict
+    snapshot: Explanation,
+    run: Run,
+    wait: str,
+    choices: Choices,
+    fields: dict,
+    picture: bytes,
+    limit: dict,
+    story: Example | None,
 ) -> dict:
     """Return the panels, and with a run's first snapshot all that goes with it. `wait`: why maps that have not begun
     will not come, if they will not; `limit`: what the slider of channels can be at this layer."""
@@ -128,7 +138,7 @@ def page_update(
     panels = panels_value(check_methods(choices.methods), snapshot.cams, run.number, wait, fields, snapshot.placement)
     if run.cancel.is_set():  # a newer run has words of its own
         return {"panels": panels}
-    explained = explained_html(snapshot, window_of(picture))
+    explained = explained_html(snapshot, window_of(picture), story)
     if snapshot.cams:
         return {"panels": panels, "explained": explained}
     return {
@@ -170,13 +180,23 @@ def prediction_html(snapshot: Explanation | None) -> str:
     return f'<div class="prediction"><h2>Prediction <small>{outputs.hint}</small></h2><ol>{buttons}</ol></div>'
 
 
-def explained_html(snapshot: Explanation, window: str = "") -> str:
+def explained_html(snapshot: Explanation, window: str = "", story: Example | None = None) -> str:
     """Return what is explained, and in a sentence or two how sure the model is and where the maps lie."""
     rest = f"; the picture's grey values are {html.escape(window)}" if window else ""
     return (
         f"<h2>Explaining <b>{html.escape(snapshot.class_name)}</b>, {snapshot.answer_in_words}"
         f"<small>{rest}</small></h2><p>{html.escape(result_words(snapshot))}</p>"
+        + (story_html(story) if story and snapshot.model == BUNDLED else "")
     )
+
+
+def story_html(example: Example) -> str:
+    """Return what is surprising about an example, with a button that explains the class to look at next."""
+    words = f'<p class="story">{html.escape(example.story)}'
+    if example.next_index is None:
+        return f"{words}</p>"
+    name = html.escape(imagenet().class_at(example.next_index).name)
+    return f'{words} <button type="button" data-index="{example.next_index}">Explain {name}</button></p>'
 
 
 @with_clear_errors
@@ -213,7 +233,7 @@ def on_prediction(request: gr.Request, event: gr.EventData, *choices):
 def on_example(event: gr.EventData, request: gr.Request, *choices):
     """Explain the example that was chosen."""
     example = by_number(event.index)
-    yield from show_example(example, example.class_index, Choices(*choices), request, imagenet())
+    yield from show_example(example, example.class_index, Choices(*choices), request, imagenet(), story=example)
 
 
 @with_clear_errors
@@ -239,12 +259,17 @@ def settings_of(choices: Choices) -> dict:
 
 
 def show_example(
-    example: Example, class_index: int | None, choices: Choices, request: gr.Request, labels: Labels
+    example: Example,
+    class_index: int | None,
+    choices: Choices,
+    request: gr.Request,
+    labels: Labels,
+    story: Example | None = None,
 ) -> Iterator[dict]:
-    """Explain an example; `labels`: those that the class is one of."""
+    """Explain an example; `labels`: those that the class is one of; `story`: the example that is told of, if it is."""
     fields = {"image": jpeg_url(example.content), "aspect": aspect(example)}
     yield {"panels": panels_value(choices.methods, {}, fields=fields)}  # the picture, before a model is loaded
-    yield from explain_on_page(example.content, class_index, choices, request, labels, example.key)
+    yield from explain_on_page(example.content, class_index, choices, request, labels, example.key, story)
 
 
 # --- models and layers ---------------------------------------------------------------------------------------------
@@ -286,7 +311,7 @@ def build(page: gr.Blocks) -> FirstScreen:
         buttons = {"js_on_load": browser_code("choices.js")}
         examples = gr.HTML(examples_html(), elem_id="examples", **buttons)
         prediction = gr.HTML(prediction_html(None), elem_id="prediction", **buttons)
-        explained = gr.HTML("<h2>&nbsp;</h2><p></p>", elem_id="explained")
+        explained = gr.HTML("<h2>&nbsp;</h2><p></p>", elem_id="explained", **buttons)
         other = class_box("Another class", "class-box")
         opening = panels_value(DEFAULT_METHODS, {}, fields={"aspect": aspect(OPENING)})
         panels = maps_component(opening, "maps")
@@ -303,6 +328,7 @@ def build(page: gr.Blocks) -> FirstScreen:
         picture.upload(named(on_picture, shown), settings, outputs, **private),
         examples.select(named(on_example, shown), settings, outputs, **private),
         prediction.select(named(on_prediction, shown), settings, outputs, **private),
+        explained.select(named(on_prediction, shown), settings, outputs, **private),
         other.select(named(on_class, shown), [other, *settings], outputs, **private),
         gr.on(changes, named(on_settings, shown), settings, outputs, **private),
         controls.remember(page, methods).then(named(on_open, opened), settings, opened_outputs, **private),
