@@ -91,12 +91,13 @@ def _explain(options: argparse.Namespace) -> int:
             status.show(f"{number} of {len(pictures)}: {name}, {_progress(explanation)}")
         folder = options.out / name
         folder.mkdir(parents=True, exist_ok=True)
-        files = explanation_files(explanation, versions={"camkit": __version__})
+        window_in_words = opened.window.sentence if opened.window else ""
+        files = explanation_files(explanation, versions={"camkit": __version__}, window=window_in_words)
         for file, content in {**files, **figure_files(explanation, model_name=classifier.spec.name)}.items():
             (folder / file).write_bytes(content)
         status.clear()
         answer = f"{explanation.class_name}, {OUTPUTS[explanation.outputs].in_words(explanation.answer)}"
-        answer += f", {opened.window.sentence}" if opened.window else ""
+        answer += f", {window_in_words}" if window_in_words else ""
         print(f"{name}: {answer}, {seconds_in_words(explanation.seconds)}, {folder}", flush=True)
     if found.skipped:
         print(account(f"{len(pictures) - skipped} explained", found.skipped), file=sys.stderr)

@@ -71,6 +71,7 @@ def test_the_window_of_more_than_8_bits_is_taken_and_said(lite0, tmp_path, capsy
     assert main([*taken, "--window", "0", "2000"]) == 0
     assert ", shown from 0 to 2000 of 65535, " in capsys.readouterr().out
     facts = json.loads((tmp_path / "out" / "deep.png" / "explanation.json").read_text())
+    assert facts["window"] == "shown from 0 to 2000 of 65535"
     seen = lite0.predict(camkit.to_rgb(Image.fromarray(grey), window=(0, 2000)))
     assert facts["probability"] == pytest.approx(float(seen.max()), rel=1e-4)
 

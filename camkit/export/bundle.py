@@ -36,11 +36,12 @@ def explanation_files(
     opacity: str = "even",
     versions: Mapping[str, str] | None = None,
     drawn: Mapping[str, bytes] | None = None,
+    window: str = "",
 ) -> dict[str, bytes]:
     """Return the files of an explanation by name: `explanation.json` (settings, class, probabilities, costs, boxes and
     library `versions`), `maps.npz`, and an `overlay_<method>.png` for each map. Arguments as for `write_bundle`."""
     settings = explanation.to_json() | {"alpha": alpha, "colormap": colormap, "opacity": opacity}
-    settings |= {"versions": dict(versions or {})}
+    settings |= {"versions": dict(versions or {}), "window": window}
     for key, cam in explanation.cams.items():
         settings["cams"][key]["box"] = box_of(cam)
     files = {"explanation.json": json.dumps(settings, indent=1).encode(), "maps.npz": maps_npz(explanation)}
@@ -59,15 +60,17 @@ def write_bundle(
     extra: Mapping[str, bytes] | None = None,
     opacity: str = "even",
     drawn: Mapping[str, bytes] | None = None,
+    window: str = "",
 ) -> None:
     """Write one zip to a path or binary file: a README, the picture, `overlays/` (PNG, by the methods' names), `data/`
     with raw and expanded maps (NPZ) and settings, class, probabilities, costs and library `versions` (JSON), and any
     `extra` files by name, such as those of `figure_files`.
-    `alpha`, `colormap` and `opacity` are those of `overlay`; `drawn`: overlays by method that are PNG files already.
+    `alpha`, `colormap` and `opacity` are those of `overlay`; `drawn`: overlays by method that are PNG files already;
+    `window`: in words the window of a grey picture of more than 8 bits, as `Window.sentence` says it.
     `load_bundle` reads it back."""
     files = {"README.txt": _readme(explanation).encode(), "picture.png": encode(explanation.image)}
     names = {f"overlay_{key}.png": f"overlays/{METHODS[key].name}.png" for key in explanation.cams}
-    for name, data in explanation_files(explanation, alpha, colormap, opacity, versions, drawn).items():
+    for name, data in explanation_files(explanation, alpha, colormap, opacity, versions, drawn, window).items():
         files[names.get(name, f"data/{name}")] = data
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:  # PNG and NPZ are compressed already
         for name, data in {**files, **(extra or {})}.items():

@@ -43,6 +43,7 @@ _LEGEND = (
     "the picture: a method that does not beat them tells nothing."
 )
 FILES = "report_files"  # the folder beside report.html
+_WINDOWS = 5  # pictures that are named
 _ARROWS = {"lower": " ↓", "higher": " ↑", "": ""}
 _ABOUT = ("picture", "class_index", "class_name", "{}", "true_class", "true_rank")
 
@@ -357,9 +358,24 @@ def conditions(results: Results) -> list[str]:
         f"{curves} Faster Score-CAM takes {settings.max_n or DEFAULT_MAX_N} channels. The random control's seed is "
         f"{settings.seed}.",
         f"Coherency{', and so ADCC,' if measured else ''} was measured for {COHERENCY[settings.coherency]}.",
-        *([f"Grey pictures of more than 8 bits: {Window(*settings.window).sentence}."] if settings.window else ()),
+        *_windows(results),
         *_sampled(results),
         account(f"{results.pictures} measured", results.skipped),
+    ]
+
+
+def _windows(results: Results) -> list[str]:
+    """Return how grey pictures of more than 8 bits are shown: as the settings say, else each in a window of its own."""
+    if results.settings.window:
+        return [f"Grey pictures of more than 8 bits: {Window(*results.settings.window).sentence}."]
+    shown = [(quoted(each["picture"]), each["window"]) for each in results.values["metrics"] if "window" in each]
+    if not shown:
+        return []
+    listed = "; ".join(f"{name} {window}" for name, window in shown[:_WINDOWS])
+    more = f"; and {len(shown) - _WINDOWS} more" if len(shown) > _WINDOWS else ""
+    return [
+        f"Grey pictures of more than 8 bits: {len(shown)}, each by its file's own window or from its smallest to its "
+        f"largest value: {listed}{more}."
     ]
 
 

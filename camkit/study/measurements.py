@@ -31,6 +31,7 @@ from ..methods import METHODS
 from ..passes.arithmetic import expand
 from ..passes.placement import Placement
 from ..passes.resizing import Resizing
+from ..picture import Window
 from .columns import GAIN, Column
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Case:
     """One picture of a study: what a measurement is given. `true_class` is None where it is not known. `measured` is
     what "metrics" returned for it, {} while "metrics" itself runs, and `maps` are by method what the untouched picture
     fills of its map, (h, w), which "metrics" puts there. `compiled`: the classifier has compiled what it needs.
-    `sampled`: run a costly measurement in full."""
+    `sampled`: run a costly measurement in full. `window`: of a grey picture of more than 8 bits."""
 
     classifier: Classifier
     picture: str
@@ -58,6 +59,7 @@ class Case:
     maps: dict[str, np.ndarray] = field(default_factory=dict)
     compiled: bool = True
     sampled: bool = True
+    window: Window | None = None
 
     @cached_property
     def layer(self) -> str:
@@ -117,6 +119,7 @@ def take_metrics(case: Case) -> Work:
         **known,
         "true_class": case.true_class,
         "true_rank": None if case.true_class is None else ranks.get(case.true_class, len(ranks) + 1),
+        **({"window": case.window.sentence} if case.window else {}),
         "rows": [_row(case, explanation, key, measurement, controls) for key, measurement in measurements.items()],
     }
 

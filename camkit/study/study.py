@@ -23,7 +23,7 @@ from ..evidence.settings import Box, Settings
 from ..explain import explain_stream
 from ..passes.outputs import CLASSES
 from ..passes.resizing import Resizing
-from ..picture import KINDS, open_picture, read_file
+from ..picture import KINDS, read_file, read_picture
 from ..version import __version__
 from .checkpoint import Checkpoint
 from .measurements import MEASUREMENTS, Case, StudyMeasurement, Work
@@ -122,21 +122,21 @@ class Study:
         picture = replace(picture, source=self._data(picture))
         keys = self.keys(picture)
         try:
-            image = (
+            opened = (
                 None
                 if all(key in saved for key in keys.values())
-                else open_picture(picture.source, window=self.settings.window)
+                else read_picture(picture.source, window=self.settings.window)
             )
         except InputError as error:
             raise UnreadableError(str(error)) from error
         measured: dict = {}
         maps: dict[str, np.ndarray] = {}
         for name, key in keys.items():
-            if image is None or key in saved:
+            if opened is None or key in saved:
                 yield Job(name, key)
             else:
                 about = (picture.boxes, picture.true_class, measured, maps, self.compiled, picture.sampled)
-                case = Case(self.classifier, picture.name, image, self.settings, *about)
+                case = Case(self.classifier, picture.name, opened.image, self.settings, *about, opened.window)
                 started = time.perf_counter()
                 for step in self._steps(MEASUREMENTS[name], case):
                     if isinstance(step, dict):
@@ -145,7 +145,7 @@ class Study:
                     else:
                         yield f"{MEASUREMENTS[name].label}: {step}"
                 self.compiled = self.compiled or name == "metrics"
-            if name == "metrics" and not measured and image is not None:
+            if name == "metrics" and not measured and opened is not None:
                 (measured,) = saved.values([key])
 
     def _data(self, picture: StudyPicture) -> bytes:

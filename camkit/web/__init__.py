@@ -4,7 +4,17 @@ every import of this wing comes past."""
 from __future__ import annotations
 
 import os
+import sys
+import tempfile
+from importlib.util import find_spec
+from urllib.request import getproxies
 
+try:  # which Gradio asks for when it is imported
+    tempfile.gettempdir()
+except FileNotFoundError:
+    sys.exit("No temporary folder can be written: set TMPDIR to a folder that can.")
+if find_spec("socksio") is None and any(url.startswith("socks") for url in getproxies().values()):
+    sys.exit("The environment names a SOCKS proxy, which needs the package socksio: install it, or unset the proxy.")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 # Gradio keeps the last 10,000 events and sums them up after each of them, for a page that is switched off here.
 os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")

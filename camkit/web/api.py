@@ -157,7 +157,8 @@ def api_compare(image, methods, class_name, model, target_layer, max_n, faithful
     if measurements:
         facts["faithfulness"] = to_json(measurements)
         extra["data/faithfulness.csv"] = metrics_csv(measurements, snapshot.cams)
-    yield overlays(snapshot, final, opacity), facts, write_zip(snapshot, opacity=opacity, extra=extra, drawn=final)
+    kept = {"opacity": opacity, "extra": extra, "drawn": final, "window": given.to_json()["window"]}
+    yield overlays(snapshot, final, opacity), facts, write_zip(snapshot, **kept)
 
 
 @with_clear_errors(markup=False)

@@ -1,9 +1,12 @@
 """A study's tables and files: what they say, what they escape, and how large they are."""
 
 import csv
+import io
 import re
 
+import numpy as np
 import pytest
+from PIL import Image
 from plotly.offline import get_plotlyjs
 from studies import FAST, PICTURES, finished, rows_of
 from test_archive import zipped
@@ -85,6 +88,15 @@ def test_the_reports_say_how_it_was_measured_and_what_was_not(everything):
     ))  # fmt: skip
     for table in tables(everything):
         assert f"## {table.title}" in text and all(len(line) == len(table.header) for line in table.rows)
+
+
+def test_the_windows_of_more_than_8_bits_are_said(tiny):
+    deep = io.BytesIO()
+    Image.fromarray(np.linspace(7, 4080, 3000).astype(np.uint16).reshape(50, 60)).save(deep, "PNG")
+    pictures = PICTURES | {f"deep {number}.png": deep.getvalue() for number in range(6)}
+    text = markdown_report(Results.of(tiny, FAST, finished(tiny, pictures, FAST)))
+    assert "Grey pictures of more than 8 bits: 6, each by its file's own window" in text
+    assert text.count(".png shown from 7 to 4080 of 65535") == 5 and "; and 1 more." in text
 
 
 def test_the_page_needs_its_data_and_nothing_from_a_network(everything):

@@ -1,5 +1,7 @@
 """What the browser fetches once and keeps, and what a visitor's page therefore weighs."""
 
+import os
+
 import gradio as gr
 import httpx
 import plain_http
@@ -52,6 +54,22 @@ def test_a_models_classes_are_asked_for_again_and_sent_when_they_changed(server_
 @pytest.mark.parametrize("name", ["classes/none", "thumbnails/none.jpg", "none.js", "style.css", "%2e%2e%2fapi.py"])
 def test_what_is_not_there_is_not_found(server_url, name):
     assert httpx.get(f"{server_url}{PREFIX}/{name}").status_code == 404
+
+
+def test_no_proxy_is_asked_for_the_server_itself(monkeypatch):
+    """Gradio calls its own server at the start; nothing listens where the environment says that a proxy is."""
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("no_proxy", "example.com")
+    monkeypatch.setenv("NO_PROXY", "example.com")
+    with Page(mcp.served) as page:
+        gr.Markdown("any")
+    _, url, _ = page.launch(prevent_thread_lock=True, server_port=free_port(), quiet=True)
+    try:
+        assert httpx.get(f"{url}{PREFIX.lstrip('/')}/panels.js").status_code == 200
+        assert os.environ["no_proxy"].split(",")[0] == "example.com"
+    finally:
+        page.close()
 
 
 @pytest.mark.parametrize("root", ["/cam", "/own"])

@@ -28,11 +28,12 @@ def write_zip(
     opacity: str = "even",
     extra: Mapping[str, bytes] | None = None,
     drawn: Mapping[str, bytes] | None = None,
+    window: str = "",
 ) -> str:
     """Return the path of a zip with everything in the explanation, and `extra` files by name; the arguments of
     `write_bundle`."""
     buffer = io.BytesIO()
-    write_bundle(buffer, explanation, alpha, colormap, versions(), extra, opacity, drawn)
+    write_bundle(buffer, explanation, alpha, colormap, versions(), extra, opacity, drawn, window)
     return write_file(f"{stem(explanation)}.zip", buffer.getvalue())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,13 @@ LAUNCH: dict[str, Any] = {
 }
 
 
+def _go_past_proxies(host: str | None) -> None:
+    """Ask no proxy for this machine: Gradio calls its own server when it has started it."""
+    known = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    hosts = dict.fromkeys(filter(None, [*known.split(","), "localhost", "127.0.0.1", "::1", host]))
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(hosts)
+
+
 class Page(gr.Blocks):
     """Blocks that add LAUNCH, the gatekeeper, the assets and the routes of `beside` to every launch, so that
     `demo.launch()` in a notebook serves the same page. `beside` returns routes and the lifespan that they need."""
@@ -46,6 +54,7 @@ class Page(gr.Blocks):
         self.beside = beside
 
     def launch(self, *given: Any, **options: Any) -> Any:
+        _go_past_proxies(options.get("server_name") or os.environ.get("GRADIO_SERVER_NAME"))
         beside, lifespan = self.beside()
         application = {
             "middleware": [Middleware(Gatekeeper, page=self)],

@@ -19,6 +19,7 @@ from ...report.words import result_words, verdict
 from ..server.files import write_figure, write_slide, write_zip
 from ..server.refusals import with_clear_errors
 from ..server.sessions import Memory, memory_of
+from ..server.uploads import window_of
 from .widgets import COLORMAP, OPACITY, browser_code
 
 LONGEST_LINK = 500  # characters on a slide
@@ -47,7 +48,7 @@ def on_download(alpha, colormap, mode, request: gr.Request) -> str:
     extra["figures/slide.png"] = slide_png(explanation, **drawn, **on_the_slide(memory, request))
     if memory.measurements:
         extra["data/faithfulness.csv"] = metrics_csv(memory.measurements, explanation.cams)
-    return write_zip(explanation, **drawn, extra=extra)
+    return write_zip(explanation, **drawn, extra=extra, window=window_of(memory.picture))
 
 
 def on_the_slide(memory: Memory, request: gr.Request) -> dict:
