@@ -131,7 +131,7 @@ def test_stop_keeps_the_partial_map_and_says_so(visit, held_work):
     assert canvas_pixels(page, "scorecam").std() > 0
 
 
-def test_view_controls_redraw_without_asking_the_server(visit):
+def test_view_controls_redraw_without_asking_the_server(visit, lite0):
     page = visit(query="?methods=gradcam")
     page.locator("#measure-far", has_text="press Measure").wait_for()  # the last that the page asks for by itself
     asked = []
@@ -156,6 +156,16 @@ def test_view_controls_redraw_without_asking_the_server(visit):
     page.locator("#alpha input[type=number]").press("Enter")
     page.wait_for_function("window.camView?.mode === 'map' && window.camView.alpha === 0")
     bare = canvas_pixels(page, "gradcam")
+    page.locator("#boxes input").check()
+    page.wait_for_function("window.camBox === true")
+    framed = (canvas_pixels(page, "gradcam") != bare).any(axis=2)
+    across, down = np.flatnonzero(framed.any(axis=0)), np.flatnonzero(framed.any(axis=1))
+    image = camkit.open_picture(EXAMPLES / "cat_and_coffee.jpg")
+    sides = image.shape[1::-1] * 2
+    box = np.array(camkit.box_of(camkit.explain(lite0, image, ["gradcam"]).cams["gradcam"])) / sides
+    height, width = framed.shape
+    found = [across[0] / width, down[0] / height, (across[-1] + 1) / width, (down[-1] + 1) / height]
+    np.testing.assert_allclose(found, box, atol=0.02)
     drawn = [overlay, even, heatmap, masked, bare]
     assert all(np.abs(one.astype(int) - other).mean() > 3 for i, one in enumerate(drawn) for other in drawn[:i])
     page.remove_listener("request", listener)

@@ -241,8 +241,8 @@ def test_an_example_that_does_not_exist(server_url, index):
 def test_what_a_page_shows_comes_from_the_server_alone(server_url):
     """No request names a picture or a map that these events use: without a page there is none."""
     for name, given in {
-        "on_download": [0.5, "viridis", "map"],
-        "on_figure": [0.5, "viridis", "map"],
+        "on_download": [0.5, "viridis", "map", False],
+        "on_figure": [0.5, "viridis", "map", False],
         "on_cover": [{"mask": None}],
         "on_measure": [],
         "on_contrast": [285, "gradcam"],

@@ -78,7 +78,7 @@ root.innerHTML = `<style>
 const host = element.querySelector(".cam-host"), grid = root.querySelector(".grid");
 const panels = new Map();
 const pictures = new Map(); // data URL -> promise of a decoded image; only the latest of each panel is kept
-const view = { alpha: props.alpha, colormap: props.colormap, mode: "map", ...window.camView }; // camView: the controls, if moved before
+const view = { alpha: props.alpha, colormap: props.colormap, mode: "map", ...window.camView, box: window.camBox }; // camView: the controls, if moved before
 const tables = Object.fromEntries(Object.entries(TABLES).map(([name, text]) =>
   [name, Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0))]));
 let latestRun = -1, workingRun = -1;
@@ -210,6 +210,16 @@ function colored(panel) {
   return canvas;
 }
 
+// The box around the map's largest region, as shares of the picture: a white line between two dark ones.
+function frame(canvas, context, box) {
+  const line = Math.max(1, canvas.width / (canvas.clientWidth || canvas.width)), [left, top, right, bottom] = box.map((share, at) => share * (at % 2 ? canvas.height : canvas.width));
+  context.globalAlpha = 1;
+  for (const [style, width] of [["#000c", 5], ["#fff", 2]]) {
+    [context.strokeStyle, context.lineWidth] = [style, width * line];
+    context.strokeRect(left + 2.5 * line, top + 2.5 * line, Math.max(1, right - left - 5 * line), Math.max(1, bottom - top - 5 * line));
+  }
+}
+
 function draw(panel) {
   const { canvas, picture } = panel;
   if (!picture) return;
@@ -241,6 +251,7 @@ function paint(panel, context, plain = false) {
     context.globalAlpha = view.mode === "heatmap" ? 1 : view.alpha;
     context.drawImage(colored(panel), 0, 0);
   }
+  if (view.box && panel.data.box) frame(canvas, context, panel.data.box);
 }
 
 // The line at the top says which colour is where the map is high, beside the scale.

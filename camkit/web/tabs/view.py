@@ -29,6 +29,9 @@ VIEWS = {"map": "Follows the map", "even": "Even opacity", "heatmap": "Heatmap o
 STRENGTH_OF = f"""(mode) => ({{__type__: "update", interactive: mode === "map" || mode === "even",
   ...(mode === "even" ? {{value: {ALPHA}}} : mode === "map" ? {{value: {OPACITY}}} : {{}})}})"""
 
+SHOW_BOXES = """(box) => { window.camBox = box;
+  window.dispatchEvent(new CustomEvent("cam-view", { detail: { box } })); }"""
+
 
 def look(alpha: float, colormap: str, mode: str) -> dict:
     """Return the arguments of `overlay` that draw what the page shows; the masked picture gets the default's."""
@@ -37,13 +40,13 @@ def look(alpha: float, colormap: str, mode: str) -> dict:
 
 
 @with_clear_errors
-def on_download(alpha, colormap, mode, request: gr.Request) -> str:
+def on_download(alpha, colormap, mode, box, request: gr.Request) -> str:
     """Write the zip of what the page shows now, with the figure, and with the measurements when they are of it."""
     memory = memory_of(request)
     explanation = memory.explanation
     drawn = look(alpha, colormap, mode)
     name = MODELS[explanation.model].name
-    strips = figure_files(explanation, **drawn, model_name=name)
+    strips = figure_files(explanation, **drawn, model_name=name, box=box is True)
     extra = {f"figures/{file.replace('figure', 'strip')}": content for file, content in strips.items()}
     extra["figures/slide.png"] = slide_png(explanation, **drawn, **on_the_slide(memory, request))
     if memory.measurements:
@@ -62,10 +65,11 @@ def on_the_slide(memory: Memory, request: gr.Request) -> dict:
 
 
 @with_clear_errors
-def on_figure(alpha, colormap, mode, request: gr.Request) -> str:
+def on_figure(alpha, colormap, mode, box, request: gr.Request) -> str:
     """Write the picture and all maps side by side, as one PNG."""
     explanation = memory_of(request).explanation
-    return write_figure(explanation, **look(alpha, colormap, mode), model_name=MODELS[explanation.model].name)
+    name = MODELS[explanation.model].name
+    return write_figure(explanation, **look(alpha, colormap, mode), model_name=name, box=box is True)
 
 
 @with_clear_errors
@@ -115,6 +119,7 @@ def build() -> View:
             min_width=110,
             elem_id="colormap",
         )
+        box = gr.Checkbox(False, label="Boxes", elem_id="boxes", scale=0, min_width=90, container=False)
         with gr.Row(elem_id="keep"):
             small = {"size": "sm", "scale": 0, "min_width": 96}
             figure = gr.Button("Save figure", elem_id="figure", **small)
@@ -129,10 +134,11 @@ def build() -> View:
     shown = controls.drawn
     gr.on([control.change for control in shown], None, shown, None, js=browser_code("view.js"), **quiet)
     mode.input(None, mode, alpha, js=STRENGTH_OF, **quiet)
+    box.change(None, box, None, js=SHOW_BOXES, **quiet)
     for button, handler, given, file in (
-        (figure, on_figure, shown, files[0]),
+        (figure, on_figure, [*shown, box], files[0]),
         (slide, on_slide, shown, files[1]),
-        (download, on_download, shown, files[2]),
+        (download, on_download, [*shown, box], files[2]),
     ):
         ready = button.click(handler, given, file, show_progress_on=button, **private)
         ready.success(None, None, None, js=f"() => document.querySelector('#{file.elem_id}').click()", **quiet)

@@ -18,7 +18,7 @@ import gradio as gr
 from gradio.components import Component
 
 from ...explanation import Cam
-from ...maps import data_url, grey
+from ...maps import box_of, data_url, grey
 from ...methods import METHODS
 from ...passes.placement import WHOLE, Placement
 from ...units import cost_in_words, seconds_in_words
@@ -62,6 +62,8 @@ def panel(key: str, cam: Cam | None, wait: str = "", placement: Placement = WHOL
             "progress": cam.channels / cam.channels_total,
             "facts": f"{done} · about {seconds_in_words(cam.seconds_left)} left",
         }
+    elif cam.image_size and (box := box_of(cam)):
+        fields["box"] = [end / side for end, side in zip(box, cam.image_size * 2, strict=True)]
     if cam.all_zero and cam.complete:
         fields["note"] = "The map is zero everywhere: by this method nothing in the picture speaks for this class."
     return fields
