@@ -165,8 +165,9 @@ class Classifier:
         if max_n is None:
             max_n = min(DEFAULT_MAX_N, channels)
         if isinstance(max_n, bool) or not isinstance(max_n, (int, np.integer)) or not 1 <= max_n <= channels:
+            said = quoted(repr(max_n)) + (", a text" if isinstance(max_n, str) else "")
             raise InputError(
-                f"max_n is {quoted(max_n)}: it must be a whole number from 1 to {channels}, the channels of {layer}."
+                f"max_n is {said}: it must be a whole number from 1 to {channels}, the channels of {layer}."
             )
         if class_index is not None:
             wanted = int(class_index) if isinstance(class_index, np.integer) else class_index

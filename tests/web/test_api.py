@@ -313,6 +313,8 @@ def test_plain_http_in_three_requests(server_url, lite0, chelsea):
         ("/classify", {"top_k": "many"}, r"top_k is 'many': it must be a whole number from 1 to 1000\."),
         ("/classify", {"model": ["auto"]}, r"This could not be computed: a value sent is of the wrong type, .*\."),
         ("/compare", {"image": None}, r"There is no picture: .*\."),
+        ("/classify", {"image": "examples/chelsea.jpg"}, r"A file is wanted .*: from Python send handle_file\(.*\."),
+        ("/explain", {"max_n": "10"}, r"max_n is '10', a text: it must be a whole number from 1 to 1280, .*\."),
         ("/compare", {"methods": []}, r"No method is chosen: choose at least one of Grad-CAM \(gradcam\), .*\."),
         ("/compare", {"methods": ["gradcam", "lime"]}, r"Method 'lime' is unknown: .*\."),
         ("/compare", {"methods": 5}, r"This could not be computed: .*\."),

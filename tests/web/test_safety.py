@@ -76,7 +76,10 @@ def send(url: str, payload, event: str = "classify") -> dict:
 
 
 ADDRESS = "This server fetches nothing from other addresses: send the file itself, as an upload or as base64."
-SHAPE = "The request cannot be read: what each endpoint takes is described at /gradio_api/info."
+SHAPE = (
+    "A file is wanted and something else was sent, such as a text: from Python send handle_file('picture.jpg') of "
+    "gradio_client, else an upload or a base64 data URL, as /gradio_api/info describes."
+)
 
 
 def hostile_payloads(folder: Path, uploaded: str) -> dict[str, tuple]:

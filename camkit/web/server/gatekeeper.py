@@ -48,6 +48,10 @@ MCP_PATH = "/gradio_api/mcp"  # where MCP clients look for a Gradio server's too
 # How a message of Gradio's stream begins that says that an event is answered, or that the stream ends with it.
 ANSWERED = re.compile(rb'data: \{"msg":"process_completed","event_id":"(\w+)"')
 STREAM_ENDS = (b'data: {"msg":"close_stream"', b"event: complete", b"event: error")
+NO_FILE = (
+    "A file is wanted and something else was sent, such as a text: from Python send handle_file('picture.jpg') of "
+    "gradio_client, else an upload or a base64 data URL, as /gradio_api/info describes."
+)
 UNREADABLE = "The request cannot be read: what each endpoint takes is described at /gradio_api/info."
 FILE_INPUTS = {"image", "file", "uploadbutton"}
 Message = dict[str, Any]
@@ -166,7 +170,7 @@ class Gatekeeper:
             value = given.get(place) if keyed else given[place]
             is_upload = isinstance(value, dict) and value.get("meta") is META
             if kind in FILE_INPUTS and value is not None and not is_upload:  # Gradio's own check would be a traceback
-                given[place], pending.refused = None, UNREADABLE
+                given[place], pending.refused = None, NO_FILE
         return json.dumps(values).encode()
 
     def _only_uploads(self, value: Any, pending: Pending) -> Any:
