@@ -38,10 +38,7 @@ from .words import BY_CHANCE, sanity_verdict, set_verdict, verdict
 
 NO_PROBABILITY = "The model gives no probability: figures that need one are left out."
 _BEATS = " A method beats every control on a picture when its insertion less deletion is higher."
-_LEGEND = (
-    "\u2191: higher is better, \u2193: lower is better. The columns in grey are controls, maps that know nothing of "
-    "the picture: a method that does not beat them tells nothing."
-)
+_LEGEND = "\u2191: higher is better, \u2193: lower is better. Grey: controls, maps that know nothing of the picture."
 FILES = "report_files"  # the folder beside report.html
 _WINDOWS = 5  # pictures that are named
 _ARROWS = {"lower": " ↓", "higher": " ↑", "": ""}
@@ -89,8 +86,7 @@ def measurement_table(
         ("Metric", *(Cell(names[key], faint=key in CONTROLS) for key in keys)),
         tuple(rows),
         words=verdict(measurements, explanation.probability) if complete else "",
-        legend=f"{_LEGEND} The best method of a row is shaded unless methods tie or none beats the controls."
-        + f" {NOTHING}: not measured, since it takes too long or the map was stopped." * empty,
+        legend=f"{_LEGEND} Shaded: the best method." + f" {NOTHING}: not measured, too long or stopped." * empty,
     )
 
 

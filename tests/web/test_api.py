@@ -279,7 +279,7 @@ def test_plain_http_in_three_requests(server_url, lite0, chelsea):
             r"Class index 1000 does not exist: it must be a whole number from 0 to 999\.",
         ),
         ("/explain", {"model": "resnet"}, r"Model 'resnet' is unknown: use one of vgg16, efficientnet_lite0\."),
-        ("/explain", {"method": "lime"}, r"Method 'lime' is unknown: use one of Grad-CAM \(gradcam\), .*\."),
+        ("/explain", {"method": "lime"}, r"Method 'lime' is unknown: use one of gradcam, .*\."),
         ("/explain", {"method": None}, r"Method 'None' is unknown: .*"),
         (
             "/explain",

@@ -127,7 +127,7 @@ def test_stop_keeps_the_partial_map_and_says_so(visit, held_work):
     page = visit()
     panel(page, "scorecam", PARTIAL).wait_for()
     stop(page)
-    assert panel(page, "scorecam").locator(".note").inner_text().startswith("Partial map: stopped after ")
+    assert panel(page, "scorecam").locator(".note").inner_text().startswith("Stopped after ")
     assert canvas_pixels(page, "scorecam").std() > 0
 
 

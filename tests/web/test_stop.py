@@ -203,7 +203,7 @@ def test_a_stopped_explanation_keeps_its_partial_map(server_url, monkeypatch, pi
         presses_stop(visit)
         held.go.set()
         lines = [line.removeprefix("data:") for line in visit.answers.iter_lines() if '"process_' in line]
-    assert '"badge"' in "".join(lines) and "Partial map: stopped after" in "".join(lines)
+    assert '"badge"' in "".join(lines) and "Stopped after" in "".join(lines)
 
 
 def test_who_gives_up_another_request_keeps_this_one(server_url, monkeypatch, picture):

@@ -56,7 +56,7 @@ def panel(key: str, cam: Cam | None, wait: str = "", placement: Placement = WHOL
     fields |= {"map": data_url(grey(placement.cut(cam.map))), "facts": cost_in_words(cam), "partial": not cam.complete}
     done = f"{cam.channels} of {cam.channels_total} channels"
     if not cam.complete and wait:
-        fields |= {"badge": "partial", "note": f"Partial map: stopped after {done}."}
+        fields |= {"badge": "partial", "note": f"Stopped after {done}."}
     elif not cam.complete:
         fields |= {
             "progress": cam.channels / cam.channels_total,
