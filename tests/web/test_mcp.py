@@ -28,6 +28,7 @@ PATH = "/gradio_api/mcp"
 LAYER = "block3b_add"  # 40 channels: a whole Score-CAM in a second
 LIMIT = 60  # seconds until a wait counts as failed
 ACCEPT = {"Accept": "application/json, text/event-stream"}
+NAMED = ", ".join(f"{method.name} ({key})" for key, method in METHODS.items())
 
 
 @asynccontextmanager
@@ -173,7 +174,7 @@ def test_what_cannot_be_used_is_refused_in_a_sentence(server_url, coffee):
         ("classify_picture", "model", "x", "Model 'x' is unknown: use one of vgg16, efficientnet_lite0."),
         ("classify_picture", "max_n", 5, "classify_picture takes no 'max_n': it takes image, model, top_k."),
         ("explain_picture", "methods", "gradcam", "methods is 'gradcam': it must be a list."),
-        ("explain_picture", "methods", [], f"No method is chosen: choose at least one of {', '.join(METHODS)}."),
+        ("explain_picture", "methods", [], f"No method is chosen: choose at least one of {NAMED}."),
         ("explain_picture", "methods", ["x"], f"Method 'x' is unknown: use one of {', '.join(METHODS)}."),
         ("measure_picture", "class_name", 5, "class_name is 5: it must be text."),
         (
