@@ -90,7 +90,7 @@ def test_a_picture_is_kept_in_15_kb_with_every_measurement(tiny, path):
 
 def test_what_is_finished_is_found_without_decoding(tiny, path, monkeypatch):
     finished(tiny, PICTURES, FAST, checkpoint=path)
-    monkeypatch.setattr("camkit.study.study.open_picture", lambda data: pytest.fail("a picture is decoded"))
+    monkeypatch.setattr("camkit.study.study.read_picture", lambda *_, **__: pytest.fail("a picture is decoded"))
     states = list(study_stream(tiny, PICTURES, FAST, checkpoint=path))
     assert states[-1].complete and states[-1].per_minute is None
 
