@@ -24,8 +24,8 @@ def build() -> gr.Blocks:
     """Return the page and its endpoints for the models registered so far, not launched."""
     with Page(mcp.served, title="Class activation maps, side by side", fill_width=True) as page:
         screen = maps.build(page)
-        with gr.Tabs(overflow_behavior="wrap", elem_id="strip"):  # all are drawn; style.css lets the strip scroll
-            for tab in (evidence, contrast, cover, many):
+        with gr.Tabs(selected="evidence", overflow_behavior="wrap", elem_id="strip"):  # in a row that scrolls
+            for tab in (cover, evidence, contrast, many):
                 tab.build(screen)
             about.build()
         api.build()

@@ -285,12 +285,25 @@ def test_cover_and_see(visit):
     page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 0.2 * box["height"])
     page.mouse.down()
     page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 0.5 * box["height"], steps=4)
+    page.locator("#cover table").first.wait_for()  # while the button is held
     page.mouse.up()
-    page.locator("#cover table").first.wait_for()
     text = page.locator("#cover").inner_text()
     assert OPENING in text and "mid grey" in text and "Grad-CAM++" in text
     canvas.press("Delete")
     page.locator("#cover", has_text="Paint over a part").wait_for()
+    page.get_by_role("button", name="Undo").click()
+    page.locator("#cover .words", has_text=f"{OPENING} goes from").first.wait_for()
+    canvas.press("Control+z")
+    page.locator("#cover", has_text="Paint over a part").wait_for()
+    # A map's hottest region: what the network then saw, and what it guesses, for both fills.
+    page.get_by_role("button", name="Grad-CAM++", exact=True).click()
+    page.locator("#cover .words", has_text="Grad-CAM++ had put the most there").or_(
+        page.locator("#cover .words", has_text="Grad-CAM had put the most there")
+    ).first.wait_for()
+    assert page.locator("#cover figure img").count() == 2 and page.locator("#cover figure li").count() == 10
+    assert page.locator("#cover li[aria-current] span:first-child").all_inner_texts() == [OPENING, OPENING]
+    was, now = page.locator("#cover li[aria-current]").first.locator("span:last-child").inner_text()[4:].split()
+    assert float(now.rstrip("%")) < float(was.rstrip("%")) == 36.4
     # The picture to paint over is the one that is explained; what was found of another is marked as such.
     canvas.press("Space")
     page.locator("#cover .measured:not(.stale)").wait_for()

@@ -326,6 +326,10 @@ async function show(value) {
     [window.camPicture, window.camSeen] = [value.image, value.seen]; // for a box that has not been drawn yet
     window.dispatchEvent(new CustomEvent("cam-picture"));
   }
+  if (element.closest("#maps")) {
+    window.camMaps = value.panels.filter((data) => data.map);
+    window.dispatchEvent(new CustomEvent("cam-maps"));
+  }
   latestRun = value.run;
   if (value.aspect) grid.style.setProperty("--aspect", value.aspect);
   const wanted = value.panels.map((data) => data.key), count = wanted.length;

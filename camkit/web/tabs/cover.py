@@ -1,7 +1,9 @@
-"""The tab "Cover and see": what the class loses when a painted region is taken away, and what the maps said of it."""
+"""The tab "Cover and see": what the network guesses when a painted region, or the hottest of a map, is taken away, what
+it then saw, and what the maps said of that region."""
 
 from __future__ import annotations
 
+import html
 import io
 
 import gradio as gr
@@ -10,6 +12,8 @@ from PIL import Image
 
 from ...errors import InputError
 from ...evidence.metrics import BASELINES, covered, energy_inside
+from ...explanation import Explanation
+from ...maps import data_url
 from ...methods import METHODS
 from ...report.tables import Table
 from ..server.readiness import classifier
@@ -18,7 +22,9 @@ from ..server.sessions import memory_of
 from ..server.uploads import bytes_of_data_url
 from .widgets import FirstScreen, fetched
 
-HINT = "Paint over a part of the picture."
+HINT = "Paint over a part of the picture, or cover what a map calls the hottest, and see what the network guesses then."
+HOTTEST = 0.2  # of the map's pixels, of which the largest connected region is covered
+GUESSES = 5  # classes of the covered picture that are listed
 UNSEEN = "The model sees nothing of the painted region, which lies outside its input: paint nearer to the middle."
 MASK_SIDE = 224  # of what painter.js sends, whatever the model's input size is
 MASK_BYTES = 200_000
@@ -41,22 +47,25 @@ def on_cover(painting, request: gr.Request) -> str:
     if not share:
         return f"<p>{UNSEEN}</p>"
     pictures = placement.put(np.stack([covered(inputs, region, key) for key in BASELINES]), whole)
-    rows = []
-    in_words = clf.outputs.in_words
-    for baseline, answer in zip(BASELINES.values(), clf.score_fn(shown.class_index)(pictures), strict=True):
-        name = f"{baseline.name} ({clf.spec.zero})" if baseline.key == "zero" else baseline.name
-        rows.append((name, in_words(shown.answer), in_words(answer)))
+    answers = clf.outputs.answers(clf.logits(np.concatenate([whole[None], pictures])))
+    in_words, names = clf.outputs.in_words, []
+    for baseline in BASELINES.values():
+        names.append(f"{baseline.name} ({clf.spec.zero})" if baseline.key == "zero" else baseline.name)
+    rgb = clf.spec.resizing.apply(shown.image, clf.input_size)
+    guesses = "".join(
+        guesses_html(clf, shown.class_index, name, as_rgb(whole, rgb, picture), answers[0], answer)
+        for name, picture, answer in zip(names, pictures, answers[1:], strict=True)
+    )
+    before, *after = (in_words(float(answer[shown.class_index])) for answer in answers)
     inside = {
         METHODS[key].name: energy_inside(placement.cut(np.clip(cam.map, 0, 1)), region)
         for key, cam in shown.cams.items()
     }
     most = max(inside, key=inside.__getitem__)
-    lost = Table(
-        "What covering the region does",
-        ("Covered with", "Before", "After"),
-        tuple(rows),
-        words=f"{shown.class_name} goes from {in_words(shown.answer)} to {rows[0][2]} with {share:.0%} of the "
-        f"picture covered by {rows[0][0]}.",
+    words = (
+        f"{html.escape(shown.class_name)} goes from {before} "
+        + ", and ".join(f"to {each} under {html.escape(name)}" for each, name in zip(after, names, strict=True))
+        + f", with {share:.0%} of the picture covered."
     )
     said = Table(
         "What the maps had said of the region",
@@ -64,7 +73,65 @@ def on_cover(painting, request: gr.Request) -> str:
         (("Share of the map in the region", *(f"{value:.0%}" for value in inside.values())),),
         words=f"{most} had put the most there: {inside[most]:.0%} of its map in {share:.0%} of the picture.",
     )
-    return f'<div class="measured">{lost.html()}{said.html()}</div>'
+    lost = f'<p class="words">{words}</p><div class="cam-covered">{guesses}</div>'
+    return f'<div class="measured">{lost}{said.html()}</div>'
+
+
+def guesses_html(clf, class_index: int, name: str, picture: np.ndarray, before: np.ndarray, after: np.ndarray) -> str:
+    """Return what the network saw, (h, w, 3) uint8, and the classes that it then finds the most probable, each with a
+    bar. before, after: (classes,) float32 answers; the class explained comes last where it is not among the first."""
+    order = np.argsort(-after, kind="stable")[:GUESSES].tolist()
+    if class_index not in order:
+        order[-1] = class_index
+    rows = []
+    for index in order:
+        share, was = (100 * float(np.clip(answers[index], 0, 1)) for answers in (after, before))
+        was_words, now = (clf.outputs.in_words(float(answers[index])) for answers in (before, after))
+        current = ' aria-current="true"' if index == class_index else ""
+        rows.append(
+            f'<li style="--share: {share:.1f}%; --was: {was:.1f}%"{current}><span>'
+            f"{html.escape(clf.labels.class_at(index).name)}</span>"
+            f"<span><small>was {was_words}</small> {now}</span></li>"
+        )
+    seen = f'<img src="{data_url(picture, "JPEG", quality=85)}" alt="What the network then saw">'
+    return f"<figure>{seen}<figcaption>Covered by {html.escape(name)}</figcaption><ol>{''.join(rows)}</ol></figure>"
+
+
+def as_rgb(inputs: np.ndarray, rgb: np.ndarray, picture: np.ndarray) -> np.ndarray:
+    """Return a preprocessed picture (h, w, c) as (h, w, 3) uint8. `inputs` is what the model makes of `rgb`; the linear
+    function that leads back from the one to the other, whatever order and scale its channels have, is found by least
+    squares."""
+    flat = np.column_stack([inputs.reshape(-1, inputs.shape[-1]), np.ones(inputs[..., 0].size, np.float32)])
+    back = np.linalg.lstsq(flat, rgb.reshape(-1, 3).astype(np.float32), rcond=None)[0]
+    return np.rint(np.clip(picture @ back[:-1] + back[-1], 0, 255)).astype(np.uint8)
+
+
+@with_clear_errors
+def on_hottest(event: gr.EventData, request: gr.Request) -> dict:
+    """Return the mask of the hottest region of the map that a button names, as the painter takes it."""
+    shown, key = memory_of(request).explanation, getattr(event, "key", None)
+    if not isinstance(key, str) or key not in shown.cams or shown.cams[key].all_zero:
+        raise InputError("This map has no hottest region: choose another one.")
+    return {"mask": mask_url(hottest(shown, key))}
+
+
+def hottest(shown: Explanation, key: str) -> np.ndarray:
+    """Return the largest connected region of the hottest fifth of a map, (224, 224) bool over the whole picture."""
+    from scipy.ndimage import label  # here: it takes a moment to import
+
+    left, top, right, bottom = (round(MASK_SIDE * each) for each in shown.placement.seen)
+    scaled = Image.fromarray(shown.placement.cut(shown.cams[key].map).astype(np.float32))
+    cam_map = np.asarray(scaled.resize((right - left, bottom - top), Image.Resampling.BILINEAR))
+    hot = (cam_map >= np.quantile(cam_map, 1 - HOTTEST)) & (cam_map > 0)
+    labels, _ = label(hot, structure=np.ones((3, 3)))
+    region = np.zeros((MASK_SIDE, MASK_SIDE), bool)
+    region[top:bottom, left:right] = labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
+    return region
+
+
+def mask_url(region: np.ndarray) -> str:
+    """Return (224, 224) bool as the PNG that `region_of` reads: white where True, else transparent."""
+    return data_url(np.stack([np.where(region, 255, 0).astype(np.uint8)] * 4, axis=-1))
 
 
 def region_of(painting) -> np.ndarray:
@@ -90,10 +157,11 @@ def build(_: FirstScreen) -> None:
             painter = gr.HTML(
                 {"mask": None},
                 html_template='<div class="cam-host"></div>',
-                js_on_load=fetched("painter.js"),
+                js_on_load=fetched("painter.js", SHARE=f"{HOTTEST:.0%}".replace("%", " %")),
                 elem_id="painter",
             )
         with gr.Column(min_width=300):
             cover = gr.HTML(f"<p>{HINT}</p>", elem_id="cover")
     quiet = {"api_visibility": "private", "show_progress": "hidden", "preprocess": False}
     painter.input(on_cover, painter, cover, trigger_mode="always_last", **quiet)
+    painter.select(on_hottest, None, painter, **quiet)

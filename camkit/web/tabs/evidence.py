@@ -192,7 +192,7 @@ def _start_row(key: str, label: str, width: int) -> tuple[gr.Button, gr.Button, 
 
 
 def build(screen: FirstScreen) -> None:
-    with gr.Tab("How far to believe it"):
+    with gr.Tab("How far to believe it", id="evidence"):
         with gr.Row(elem_classes="intro"):
             gr.Markdown(
                 "Where a map is right, the network needs what it shows: pixels are hidden or shown in the order of "
