@@ -497,7 +497,7 @@ def test_the_sanity_check_can_be_stopped_and_what_was_found_of_other_maps_is_mar
         page.locator("#sanity-stop").wait_for(state="hidden")
     assert page.locator("#likeness tr").count() == 0
     page.locator("#sanity-go").click()
-    words = page.locator("#likeness .words", has_text="After all layers were randomised, the map correlates")
+    words = page.locator("#likeness .words", has_text="Grad-CAM's map depends on what the network learned.")
     words.wait_for()
     assert page.locator("#likeness tbody tr").count() == STAGES + 1
     page.locator("#sanity .js-plotly-plot").wait_for()
