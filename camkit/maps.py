@@ -83,11 +83,25 @@ def box_of(cam: Cam | np.ndarray, threshold: float = BOX_THRESHOLD) -> tuple[int
 def regions(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the connected regions of an (h, w) bool mask from the top: their boxes as (regions, 4) int64 (left, top,
     right, bottom in pixels, the last two exclusive), and their numbers of pixels."""
-    from scipy.ndimage import find_objects, label  # here: it takes a moment to import, and few maps get a box
+    from scipy.ndimage import find_objects  # here: it takes a moment to import, and few maps get a box
 
-    labels, _ = label(mask, structure=np.ones((3, 3)))
+    labels = _labelled(mask)
     slices = [(across.start, down.start, across.stop, down.stop) for down, across in find_objects(labels)]
     return np.array(slices, np.int64).reshape(-1, 4), np.bincount(labels.ravel())[1:]
+
+
+def largest_region(mask: np.ndarray) -> np.ndarray:
+    """Return the largest connected region of an (h, w) bool mask that has one, as (h, w) bool."""
+    labels = _labelled(mask)
+    return labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
+
+
+def _labelled(mask: np.ndarray) -> np.ndarray:
+    """Return the number of the region of each pixel, from 1, (h, w) int; 0 outside. Pixels that touch at a corner are
+    connected."""
+    from scipy.ndimage import label  # as above
+
+    return label(mask, structure=np.ones((3, 3)))[0]
 
 
 def heatmap(cam_map: np.ndarray, colormap: str = "viridis") -> np.ndarray:

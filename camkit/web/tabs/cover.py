@@ -13,7 +13,7 @@ from PIL import Image
 from ...errors import InputError
 from ...evidence.metrics import BASELINES, covered, energy_inside
 from ...explanation import Explanation
-from ...maps import data_url
+from ...maps import data_url, largest_region
 from ...methods import METHODS
 from ...report.tables import Table
 from ..server.readiness import classifier
@@ -117,15 +117,10 @@ def on_hottest(event: gr.EventData, request: gr.Request) -> dict:
 
 def hottest(shown: Explanation, key: str) -> np.ndarray:
     """Return the largest connected region of the hottest fifth of a map, (224, 224) bool over the whole picture."""
-    from scipy.ndimage import label  # here: it takes a moment to import
-
-    left, top, right, bottom = (round(MASK_SIDE * each) for each in shown.placement.seen)
-    scaled = Image.fromarray(shown.placement.cut(shown.cams[key].map).astype(np.float32))
-    cam_map = np.asarray(scaled.resize((right - left, bottom - top), Image.Resampling.BILINEAR))
-    hot = (cam_map >= np.quantile(cam_map, 1 - HOTTEST)) & (cam_map > 0)
-    labels, _ = label(hot, structure=np.ones((3, 3)))
-    region = np.zeros((MASK_SIDE, MASK_SIDE), bool)
-    region[top:bottom, left:right] = labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
+    size = (MASK_SIDE, MASK_SIDE)
+    cam_map = shown.placement.fit(shown.cams[key].map, size)
+    region = np.zeros(size, bool)
+    region[shown.placement.place(size)] = largest_region((cam_map >= np.quantile(cam_map, 1 - HOTTEST)) & (cam_map > 0))
     return region
 
 
