@@ -105,7 +105,7 @@ def test_names_of_nothing_say_what_is_allowed():
     with pytest.raises(InputError, match=r"^Weights of their own are for networks of keras\.applications"):
         camkit.load("my.keras", weights="other.h5")
     with pytest.raises(
-        InputError, match=r"^VGG16 has labels and preprocessing of its own: give them for other models\.$"
+        InputError, match=r"^VGG16 has labels, preprocessing and a size of its own: give them for other models\.$"
     ):
         camkit.load("vgg16", labels=["a"])
 
