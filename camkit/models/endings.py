@@ -237,7 +237,7 @@ def find_outputs(tail: Tail, said: Outputs | None, two_labels: bool) -> Outputs:
 
     Raises InputError for an ending that fits none or another one, and where it does not decide.
     """
-    if tail.ending == "one softmax" or tail.ending == "one log_softmax":
+    if tail.ending in ("one softmax", "one log_softmax"):
         raise InputError(f"The model ends in one unit with a softmax, which is always 1: {_ALLOWED}.")
     fitting = [each for each in OUTPUTS.values() if _fits(each, tail)]
     if said is not None and said not in fitting:
