@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,12 +55,14 @@ class Likeness:
 @dataclass(frozen=True)
 class Sanity:
     """The check so far: `points` by stage and map, `share` of the work done; `seconds_left` is None until something can
-    be foreseen, and `waiting` is true while another check has the copy."""
+    be foreseen, and `waiting` is true while another check has the copy. `maps`: those compared, by method key and
+    stage, 0 for the trained network: what the picture fills of them as (h, w) float32, each scaled to 0 to 1."""
 
     points: tuple[Likeness, ...]
     share: float
     seconds_left: float | None
     waiting: bool = False
+    maps: Mapping[tuple[str, int], np.ndarray] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -166,27 +168,31 @@ def _cascade(
     # A gradient is two passes; a Score-CAM one for each channel besides the picture's own.
     costs = [2 if METHODS[key].uses_gradient else 1 + METHODS[key].takes(channels, question.max_n) for _, key in jobs]
     points: list[Likeness] = []
+    compared = {(key, 0): _full_range(given) for key, given in maps.items()}
     begin, done = time.perf_counter(), 0.0
     for number, stage in enumerate(copy.stages, 1):
         copy.randomise(stage, seed)
         about = (number, stage.layer, stage.done, stage.total)
         for key, cost in ((key, cost) for (at, key), cost in zip(jobs, costs, strict=True) if at is stage):
             for found in map_of_inputs(copy.classifier, inputs, key, question, cancel):
-                yield _state(points, done / sum(costs), begin)
+                yield _state(points, compared, done / sum(costs), begin)
             if cancel.is_set():
                 return
-            given, found = _full_range(maps[key]), _full_range(placement.cut(found))
+            given, found = compared[key, 0], _full_range(placement.cut(found))
+            compared[key, number] = found
             points.append(Likeness(key, *about, rank_correlation(given, found), ssim(given, found)))
             done += cost
             if done < sum(costs):
-                yield _state(points, done / sum(costs), begin)
+                yield _state(points, compared, done / sum(costs), begin)
         points += _controls(maps, about, seed + number)
-    yield Sanity(tuple(points), 1.0, 0.0)
+    yield Sanity(tuple(points), 1.0, 0.0, maps=dict(compared))
 
 
-def _state(points: list[Likeness], share: float, begin: float) -> Sanity:
+def _state(
+    points: list[Likeness], compared: Mapping[tuple[str, int], np.ndarray], share: float, begin: float
+) -> Sanity:
     spent = time.perf_counter() - begin
-    return Sanity(tuple(points), share, spent / share * (1 - share) if share else None)
+    return Sanity(tuple(points), share, spent / share * (1 - share) if share else None, maps=dict(compared))
 
 
 def _controls(maps: Mapping[str, np.ndarray], about: tuple[int, str, int, int], seed: int) -> Iterator[Likeness]:

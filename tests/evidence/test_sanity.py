@@ -29,12 +29,16 @@ def maps():
 
 
 def checked(classifier, image, methods=GRADIENT, **options):
+    return sanity_of(classifier, image, methods, **options).points
+
+
+def sanity_of(classifier, image, methods=GRADIENT, **options):
     explanation = explain(classifier, image, methods=methods, max_n=2)
     given = {key: cam.map for key, cam in explanation.cams.items()}
     *states, last = sanity_stream(classifier, image, given, explanation.question, **options)
     assert last.complete and not any(state.complete for state in states)
     assert [state.share for state in states] == sorted(state.share for state in states)
-    return last.points
+    return last
 
 
 # --- the two figures -----------------------------------------------------------------------------------------------
@@ -181,13 +185,16 @@ def test_the_cascade_of_a_tiny_model(tiny, noise):
 def test_its_maps_are_those_of_the_copy_at_each_stage(tiny, noise):
     """By the public explain on a network that is randomised by hand."""
     index = int(np.argmax(tiny.predict(noise)))
-    given, points = explain(tiny, noise, methods="gradcam").cams["gradcam"].map, checked(tiny, noise, ("gradcam",))
+    given, last = explain(tiny, noise, methods="gradcam").cams["gradcam"].map, sanity_of(tiny, noise, ("gradcam",))
+    assert rank_correlation(last.maps["gradcam", 0], given) == pytest.approx(1)
     copy = RandomisedCopy(tiny)
-    for stage, point in zip(copy.stages, [p for p in points if p.key == "gradcam"], strict=True):
+    for stage, point in zip(copy.stages, [p for p in last.points if p.key == "gradcam"], strict=True):
         copy.randomise(stage, 0)
         by_hand = Classifier(copy.classifier.model, TINY, frozen=False)
         found = explain(by_hand, noise, methods="gradcam", class_index=index).cams["gradcam"].map
         assert point.correlation == pytest.approx(rank_correlation(given, found), abs=1e-3)
+        kept = last.maps["gradcam", point.number]
+        assert (kept.min(), kept.max()) == (0, 1) and rank_correlation(kept, found) == pytest.approx(1, abs=1e-3)
 
 
 def test_a_method_that_ignores_the_network_is_found_out(tiny, noise, monkeypatch):

@@ -501,6 +501,14 @@ def test_the_sanity_check_can_be_stopped_and_what_was_found_of_other_maps_is_mar
     words.wait_for()
     assert page.locator("#likeness tbody tr").count() == STAGES + 1
     page.locator("#sanity .js-plotly-plot").wait_for()
+    strip = page.locator("#strips figure")
+    assert strip.locator("img").get_attribute("alt").startswith("Grad-CAM by the trained network")
+    layers = page.locator("#likeness tbody th").all_inner_texts()[:STAGES]
+    assert strip.locator("li").all_inner_texts()[0] == "trained" and strip.locator("li").count() == 1 + STAGES
+    for layer, label in zip(layers, strip.locator("li").all_inner_texts()[1:], strict=True):
+        assert label.split("\n")[0] == layer.partition(": ")[2]
+    wide, high = strip.locator("img").evaluate("(image) => [image.naturalWidth, image.naturalHeight]")
+    assert (wide, high) == (132 * (1 + STAGES), 66)  # the picture is twice as wide as high
     page.evaluate(MARKS)
     page.locator("#prediction button", has_text="cup").click()
     page.wait_for_function("marked.size === 2")

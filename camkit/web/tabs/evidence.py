@@ -8,17 +8,21 @@ import html
 import time
 
 import gradio as gr
+import numpy as np
+from PIL import Image
 
 from ...errors import InputError
 from ...evidence.measure import ON_THE_PAGE, measure
 from ...evidence.metrics import CONTROLS
 from ...evidence.observations import Measurement
 from ...evidence.road import REMOVED
-from ...evidence.sanity import sanity_stream
+from ...evidence.sanity import Sanity, sanity_stream
 from ...evidence.sweep import sweep
 from ...explanation import Explanation
+from ...maps import data_url, overlay
 from ...methods import METHODS
 from ...passes.outputs import OUTPUTS
+from ...passes.placement import Placement
 from ...report.figures import cost_figure, curves_figure, sanity_figure, sweep_figure
 from ...report.report import NO_PROBABILITY, likeness_table, measurement_table
 from ...report.tables import Table
@@ -28,12 +32,17 @@ from ..server.readiness import classifier
 from ..server.refusals import with_clear_errors
 from ..server.runs import RUNS, Busy, on_stop, visitor_of
 from ..server.sessions import MEMORIES, Memory, memory_of
-from .widgets import NO_STOP, STOP, FirstScreen, if_it_fails, named, progress_html, stop_button
+from .widgets import COLORMAP, NO_STOP, OPACITY, STOP, FirstScreen, if_it_fails, named, progress_html, stop_button
 
 LONGEST_WITHOUT_A_CLICK = 30.0  # seconds that a measurement may be expected to take to begin by itself
 REDRAW_SECONDS = 0.4  # between two redraws of the progress
 # Pictures to score for each map: two curves, the masked picture and ROAD's.
 SCORED = 2 * ON_THE_PAGE.steps + 1 + len(REMOVED)
+SMALL_SIDE = 132  # pixels, of a map in the sanity check's strips
+STRIPS_NOTE = (
+    "The same maps as pictures, each in the colours from its own lowest to its highest value. Below each: the layer "
+    "down to which the weights are random, and the rank correlation with the trained network's map."
+)
 
 
 def table_html(table: Table) -> str:
@@ -156,7 +165,7 @@ def on_sanity(request: gr.Request):
     if not maps:
         fast = ", ".join(method.name for method in METHODS.values() if method.is_fast(count, max_n))
         raise InputError(f"The sanity check takes the fast methods' maps, and none is there: choose one of {fast}.")
-    drawn = 0.0
+    drawn, shown = 0.0, 0
     with RUNS.page_run(request) as run:
         yield {"far": progress_html("Copying the network", 0), "stop": STOP}
         for state in sanity_stream(clf, explanation.image, maps, explanation.question, cancel=run.cancel):
@@ -167,13 +176,17 @@ def on_sanity(request: gr.Request):
             drawn = now
             left = "" if state.seconds_left is None else f", about {seconds_in_words(state.seconds_left)} left"
             words = "Waiting for another check of this network" if state.waiting else f"Randomising{left}"
-            plot = {"plot": _likeness(state.points)} if state.points else {}
-            yield {"far": progress_html(words, state.share), **plot}
+            update: dict = {"plot": _likeness(state.points)} if state.points else {}
+            if state.points and state.points[-1].number > shown:
+                shown = state.points[-1].number
+                update["strips"] = strips_html(explanation, state)
+            yield {"far": progress_html(words, state.share), **update}
         if run.cancel.is_set():
             yield {"far": progress_html("Stopped before every layer was randomised."), "stop": NO_STOP}
             return
     yield {
         "plot": _likeness(state.points),
+        "strips": strips_html(explanation, state),
         "table": table_html(likeness_table(state.points)),
         "far": "",
         "stop": NO_STOP,
@@ -182,6 +195,33 @@ def on_sanity(request: gr.Request):
 
 def _likeness(points) -> dict:
     return gr.update(value=sanity_figure(points), visible=True)
+
+
+def strips_html(explanation: Explanation, state: Sanity) -> str:
+    """Return a strip a method: its map over the picture by the trained network, then stage by stage by the randomised
+    one, each with the layer down to which the weights are random, and its likeness to the first."""
+    image = Image.fromarray(explanation.image)
+    image.thumbnail((SMALL_SIDE, SMALL_SIDE))
+    picture, placement = np.asarray(image), Placement(seen=explanation.placement.seen)
+    strips = []
+    for key in dict.fromkeys(key for key, _ in state.maps):
+        name, points = METHODS[key].name, [point for point in state.points if point.key == key]
+        drawn = [state.maps[key, number] for number in (0, *(point.number for point in points))]
+        row = np.hstack([overlay(picture, each, OPACITY, COLORMAP, "map", placement) for each in drawn])
+        labels = "".join(
+            f"<li>{html.escape(point.layer).replace('_', '_<wbr>')}<b>{point.correlation:+.2f}</b></li>"
+            for point in points
+        )
+        strips.append(
+            f'<figure style="--maps: {len(drawn)}"><figcaption>{name}</figcaption>'
+            f'<div><img src="{data_url(row, "JPEG", quality=80)}" '
+            f'alt="{name} by the trained network, then with random weights down to each layer named below"></div>'
+            f"<ol><li>trained</li>{labels}</ol></figure>"
+        )
+    return (
+        f'<div class="measured strips"><p class="note">{STRIPS_NOTE}</p><div class="scroll" role="region" tabindex="0" '
+        f'aria-label="Maps as layers are randomised">{"".join(strips)}</div></div>'
+    )
 
 
 def _start_row(key: str, label: str, width: int) -> tuple[gr.Button, gr.Button, gr.HTML]:
@@ -220,9 +260,10 @@ def build(screen: FirstScreen) -> None:
         sanity_go, sanity_stop, sanity_far = _start_row("sanity", "Start the sanity check", 180)
         likeness = gr.HTML("", elem_id="likeness")
         sanity_plot = gr.Plot(show_label=False, elem_id="sanity", visible=False)
+        strips = gr.HTML("", elem_id="strips")
     measured = {"far": far, "stop": stop, "table": table, "curves": curves, "cost": cost}
     swept = {"plot": sweep_plot, "far": sweep_far, "stop": sweep_stop}
-    compared = {"plot": sanity_plot, "table": likeness, "far": sanity_far, "stop": sanity_stop}
+    compared = {"plot": sanity_plot, "strips": strips, "table": likeness, "far": sanity_far, "stop": sanity_stop}
     quiet = {"api_visibility": "private", "show_progress": "hidden", "preprocess": False}
     for explanation in screen.explanations:
         # One that comes while another is measured waits for its end: as long as a block takes.
