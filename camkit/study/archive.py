@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,15 +38,28 @@ def unzip_pictures(path: str | os.PathLike, limits: ZipLimits = ZipLimits()) -> 
     Raises InputError when the file is no zip, is damaged, encrypted or beyond a limit, when a name leaves the archive's
     own folder or comes twice, or when there is no picture in it.
     """
+    with _opened(path) as archive:
+        entries = sorted(archive.infolist(), key=lambda entry: entry.filename)
+        chosen = _chosen(entries, limits)
+        found = Found(_read_all(archive, chosen, limits, Path(path).stat().st_size))
+        for entry in entries:
+            if not entry.is_dir() and (reason := why_not(entry.filename)):
+                found.add(entry.filename, None, reason)
+        return found
+
+
+def unzip_picture(path: str | os.PathLike, name: str, limits: ZipLimits = ZipLimits()) -> bytes | None:
+    """Read one picture of such a zip and unpack no other; None when it has none of that name. InputError as above."""
+    with _opened(path) as archive:
+        chosen = [entry for entry in _chosen(archive.infolist(), limits) if entry.filename == name]
+        return _read_all(archive, chosen, limits, Path(path).stat().st_size).get(name)
+
+
+@contextmanager
+def _opened(path: str | os.PathLike) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as archive:
-            entries = sorted(archive.infolist(), key=lambda entry: entry.filename)
-            chosen = _chosen(entries, limits)
-            found = Found(_read_all(archive, chosen, limits, Path(path).stat().st_size))
-            for entry in entries:
-                if not entry.is_dir() and (reason := why_not(entry.filename)):
-                    found.add(entry.filename, None, reason)
-            return found
+            yield archive
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
         raise InputError("The zip cannot be read: it is damaged or cut short, or it is not a zip.") from error
 

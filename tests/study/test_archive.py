@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from camkit.study.archive import ZipLimits, unzip_pictures
+from camkit.study.archive import ZipLimits, unzip_picture, unzip_pictures
 from camkit.study.pictures import HIDDEN, OTHER_NAME
 
 
@@ -39,6 +39,7 @@ def test_unzip_gives_the_pictures_by_name_and_leaves_out_the_rest(packed):
     assert found.pictures == {"a/A.JPEG": b"1", "b.png": b"2"}
     hidden, others = dict.fromkeys((".x.png", "__MACOSX/b.png"), HIDDEN), ("inner.zip", "notes.txt")
     assert found.skipped == hidden | dict.fromkeys(others, OTHER_NAME)
+    assert [unzip_picture(packed, name) for name in ("a/A.JPEG", "notes.txt", "c.png")] == [b"1", None, None]
 
 
 def test_unzip_counts_pictures_and_entries(packed):
@@ -53,6 +54,9 @@ def test_unzip_limits_each_picture_and_all_of_them(packed):
     assert len(unzip_pictures(packed, ZipLimits(picture_bytes=900, total_bytes=1800)).pictures) == 2
     refused(packed, "larger than 0.000899 MB", picture_bytes=899)
     refused(packed, "unpacks to more than", total_bytes=1799)
+    assert len(unzip_picture(packed, "b.png", ZipLimits(total_bytes=1799)) or b"") == 900  # the other stays packed
+    with pytest.raises(ValueError, match="larger than"):
+        unzip_picture(packed, "b.png", ZipLimits(picture_bytes=899))
 
 
 def test_unzip_refuses_what_unpacks_to_many_times_its_size(packed):
