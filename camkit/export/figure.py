@@ -81,10 +81,11 @@ def draw_slide(
     model_name: str = "",
     words: str = "",
     link: str = "",
+    box: bool = False,
 ) -> Image.Image:
     """Return picture and maps as a slide, an RGB image of SLIDE pixels, with `words` under the title and a `link` at
     the bottom. The other arguments are those of `draw_figure`."""
-    panels = _panels(explanation, alpha, colormap, opacity, model_name, box=False)
+    panels = _panels(explanation, alpha, colormap, opacity, model_name, box)
     sheet = Image.new("RGB", SLIDE, PAPER)
     draw, (across, down), edge = ImageDraw.Draw(sheet), SLIDE, 60
     scale = _scale(sheet, colormap, 40)

@@ -3,6 +3,7 @@
 // a file: pictures are images, maps and data are scripts. The address's #... keeps filters, order and view.
 (() => {
 const study = window.camkitStudy, count = study.names.length, root = document.getElementById("study");
+const alone = window.camkitPictures; // by number, where the page has no folder of them
 const PAGE = 48, METHODS = Object.fromEntries(study.methods), OF_CLASS = study.classes;
 const known = study.true.some((index) => index >= 0), boxed = Object.keys(study.inside).length > 0;
 const wrong = (n) => study.true[n] >= 0 && study.true[n] !== study.top[n];
@@ -10,7 +11,7 @@ const right = (n) => study.true[n] >= 0 && study.true[n] === study.top[n];
 const said = (value) => (study.quantity !== "probability" ? Number(value.toPrecision(4)) : value >= 0.001 ? `${(100 * value).toFixed(1)}%` : `${Number((100 * value).toPrecision(2))}%`);
 const tables = Object.fromEntries(Object.entries(study.colors).map(([name, text]) => [name, bytes(text)]));
 const DEFAULTS = { show: "all", true: "", top: "", text: "", sort: known ? "mistakes" : "name", method: study.methods[0][0],
-  view: "map", strength: "0.8", colors: "turbo", page: "1" };
+  view: "map", strength: "0.8", colors: "turbo", boxes: "", page: "1" };
 const SORTS = { ...(known ? { mistakes: "Most confident mistakes first" } : {}),
   ...(Object.keys(study.gains).length ? { faithful: "Least faithful map first" } : {}),
   ...(boxed ? { outside: "Most energy outside the box first" } : {}), name: "Order of the study" };
@@ -36,17 +37,21 @@ function readAddress() {
   const asked = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
   state = { ...DEFAULTS };
   for (const name of Object.keys(DEFAULTS)) if (name in asked) state[name] = asked[name];
-  const allowed = { show: { all: 1, right: 1, wrong: 1 }, sort: SORTS, method: METHODS, view: VIEWS, colors: tables };
+  const allowed = { show: { all: 1, right: 1, wrong: 1 }, sort: SORTS, method: METHODS, view: VIEWS, colors: tables, boxes: { "": 1, on: 1 } };
   for (const [name, values] of Object.entries(allowed)) if (!Object.hasOwn(values, state[name])) state[name] = DEFAULTS[name];
   if (!(state.strength >= 0 && state.strength <= 1)) state.strength = DEFAULTS.strength;
 }
 
 function change(fields) {
   state = { ...state, page: "1", ...fields };
+  keepAddress();
+  show();
+}
+
+function keepAddress() {
   const query = new URLSearchParams(Object.entries(state).filter(([name, value]) => String(value) !== DEFAULTS[name]));
   const address = query.size ? `#${query}` : " ";
-  if (!study.inline) history.replaceState(null, "", address === " " ? location.pathname + location.search : address);
-  show();
+  if (!alone) history.replaceState(null, "", address === " " ? location.pathname + location.search : address);
 }
 
 // --- what is shown ---
@@ -76,19 +81,17 @@ function filtered() {
 // --- maps: bytes of a script, expanded to the picture's size as the stock visualizer expands them ---
 
 const chunks = new Map();
-window.camkitMaps = (number, maps) => chunks.get(number).resolve(maps);
 function mapsOf(n) {
-  if (study.inline) return Promise.resolve(study.inline.maps[n]);
-  const number = Math.floor(n / study.chunk);
+  const number = Math.floor(n / study.chunk), place = n % study.chunk, read = window.camkitMaps?.[number];
+  if (read) return Promise.resolve(read[place]);
   if (!chunks.has(number)) {
-    const chunk = {};
-    chunk.ready = new Promise((resolve, reject) => { Object.assign(chunk, { resolve, reject }); });
-    chunks.set(number, chunk);
-    document.head.append(make("script", { src: `${study.folder}/maps/${number}.js`, onerror: () => chunk.reject(new Error("no maps")) }));
+    chunks.set(number, new Promise((resolve, reject) => {
+      document.head.append(make("script", { src: `${study.folder}/maps/${number}.js`, onload: resolve, onerror: () => reject(new Error("no maps")) }));
+    }));
   }
-  return chunks.get(number).ready.then((maps) => maps[n % study.chunk]);
+  return chunks.get(number).then(() => window.camkitMaps[number][place]);
 }
-const pictureOf = (n) => (study.inline ? study.inline.pictures[n] : `${study.folder}/pictures/${Math.floor(n / 1000)}/${n}.jpg`);
+const pictureOf = (n) => alone?.[n] ?? `${study.folder}/pictures/${Math.floor(n / 1000)}/${n}.jpg`;
 
 function expanded(values, [rows, columns], width, height) {
   const out = new Float32Array(width * height);
@@ -124,13 +127,32 @@ function paint(canvas, image, text, grid, seen = [0, 0, 1, 1], view = state.view
   context.drawImage(layer, left, top);
 }
 
+// A box of shares of the picture: a white line on a dark one, dashed where it is drawn by hand.
+function outline(canvas, box, dashed = false) {
+  const context = canvas.getContext("2d"), line = canvas.width / (canvas.clientWidth || canvas.width), [left, top, right, bottom] = box.map((share, at) => share * (at % 2 ? canvas.height : canvas.width));
+  context.globalAlpha = 1;
+  for (const [style, width, dash] of [["#000c", 4, []], ["#fff", 2, dashed ? [6 * line, 4 * line] : []]]) {
+    [context.strokeStyle, context.lineWidth] = [style, width * line];
+    context.setLineDash(dash);
+    context.strokeRect(left + 2 * line, top + 2 * line, Math.max(1, right - left - 4 * line), Math.max(1, bottom - top - 4 * line));
+  }
+}
+
 // A picture with one of its maps; `which` 0: of the class explained, 1: of the answer where that is another class.
 function view(n, which, caption, wide) {
   const aspect = study.aspects[n], width = aspect >= 1 ? wide : Math.round(wide * aspect), height = Math.max(1, Math.round(width / aspect));
   const canvas = make("canvas", { width, height, role: "img", "aria-label": `${study.names[n]}: map of ${caption.textContent}` });
   const image = new Image();
   let maps = null;
-  const draw = () => { if (image.complete && image.naturalWidth) paint(canvas, image, maps?.[which]?.[study.methods.findIndex(([key]) => key === state.method)], study.grids[n] ?? study.grid, study.seen[n]); };
+  const draw = () => {
+    if (!image.complete || !image.naturalWidth) return;
+    const method = study.methods.findIndex(([key]) => key === state.method), [left, top, right, bottom] = study.seen[n] ?? [0, 0, 1, 1];
+    paint(canvas, image, maps?.[which]?.[method], study.grids[n] ?? study.grid, study.seen[n]);
+    if (!maps || !state.boxes) return;
+    const box = maps[2 + which][method] ?? [];
+    if (box.length) outline(canvas, box.map((share, at) => (at % 2 ? top + share * (bottom - top) : left + share * (right - left))));
+    maps[4 + which].forEach((drawn) => outline(canvas, drawn, true));
+  };
   image.addEventListener("load", draw);
   const figure = make("figure", {}, make("div", { className: "frame" }, canvas), caption);
   figure.begin = () => { image.src = pictureOf(n); mapsOf(n).then((all) => { maps = all; draw(); }, () => figure.append("Its maps are missing.")); };
@@ -173,8 +195,8 @@ function card(n, place) {
 
 const parts = {};
 function field(label, node) { return make("label", {}, make("span", {}, label), node); }
-function select(name, options, label) {
-  parts[name] = make("select", { onchange: () => change({ [name]: parts[name].value }) }, ...options.map(([value, text]) => make("option", { value }, text)));
+function select(name, options, label, chosen = change) {
+  parts[name] = make("select", { onchange: () => chosen({ [name]: parts[name].value }) }, ...options.map(([value, text]) => make("option", { value }, text)));
   return field(label, parts[name]);
 }
 
@@ -192,6 +214,7 @@ function build() {
   let typing;
   parts.text = make("input", { type: "search", placeholder: "Name or class", oninput: () => { clearTimeout(typing); typing = setTimeout(() => change({ text: parts.text.value }), 150); } });
   parts.strength = make("input", { type: "range", min: 0, max: 1, step: 0.05, oninput: () => redraw({ strength: parts.strength.value }) });
+  parts.boxes = make("input", { type: "checkbox", onchange: () => redraw({ boxes: parts.boxes.checked ? "on" : "" }) });
   parts.clear = make("button", { type: "button", className: "quiet", onclick: () => change({ show: "all", true: "", top: "", text: "" }) }, "Clear filters");
   parts.said = make("p", { className: "said", role: "status" });
   parts.grid = make("ol", { className: "grid" });
@@ -202,9 +225,11 @@ function build() {
     ...(known ? [select("true", classOptions(study.true, "any"), "True class")] : []),
     select("top", classOptions(study.top, "any"), "Answered class"), select("sort", Object.entries(SORTS), "Order"));
   const look = make("details", { className: "look", open: matchMedia("(min-width: 60rem)").matches }, make("summary", {}, "How the maps are shown"),
-    select("method", study.methods, "Method"), select("view", Object.entries(VIEWS), "View"), field("Strength", parts.strength),
-    select("colors", Object.keys(study.colors).filter((key) => key !== "difference").map((key) => [key, key]), "Colours"),
-    make("div", { className: "scale" }, "0", parts.scale = make("i"), "1"));
+    select("method", study.methods, "Method", (fields) => change({ ...fields, page: state.page })), select("view", Object.entries(VIEWS), "View", redraw), field("Strength", parts.strength),
+    select("colors", Object.keys(study.colors).filter((key) => key !== "difference").map((key) => [key, key]), "Colours", redraw),
+    make("div", { className: "scale" }, "0", parts.scale = make("i"), "1"),
+    make("label", { className: "check" }, parts.boxes, make("span", {}, "Boxes")),
+    parts.about = make("p", { className: "note" }, `Solid: the largest region at or above 20% of the map's maximum.${boxed ? " Dashed: drawn by hand." : ""}`));
   root.append(
     make("div", { className: "columns" }, make("aside", {}, filters, look, ...(known ? [confusions()] : [])),
       make("section", { id: "pictures", "aria-label": "Pictures" }, make("div", { className: "bar" }, parts.said, parts.clear, parts.pagers[0].node), parts.grid, parts.pagers[1].node)),
@@ -225,6 +250,7 @@ function show() {
   state.page = String(page);
   parts.shows.forEach((button) => button.setAttribute("aria-pressed", button.value === state.show));
   for (const name of ["text", "true", "top", "sort", "method", "view", "strength", "colors"]) if (parts[name] && parts[name].value !== state[name]) parts[name].value = state[name];
+  parts.boxes.checked = state.boxes === "on";
   const one = found.length === 1;
   parts.said.textContent = `${found.length.toLocaleString("en")} picture${one ? "" : "s"}`;
   parts.clear.hidden = state.show === "all" && !state.true && !state.top && !state.text;
@@ -238,18 +264,20 @@ function show() {
   if (!found.length) parts.grid.append(make("li", { className: "none" }, "No picture is like that. Clear a filter."));
   root.querySelectorAll("[data-true]").forEach((button) => button.setAttribute("aria-pressed", button.dataset.true === state.true && button.dataset.top === state.top));
   scale();
-  drawMeans();
 }
 
-// Another strength needs no other cards.
+// Another look needs no other cards. The address waits, which browsers let change only so often.
 function redraw(fields) {
   Object.assign(state, fields);
   root.querySelectorAll(".grid figure").forEach((figure) => figure.draw());
   clearTimeout(redraw.later);
-  redraw.later = setTimeout(() => change({ page: state.page }), 400);
+  redraw.later = setTimeout(keepAddress, 400);
+  scale();
 }
 
 function scale() {
+  parts.about.hidden = !state.boxes;
+  drawMeans();
   const table = tables[state.colors], stops = Array.from({ length: 17 }, (_, at) => `rgb(${table.slice(3 * Math.min(255, 16 * at), 3 * Math.min(255, 16 * at) + 3).join()})`);
   parts.scale.style.background = `linear-gradient(to right, ${stops.join()})`;
 }
@@ -261,7 +289,7 @@ function dialog() {
   parts.large = make("div", { className: "large" });
   const explain = make("button", { type: "button", className: "main", onclick: () => { parts.dialog.close(); window.parent.postMessage({ camkitPicture: study.names[found[parts.at]] }, "*"); } }, "Explain on the first screen");
   const bar = make("div", { className: "bar" }, make("button", { type: "button", "aria-label": "Previous picture", onclick: () => step(-1) }, "‹"), make("button", { type: "button", "aria-label": "Next picture", onclick: () => step(1) }, "›"),
-    ...(study.inline ? [explain] : []), make("button", { type: "button", className: "close", onclick: () => parts.dialog.close() }, "Close"));
+    ...(alone ? [explain] : []), make("button", { type: "button", className: "close", onclick: () => parts.dialog.close() }, "Close"));
   return make("dialog", { "aria-label": "Picture", onkeydown: (event) => step({ ArrowLeft: -1, ArrowRight: 1 }[event.key] ?? 0),
     onclick: (event) => { if (event.target === parts.dialog) parts.dialog.close(); } }, bar, parts.large);
 }

@@ -43,8 +43,8 @@ class Views:
 
 
 def read_views(results: Results, keep: Callable[[int, bytes, list], None]) -> Views:
-    """Read every picture's view once, in the order of the study; `keep` is given its number, its JPEG, and its maps:
-    those of the class explained by method, and those of the answer, or [] where that is the same class."""
+    """Read every picture's view once, in the order of the study; `keep` is given its number, its JPEG, and its maps as
+    `_maps_of` returns them."""
     methods = results.settings.methods
     columns: dict[str, list] = {name: [] for name in ("names", "aspects", "true", "top", "answers", "explained", "own")}
     names: dict[int, str] = {}
@@ -91,7 +91,12 @@ def read_views(results: Results, keep: Callable[[int, bytes, list], None]) -> Vi
 
 
 def _maps_of(value: Mapping, methods: tuple[str, ...]) -> list:
-    return [[value[kind][key] for key in methods] if kind in value else [] for kind in ("maps", "top_maps")]
+    """Return the maps of the class explained by method, and those of the answer, or [] where that is the same class;
+    then the boxes of both, and then the boxes that are drawn by hand around both classes."""
+    kinds, boxes = ("maps", "top_maps"), value.get("boxes", {})  # earlier checkpoints hold no boxes
+    kept = [[each[kind][key] for key in methods] if kind in each else [] for each in (value, boxes) for kind in kinds]
+    shown = (value["class_index"], value["top"][0])
+    return [*kept, *([box for index, *box in value.get("drawn", ()) if index == each] for each in shown)]
 
 
 def _small(text: str, grid: list[int]) -> np.ndarray:
@@ -112,8 +117,8 @@ def _short(value: float | None) -> float | None:
     return None if value is None or np.isnan(value) else float(f"{value:.4g}")
 
 
-def study_json(results: Results, views: Views, **where) -> str:
-    """Return what browser.js shows as JSON that a script may hold; `where` the pictures and maps are."""
+def study_json(results: Results, views: Views, folder: str) -> str:
+    """Return what browser.js shows as JSON that a script may hold; pictures and maps are in `folder`."""
     classes, methods = views.classes, results.settings.methods
     found = {each.class_index for each in classes.findings}
     groups = [
@@ -142,7 +147,7 @@ def study_json(results: Results, views: Views, **where) -> str:
         "meanGrid": shape,
         "words": classes.sentences(name_of(methods[0])),
         "note": _NOTE,
-        **where,
+        "folder": folder,
     }
     return json.dumps(study, separators=(",", ":")).replace("</", "<\\/")
 
@@ -160,7 +165,9 @@ def write_folder(folder: Path, results: Results) -> Views:
 
     def write_maps(number: int) -> None:
         text = json.dumps(waiting, separators=(",", ":"))
-        (folder / "maps" / f"{number}.js").write_text(f"camkitMaps({number},{text})\n", encoding="utf-8")
+        (folder / "maps" / f"{number}.js").write_text(
+            f"(window.camkitMaps??={{}})[{number}]={text}\n", encoding="utf-8"
+        )
         waiting.clear()
 
     def keep(number: int, picture: bytes, maps: list) -> None:
@@ -175,7 +182,7 @@ def write_folder(folder: Path, results: Results) -> Views:
     views = read_views(results, keep)
     if waiting:
         write_maps((len(views.columns["names"]) - 1) // CHUNK)
-    data = study_json(results, views, folder=folder.name)
+    data = study_json(results, views, folder.name)
     (folder / "data.js").write_text(f"window.camkitStudy={data}\n", encoding="utf-8")
     return views
 
@@ -186,19 +193,12 @@ def page(**fields) -> str:
     return TEMPLATES.get_template("report.html.j2").render(title="A study of pictures and their maps", **own, **fields)
 
 
-def page_alone(results: Results, theme: str = "") -> str:
-    """Return the browser as a page that needs no other file, without the tables: for a study of few pictures.
+def page_alone(folder: Path, theme: str = "") -> str:
+    """Return the browser of what `write_folder` wrote as a page that needs no other file, for a study of few pictures.
     `theme`: "light" or "dark", "" for that of the system."""
-    pictures: list[str] = []
-    maps: list[list] = []
-
-    def keep(_: int, picture: bytes, kept: list) -> None:
-        pictures.append(jpeg_url(picture))
-        maps.append(kept)
-
-    views = read_views(results, keep)
-    data = study_json(results, views, inline={"pictures": pictures, "maps": maps})
-    return page(inline=f"window.camkitStudy={data}", theme=theme)
+    scripts = [path.read_text(encoding="utf-8") for path in (folder / "data.js", *(folder / "maps").iterdir())]
+    pictures = {int(path.stem): jpeg_url(path.read_bytes()) for path in (folder / "pictures").rglob("*.jpg")}
+    return page(inline="".join(scripts) + f"window.camkitPictures={json.dumps(pictures)}", theme=theme)
 
 
 def _read(name: str) -> str:

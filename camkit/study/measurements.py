@@ -26,7 +26,7 @@ from ..evidence.settings import NOISE_SIGMAS, TUNING, Box, Settings, earlier_lay
 from ..evidence.sweep import sweep
 from ..explain import explain_stream
 from ..explanation import Explanation
-from ..maps import encode, grey
+from ..maps import box_of, encode, grey
 from ..methods import METHODS
 from ..passes.arithmetic import expand
 from ..passes.placement import Placement
@@ -142,8 +142,9 @@ def _row(case: Case, explanation: Explanation, key: str, measurement: Measuremen
 
 
 def take_views(case: Case) -> Work:
-    """Keep what the report shows of a picture: a small JPEG, what the classifier answered, and each map small, of the
-    class explained and, where the answer is another class, of that one too."""
+    """Keep what the report shows of a picture: a small JPEG, what the classifier answered, the boxes `drawn` by hand as
+    class, left, top, right, bottom, and each map small with the box of its largest region, of the class explained and,
+    where the answer is another class, of that one too."""
     labels, outputs = case.classifier.labels, case.classifier.outputs
     (top,) = labels.top_predictions(case.classifier.predict(case.image), 1, quantity=outputs.quantity)
     maps = {"maps": case.maps}
@@ -165,6 +166,8 @@ def take_views(case: Case) -> Work:
         "grid": [rows, columns],
         "seen": case.placement.seen,
         **{name: {key: _text(each, (rows, columns)) for key, each in kept.items()} for name, kept in maps.items()},
+        "boxes": {name: {key: _box(each) for key, each in kept.items()} for name, kept in maps.items()},
+        "drawn": [[box.class_index, *box.box] for box in case.boxes],
         "rows": [],
     }
 
@@ -172,6 +175,11 @@ def take_views(case: Case) -> Work:
 def _text(cam_map: np.ndarray, grid: tuple[int, int]) -> str:
     """Return a map at the places of its layer's own values, from 0 to 255, as base64 of a byte each."""
     return base64.b64encode(grey(np.clip(expand(cam_map, grid), 0, 1)).tobytes()).decode()
+
+
+def _box(cam_map: np.ndarray) -> list[float]:
+    """Return the box of a map's largest region as shares of what the model sees; [] for an all-zero map."""
+    return [round(end / side, 4) for end, side in zip(box_of(cam_map) or (), cam_map.shape[::-1] * 2, strict=False)]
 
 
 def take_layers(case: Case) -> Work:

@@ -113,6 +113,7 @@ def test_a_slide_holds_every_picture_the_words_and_the_link(tiny, monkeypatch, s
     written = []
     monkeypatch.setattr(figure, "_write", lambda draw, place, text, *rest: written.append((place, text)))
     plain = np.asarray(draw_slide(explanation))
+    assert (np.asarray(draw_slide(explanation, box=True)) != plain).any()
     written.clear()
     told = draw_slide(explanation, link="https://a.b/?c", words="long word " * 20)
     assert told.size == SLIDE and (np.asarray(told) != plain)[124:200].any()

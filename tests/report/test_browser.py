@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
-from studies import PICTURES, finished
+from studies import BOXES, PICTURES, finished
 
 import camkit
 from camkit.evidence.settings import Settings
@@ -85,34 +85,37 @@ def test_the_mark_is_found_in_its_class_and_in_none_else(results, tmp_path):
     study = study_of(tmp_path)
     said, *found = study["words"]
     (sentence,) = found
-    assert said.startswith("At an edge, one class's mean map lights up where the others' do not")
-    assert re.match(r"marked: at the lower right corner its mean map is higher .* p = 0\.00\d\)\.$", sentence)
+    assert said.startswith("At an edge, the maps of one class light up where the others' do not")
+    assert re.match(r"marked: at the lower right corner the map is at least .* \(p = 0\.00\d\)\.$", sentence)
     assert sentence in (tmp_path / "report.md").read_text(encoding="utf-8")
     assert [study["classes"][str(group["index"])] for group in study["groups"] if group["found"]] == ["marked"]
 
 
-def maps_of(counts, bright=()) -> tuple[np.ndarray, np.ndarray]:
-    """Seeded noise as maps of so many pictures a class; those of the `bright` classes have a bright left edge."""
+def maps_of(counts, bright=(), every=1) -> tuple[np.ndarray, np.ndarray]:
+    """Seeded noise as maps of so many pictures a class; of the `bright` classes every such map has a bright left
+    edge."""
     classes = np.repeat(np.arange(len(counts)), counts)
-    maps = np.random.default_rng(1).random((len(classes), 7, 7), np.float32) / 2
-    maps[np.isin(classes, bright), 3, 0] += 0.5
+    maps = np.random.default_rng(1).random((len(classes), 7, 7), np.float32) / 4
+    maps[np.flatnonzero(np.isin(classes, bright))[::every], 3, 0] += 0.5
     return maps, classes
 
 
-@pytest.mark.parametrize(("counts", "bright"), [
-    ((9, 30, 12), ()), ((9, 30, 12), (2,)), ((20, 20, 20, 20, 20), (1, 3)), ((30, 2), (1,)), ((30,), (0,)),
+@pytest.mark.parametrize(("counts", "bright", "every"), [
+    ((9, 30, 12), (), 1), ((9, 30, 12), (2,), 1), ((20,) * 6, (1, 3), 1), ((9, 30, 12), (2,), 2), ((30, 2), (1,), 1),
+    ((30,), (0,), 1),
 ])  # fmt: skip
-def test_only_a_class_that_differs_is_found_and_none_of_two_pictures(counts, bright):
-    maps, classes = maps_of(counts, bright)
+def test_only_a_class_whose_maps_all_differ_is_found_and_none_of_two_pictures(counts, bright, every):
+    maps, classes = maps_of(counts, bright, every)
     found = differing(maps, classes)
-    assert {each.class_index for each in found} == ({*bright} if len(counts) > 2 else set())
+    assert {each.class_index for each in found} == ({*bright} if len(counts) > 2 and every == 1 else set())
     for each in found:
-        assert (each.place, each.p) == ("left edge", 0.001) and each.mean - each.others == pytest.approx(0.5, abs=0.15)
+        assert (each.place, each.p, each.share) == ("left edge", 0.001, 1) and each.others < 0.25
 
 
-def test_by_chance_a_class_is_found_as_seldom_as_the_level_says():
-    """Of sets whose classes mean nothing, one in twenty has a finding, whatever the number of classes: of forty at most
-    six, which chance exceeds once in a hundred."""
+def test_by_chance_a_class_is_found_as_seldom_as_the_level_says(monkeypatch):
+    """Of sets whose classes mean nothing, one in twenty has a finding, whatever the number of classes and however small
+    the difference: of forty at most six, which chance exceeds once in a hundred."""
+    monkeypatch.setattr("camkit.report.classes.LEAST", 0.0)
     random = np.random.default_rng(0)
     maps = random.random((40, 60, 2, 2), np.float32)
     assert sum(bool(differing(each, random.integers(0, 10, 60), seed)) for seed, each in enumerate(maps)) <= 6
@@ -129,7 +132,7 @@ def test_places_in_words(index, words):
 def test_the_folder_holds_every_picture_and_map_and_names_are_no_markup(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr("camkit.report.browser.CHUNK", 2)
     pictures = PICTURES | {"</script><b>.png": PICTURES["0.png"]}
-    last = finished(tiny, pictures, SETTINGS, classes={"1.png": 5, "2.png": 7})
+    last = finished(tiny, pictures, SETTINGS, BOXES, classes={"1.png": 5, "2.png": 7})
     results = Results.of(tiny, SETTINGS, last)
     write_reports(tmp_path, results)
     (tmp_path / "report_files" / "maps" / "9.js").touch()
@@ -138,15 +141,14 @@ def test_the_folder_holds_every_picture_and_map_and_names_are_no_markup(tiny, tm
     assert sorted(path.name for path in files.rglob("*.js")) == ["0.js", "1.js", "data.js"]
     study, views = study_of(tmp_path), list(last.values["views"])
     assert study["names"] == list(pictures) and "</script>" not in (files / "data.js").read_text()
-    chunks = [
-        json.loads(re.fullmatch(rf"camkitMaps\({number},(.*)\)\n", (files / f"maps/{number}.js").read_text())[1])
-        for number in (0, 1)
-    ]
+    chunks = [json.loads((files / f"maps/{number}.js").read_text().partition(f"[{number}]=")[2]) for number in (0, 1)]
     for number, (view, maps) in enumerate(zip(views, [*chunks[0], *chunks[1]], strict=True)):
         with Image.open(files / "pictures" / "0" / f"{number}.jpg") as picture:
             assert list(picture.size) == view["size"]
         assert maps[0] == [view["maps"][key] for key in SETTINGS.methods]
-        assert bool(maps[1]) == (view["top"][0] != view["class_index"])
+        assert bool(maps[1]) == bool(maps[3]) == (view["top"][0] != view["class_index"])
+        assert maps[2] == [view["boxes"]["maps"][key] for key in SETTINGS.methods]
+        assert maps[4] == ([[0, 0, 0.5, 1]] if number == 1 else [])  # of class 5; the other box is of class 7
     assert study["seen"] == {} and study["true"] == [-1, 5, 7, -1] and study["explained"][1:3] == [5, 7]
     assert sum(group["count"] for group in study["groups"]) == 4
 
@@ -159,6 +161,8 @@ def test_a_kept_map_is_the_map(tiny):
     kept = np.frombuffer(base64.b64decode(value["maps"]["gradcam"]), np.uint8).reshape(value["grid"])
     lost = sum(0.25 * 2 * abs(np.diff(cam.map, 2, axis=axis)).max() for axis in (0, 1))
     np.testing.assert_allclose(expand(kept / 255, cam.map.shape), cam.map, atol=1 / 255 + lost)
+    wanted = np.array(camkit.box_of(cam.map)) / (cam.map.shape[::-1] * 2)
+    np.testing.assert_allclose(value["boxes"]["maps"]["gradcam"], wanted, atol=5e-5)
 
 
 def test_what_the_model_does_not_see_of_a_picture_is_told(tiny, tmp_path):
@@ -168,10 +172,11 @@ def test_what_the_model_does_not_see_of_a_picture_is_told(tiny, tmp_path):
     assert study_of(tmp_path)["seen"] == {"0": [0.25, 0, 0.75, 1]}
 
 
-def test_a_page_alone_needs_no_other_file(results):
-    page = page_alone(results, "dark")
+def test_a_page_alone_needs_no_other_file(results, tmp_path):
+    write_reports(tmp_path, results)
+    page = page_alone(tmp_path / "report_files", "dark")
     assert '<html lang="en" class="dark">' in page and not re.search(r'(src|href)="(?!data:)', page)
-    assert page.count("data:image/jpeg;base64,") == 3 * EACH
+    assert page.count("data:image/jpeg;base64,") == 3 * EACH and "camkitMaps??={})[0]=" in page
 
 
 @pytest.mark.browser
@@ -187,7 +192,10 @@ def test_the_report_shows_the_wrong_ones_first_and_keeps_what_is_chosen_in_its_a
     assert page.locator(".card.wrong figure").count() == 2 * len(MISLABELLED)
     drawn_first = page.locator(".card canvas").first.screenshot()
     page.get_by_label("View").select_option("none")
-    assert page.locator(".card canvas").first.screenshot() != drawn_first
+    plain = page.locator(".card canvas").first.screenshot()
+    page.get_by_label("Boxes").check()
+    assert plain not in (drawn_first, page.locator(".card canvas").first.screenshot())
+    page.wait_for_function("location.hash.includes('boxes=on')")
     page.get_by_role("button", name="square taken for disc 2").click()
     assert names.count() == 2 and "#" in page.url and "true=1" in page.url and "view=none" in page.url
     again = browser.new_page()

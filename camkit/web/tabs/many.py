@@ -19,9 +19,9 @@ from ...evidence.settings import Settings
 from ...labels import Labels
 from ...methods import DEFAULT_METHODS
 from ...report.browser import files_below, page_alone
-from ...report.report import summary_table, write_reports
+from ...report.report import FILES, summary_table, write_reports
 from ...report.results import Results
-from ...study.archive import ZipLimits, unzip_pictures
+from ...study.archive import ZipLimits, unzip_picture, unzip_pictures
 from ...study.classes import read_classes
 from ...study.progress import account
 from ...study.study import study_stream
@@ -67,6 +67,7 @@ def on_zip(archive, methods, model, request: gr.Request):
         made = write_reports(Path(folder), results)
         files = [write_file(path.name, path.read_bytes()) for path in made if path.suffix != ".html"]
         files.append(write_file("report.zip", zipped(Path(folder))))
+        page = page_alone(Path(folder) / FILES)
     note = "" if state.complete else f"Stopped after {state.done} of {state.total} pictures: the figures are theirs. "
     table = summary_table(results)
     yield {
@@ -74,7 +75,7 @@ def on_zip(archive, methods, model, request: gr.Request):
         "stop": NO_STOP,
         "table": f"<h2>{html.escape(table.title)}</h2>{table.html()}",
         "files": gr.update(value=files, visible=True),
-        "pictures": {"page": page_alone(results)},
+        "pictures": {"page": page},
     }
 
 
@@ -104,7 +105,7 @@ def on_choose(archive, event: gr.EventData, request: gr.Request) -> str:
     """Put a picture of the zip among the uploads, from where the first screen takes it; return its path."""
     if (path := sent_file(archive, request)) is None:
         raise InputError("The zip is no longer here: choose it again.")
-    content = unzip_pictures(path).pictures.get(str(getattr(event, "name", "")))
+    content = unzip_picture(path, str(getattr(event, "name", "")))
     if content is None:
         raise InputError("There is no such picture in the zip: measure it again.")
     return write_file("picture", content)

@@ -45,10 +45,10 @@ def on_download(alpha, colormap, mode, box, request: gr.Request) -> str:
     memory = memory_of(request)
     explanation = memory.explanation
     drawn = look(alpha, colormap, mode)
-    name = MODELS[explanation.model].name
-    strips = figure_files(explanation, **drawn, model_name=name, box=box is True)
+    boxed = drawn | {"box": box is True}
+    strips = figure_files(explanation, **boxed, model_name=MODELS[explanation.model].name)
     extra = {f"figures/{file.replace('figure', 'strip')}": content for file, content in strips.items()}
-    extra["figures/slide.png"] = slide_png(explanation, **drawn, **on_the_slide(memory, request))
+    extra["figures/slide.png"] = slide_png(explanation, **boxed, **on_the_slide(memory, request))
     if memory.measurements:
         extra["data/faithfulness.csv"] = metrics_csv(memory.measurements, explanation.cams)
     return write_zip(explanation, **drawn, extra=extra, window=window_of(memory.picture))
@@ -73,10 +73,11 @@ def on_figure(alpha, colormap, mode, box, request: gr.Request) -> str:
 
 
 @with_clear_errors
-def on_slide(alpha, colormap, mode, request: gr.Request) -> str:
+def on_slide(alpha, colormap, mode, box, request: gr.Request) -> str:
     """Write the picture, all maps and the result in words as one slide, a PNG."""
     memory = memory_of(request)
-    return write_slide(memory.explanation, **look(alpha, colormap, mode), **on_the_slide(memory, request))
+    drawn = look(alpha, colormap, mode) | {"box": box is True}
+    return write_slide(memory.explanation, **drawn, **on_the_slide(memory, request))
 
 
 @dataclass(frozen=True)
@@ -135,12 +136,8 @@ def build() -> View:
     gr.on([control.change for control in shown], None, shown, None, js=browser_code("view.js"), **quiet)
     mode.input(None, mode, alpha, js=STRENGTH_OF, **quiet)
     box.change(None, box, None, js=SHOW_BOXES, **quiet)
-    for button, handler, given, file in (
-        (figure, on_figure, [*shown, box], files[0]),
-        (slide, on_slide, shown, files[1]),
-        (download, on_download, [*shown, box], files[2]),
-    ):
-        ready = button.click(handler, given, file, show_progress_on=button, **private)
+    for button, handler, file in zip((figure, slide, download), (on_figure, on_slide, on_download), files, strict=True):
+        ready = button.click(handler, [*shown, box], file, show_progress_on=button, **private)
         ready.success(None, None, None, js=f"() => document.querySelector('#{file.elem_id}').click()", **quiet)
     link.click(None, None, note, js=browser_code("link.js"), **quiet)
     return controls
