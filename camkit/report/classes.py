@@ -1,7 +1,7 @@
 """A study class by class: how many, how often right, mean figures, and the mean map beside that of all other pictures.
 
-A corner or an edge that lights up in one class only can be a watermark, a border, a shortcut: a test of permutation
-says where a mean map differs there more than chance would have it. Differences in the middle can be the objects'.
+A corner or an edge that lights up in nearly all pictures of one class only can be a watermark, a border, a shortcut: a
+test of permutation says where that is more than chance would have it. Differences in the middle can be the objects'.
 """
 
 from __future__ import annotations
@@ -19,7 +19,11 @@ from .tables import NOTHING, Table
 SIDE = 14  # values of a mean map on a side at most
 COARSE = 7  # and of one that is tested: finer places are seldom alike from picture to picture
 FEWEST = 3  # pictures of a class that is tested
-LEAST = 0.2  # a difference of two means that is worth a sentence; maps are from 0 to 1
+LIT = 0.3  # of a map's maximum, from which a place counts as lit
+# How much larger the share of a class's pictures that are lit at a place must be than that of all others. A mark that
+# stands for a class is on nearly all of its pictures; what lights up in some of them can be a habit of the network,
+# such as looking at its own padding where it sees nothing of the other classes.
+LEAST = 0.75
 LEVEL = 0.05  # of the test, over all classes and places
 MOST_FOUND = 10  # classes that are named, those that differ most first
 WORK = 2.5e8  # values added up by the test's permutations at most, unless the fewest of them are more
@@ -38,35 +42,35 @@ def reduced(cam_map: np.ndarray, most: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Finding:
-    """A class whose mean map is higher at a place of the border than that of all other pictures: the two means there,
-    and the probability that the highest of so many differences would come by chance."""
+    """A class whose maps are lit at a place of the border where those of all other pictures are not: the two shares of
+    pictures, and the probability that the highest of so many differences would come by chance."""
 
     class_index: int
     place: str
-    mean: float
+    share: float
     others: float
     p: float
 
 
 def differing(maps: np.ndarray, classes: np.ndarray, seed: int = 0) -> list[Finding]:
-    """Return the classes whose mean map is clearly higher than that of the others somewhere in its outermost rows and
+    """Return the classes whose maps are clearly more often lit than the others' somewhere in their outermost rows and
     columns, the clearest first.
 
     maps: (pictures, h, w) float32. classes: (pictures,) int, of which those with FEWEST pictures are tested.
 
-    The statistic is the highest difference over all classes and places, of those of at least LEAST, each over the
-    factor of its standard error that the numbers of pictures give; a spread of its own for each place would prefer
-    those where hardly any map has anything. Its distribution is that of maps whose classes are drawn anew, which
-    corrects for the number of both (Westfall and Young 1993, Resampling-Based Multiple Testing; Nichols and Holmes 2002
-    for maps). The class that differs most is then taken out and the rest
-    tested again, until nothing is clear: else the others would differ by what this one lacks. `p` is never less than
-    that of a class before it, and at least 1 / (permutations + 1).
+    The statistic is the highest difference of two shares of lit pictures over all classes and places, of those of at
+    least LEAST, each over the factor of its standard error that the numbers of pictures give; a spread of its own for
+    each place would prefer those where hardly any map has anything. Its distribution is that of maps whose classes are
+    drawn anew, which corrects for the number of both (Westfall and Young 1993, Resampling-Based Multiple Testing;
+    Nichols and Holmes 2002 for maps). The class that differs most is then taken out and the rest tested again, until
+    nothing is clear: else the others would differ by what this one lacks. `p` is never less than that of a class before
+    it, and at least 1 / (permutations + 1).
     """
     shape = maps.shape[1:]
     rows, columns = np.indices(shape)
     outer = (rows == 0) | (rows == shape[0] - 1) | (columns == 0) | (columns == shape[1] - 1)
     border = np.flatnonzero(outer)
-    pixels = maps.reshape(len(maps), -1)[:, border].astype(np.float32)
+    pixels = (maps.reshape(len(maps), -1)[:, border] >= LIT).astype(np.float32)
     random, found, highest = np.random.default_rng(seed), list[Finding](), 0.0
     while len(found) < MOST_FOUND:
         names, codes, counts = np.unique(classes, return_inverse=True, return_counts=True)
@@ -83,8 +87,8 @@ def differing(maps: np.ndarray, classes: np.ndarray, seed: int = 0) -> list[Find
         if highest > LEVEL or not observed.max() > 0:
             break
         own = codes == which
-        means = (float(pixels[own, where].mean()), float(pixels[~own, where].mean()))
-        found.append(Finding(int(names[which]), place_of(int(border[where]), shape), *means, highest))
+        shares = (float(pixels[own, where].mean()), float(pixels[~own, where].mean()))
+        found.append(Finding(int(names[which]), place_of(int(border[where]), shape), *shares, highest))
         pixels, classes = pixels[~own], classes[~own]
     return found
 
@@ -176,7 +180,7 @@ class Classes:
 
     @cached_property
     def findings(self) -> list[Finding]:
-        """The classes whose mean map, by the first method, differs clearly from the others'."""
+        """The classes whose maps, by the first method, are lit where the others' are not."""
         maps = next(iter(self.maps.values()))
         return differing(np.array([reduced(each, COARSE) for each in maps]) / 255, self.of) if len(maps) else []
 
@@ -187,13 +191,13 @@ class Classes:
             return [f"No class has {FEWEST} pictures beside others: mean maps are not compared."]
         test = f"a test of permutation by {method_name}, corrected for {count} classes and every place of its border"
         if not self.findings:
-            return [f"No class's mean map lights up at an edge where the others' do not ({test})."]
+            return [f"No class's maps light up at an edge in nearly all pictures where the others' do not ({test})."]
         words = [
-            f"{self.names[each.class_index]}: at the {each.place} its mean map is higher than over all other pictures "
-            f"({each.mean:.2f} against {each.others:.2f}, p = {each.p:.3f})."
+            f"{self.names[each.class_index]}: at the {each.place} the map is at least {LIT:.0%} of its maximum in "
+            f"{each.share:.0%} of its pictures and in {each.others:.0%} of all others (p = {each.p:.3f})."
             for each in self.findings
         ]
-        first = "one class's mean map lights" if len(words) == 1 else f"the mean maps of {len(words)} classes light"
+        first = "the maps of one class light" if len(words) == 1 else f"the maps of {len(words)} classes light"
         most = f" No more than {MOST_FOUND} are looked for." if len(words) == MOST_FOUND else ""
         sentence = f"At an edge, {first} up where the others' do not: a watermark, a border, a shortcut? ({test})"
         return [f"{sentence[0].upper()}{sentence[1:]}.{most}", *words]
