@@ -154,7 +154,7 @@ def flood(server: Server, posts: int, rounds: int) -> dict:
             begin = time.monotonic()
             session = uuid.uuid4().hex
             page = httpx.get(server.url, headers=sent_by(OTHER), timeout=LIMIT)
-            settings = [ALL_FOUR[:2], "efficientnet_lite0", "top_activation", 10, True]
+            settings = [None, ALL_FOUR[:2], "efficientnet_lite0", "top_activation", 10, True]
             joined = join(server.url, opening, settings, session, address=OTHER)
             if page.status_code != 200 or joined.status_code != 200:
                 refused += 1

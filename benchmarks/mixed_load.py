@@ -189,7 +189,7 @@ def send_bad_value(person: Person, known: Known, method: str) -> tuple:
 
 
 def open_page(person: Person, known: Known, _: None) -> tuple:
-    return shown(person.answer("on_open", settings()))
+    return shown(person.answer("on_open", [None, *settings()]))
 
 
 def choose_example(person: Person, known: Known, index: int) -> tuple:

@@ -72,6 +72,7 @@ class Window:
         self.page.on("request", self._request)
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.faults.append(f"page error: {error}"))
+        self.page.on("domcontentloaded", lambda _: self._opened())
 
     def _request(self, request):
         if not request.url.startswith((self.server_url, "data:", "blob:")):
@@ -80,6 +81,11 @@ class Window:
     def _console(self, message):
         if message.type == "error":
             self.faults.append(f"console: {message.text} {message.location['url']}")
+
+    def _opened(self):
+        """The page before may have said that leaving it cut its streams off."""
+        cut_off = ("AbortError: signal is aborted", "Unexpected error Connection errored out")
+        self.faults[:] = [fault for fault in self.faults if not fault.removeprefix("console: ").startswith(cut_off)]
 
     def leave(self):
         """Nothing of this visit is left: not its run on the server, nor what the page or the context remembers."""

@@ -109,5 +109,7 @@ def test_a_page_works_on_when_gradio_has_forgotten_it(server_url):
 @pytest.mark.parametrize("value", [None, "many", True, 0, -1, [7]])
 def test_a_number_of_channels_that_is_none_is_refused(server_url, value):
     number = plain_http.event_id(server_url, "on_open")
-    answer = plain_http.run(server_url, number, [["gradcam"], "efficientnet_lite0", "top_activation", value, True])
+    answer = plain_http.run(
+        server_url, number, [None, ["gradcam"], "efficientnet_lite0", "top_activation", value, True]
+    )
     assert "must be a whole number from 1 to 1280" in plain_http.refusal(answer)

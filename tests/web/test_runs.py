@@ -250,7 +250,7 @@ def test_pages_are_forgotten_oldest_first_and_told_so(monkeypatch, lite0, chelse
     monkeypatch.setattr(sessions, "MEMORIES", kept)
 
     def keep(visitor: str, address: str) -> None:
-        kept.keep(runs.Run(1, visitor, address), b"", explanation)
+        kept.keep(runs.Run(1, visitor, address), b"", explanation, {})
 
     keep("1", "a")
     keep("2", "a")
@@ -265,14 +265,30 @@ def test_pages_are_forgotten_oldest_first_and_told_so(monkeypatch, lite0, chelse
         kept.find("1")
 
 
+def test_a_result_is_found_by_its_token_and_what_no_page_shows_goes_first(monkeypatch, lite0, chelsea):
+    monkeypatch.setenv("CAMKIT_PAGES_PER_ADDRESS", "3")
+    explanation = camkit.explain(lite0, chelsea, ["gradcam"])
+    kept = sessions.Memories()
+    other, *own = (
+        kept.keep(runs.Run(number, visitor, "a"), b"", explanation, {"class": str(number)})
+        for number, visitor in enumerate(("other", "me", "me", "me"))
+    )
+    assert [kept.recall(token) is not None for token in (other, *own)] == [True, False, True, True]
+    assert kept.recall(None) is kept.recall(["x"]) is None
+    run = runs.Run(4, "reloaded", "a")
+    assert kept.show(run, kept.recall(own[1])).query == {"class": "2"}
+    assert kept.find("reloaded").token == own[1] and kept.find("reloaded").run == 4
+    assert kept.keep(runs.Run(3, "reloaded", "a"), b"", explanation, {}) == ""  # of an older run, too late
+
+
 def test_measurements_are_kept_with_the_run_they_are_of(lite0, chelsea):
     kept = sessions.Memories()
     explanation = camkit.explain(lite0, chelsea, ["gradcam"])
-    kept.keep(runs.Run(1, "me", "a"), b"", explanation)
+    kept.keep(runs.Run(1, "me", "a"), b"", explanation, {})
     kept.measured("me", 1, {"gradcam": "figures"})
     assert kept.find("me").measurements == {"gradcam": "figures"}
-    kept.keep(runs.Run(2, "me", "a"), b"", explanation)  # other maps
-    kept.keep(runs.Run(1, "me", "a"), b"", explanation)  # the last of the old run, too late
+    kept.keep(runs.Run(2, "me", "a"), b"", explanation, {})  # other maps
+    kept.keep(runs.Run(1, "me", "a"), b"", explanation, {})  # the last of the old run, too late
     assert kept.find("me").run == 2
     kept.measured("me", 1, {"gradcam": "figures"})  # of the old ones, too late
     kept.measured("nobody", 1, {"gradcam": "figures"})
@@ -285,7 +301,7 @@ def test_what_is_remembered_is_small_and_gives_the_same_back(monkeypatch, lite0,
     picture = page_jpeg(chelsea)
     shown_image = camkit.open_picture(picture)
     explanation = camkit.explain(lite0, shown_image, ["gradcam", "gradcam_plus_plus"])
-    sessions.MEMORIES.keep(runs.Run(1, "me", "a"), picture, explanation)
+    sessions.MEMORIES.keep(runs.Run(1, "me", "a"), picture, explanation, {})
     memory = sessions.MEMORIES.find("me")
     arrays = [cam.raw.nbytes + cam.map.nbytes for cam in memory.known.cams.values()]
     assert len(memory.picture) + sum(arrays) + memory.known.image.nbytes < 300_000

@@ -9,7 +9,7 @@ async () => {
     document.execCommand("copy");
     box.remove();
   }
-  const words = window.camExample ? "Link copied: it opens on what you see." :
+  const words = new URLSearchParams(location.search).has("example") ? "Link copied: it opens on what you see." :
     "Link copied: it carries your settings, not your own picture, and opens on the first example.";
   return `<p role="status">${words}</p>`;
 }

@@ -1,10 +1,11 @@
 // Draws maps over a picture in the browser, as maps.py does on the server: opacity, colours and mode change without
 // asking the server. Runs once per gr.HTML component, with `element`, `props`, `trigger` and `watch` given by Gradio.
-// props.value: {working: run} when a run has begun, null when it failed, and then, as often as there is something new, {run, image, aspect, alt, address, example, panels: [{key, title, how, map, facts, note, badge, wait, progress,
+// props.value: {working: run, visit} when a run has begun, null when it failed, and then, as often as there is something new, {run, image, aspect, alt, address, kept, visit, panels: [{key, title, how, map, facts, note, badge, wait, progress,
 // partial, diverging}]}; image and map are data URLs (map: 8-bit grey PNG). TABLES: colour map name -> 256 RGB triples
 // as base64. View: a "cam-view" event. Stop is the event "stop". By keyboard: arrows move the probe, Escape hides it, Enter
 // opens the map large (large.js), as a click does; a tap reads it, and a button beside it opens it.
 import TABLES from "./tables.js";
+import { begun, record } from "./history.js";
 export default function start({ element, props, trigger, watch }) {
 const root = element.querySelector(".cam-host").attachShadow({ mode: "open" });
 root.innerHTML = `<style>
@@ -301,21 +302,16 @@ function tell(value) {
   if (words && said.textContent !== words) said.textContent = words;
 }
 
-// A run of the first screen: what was measured is of the maps before, and the page's address shows what one sees: what the
-// server says of the run, and the example, if the picture is one.
+// A run of the first screen: what was measured is of the maps before, and the page's address shows what one sees.
 function begin(value) {
   document.querySelectorAll(".measured, #contrast .cam-host.filled").forEach((each) => each.classList.add("stale"));
-  if (value.example != null) window.camExample = value.example;
-  const query = new URLSearchParams(location.search);
-  ["example", "class", "methods", "layer", "max_n", "model", "full"].forEach((name) => query.delete(name));
-  if (window.camExample) query.set("example", window.camExample);
-  Object.entries(value.address).forEach(([name, text]) => { if (name !== "class" || window.camExample) query.set(name, text); });
-  history.replaceState(history.state, "", `?${query.toString().replaceAll("%2C", ",")}${location.hash}`);
+  record(value);
 }
 
 async function show(value) {
   if (value && "working" in value) {
     if (value.working) workingRun = value.working;
+    if (value.visit) begun(value.visit);
     host.classList.toggle("working", Boolean(value.working));
     return;
   }

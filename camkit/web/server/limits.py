@@ -20,8 +20,8 @@ class Limits:
     """The bounds, whole numbers from 0 on.
 
     long_per_address, long_in_all: long computations under way at once. requests_per_address: requests that wait or run.
-    proxies: how many proxies stand before this server and add to X-Forwarded-For. pages, pages_per_address: pages whose
-    picture and maps are remembered. upload_megabytes: of the folder with uploads and answers.
+    proxies: how many proxies stand before this server and add to X-Forwarded-For. pages, pages_per_address: results
+    whose picture and maps are remembered. upload_megabytes: of the folder with uploads and answers.
     upload_megabytes_per_address: that one address may upload in a minute.
     """
 

@@ -133,7 +133,8 @@ def pending_of(request: gr.Request) -> Pending:
 
 @dataclass(eq=False)
 class Run:
-    """Work under way for one visitor; its streams end after the block they are at when `cancel` is set."""
+    """Work under way for one visitor; its streams end after the block they are at when `cancel` is set. `stopped`: the
+    visitor has pressed Stop."""
 
     number: int
     visitor: str
@@ -141,6 +142,7 @@ class Run:
     cancel: threading.Event = field(default_factory=threading.Event)
     began: float = field(default_factory=time.monotonic)
     seconds_left: float | None = None  # until the end, where it can be foreseen
+    stopped: bool = False
 
     def watch(self, stream: Iterator[Item]) -> Iterator[Item]:
         """Yield a generator's items and close it; InputError when the run is cancelled before the last."""
@@ -214,6 +216,7 @@ class Runs:
     def stop(self, visitor: str) -> None:
         with self._guard:
             if visitor in self._on_page:
+                self._on_page[visitor].stopped = True
                 self._on_page[visitor].cancel.set()
 
     def busy(self, visitor: str) -> bool:

@@ -1,15 +1,16 @@
-"""The page's memory of each visitor between two clicks: a JPEG of the picture, and the raw maps.
+"""The page's memory of what visitors see, between two clicks and for the way back: a JPEG of the picture, the raw maps.
 
-Found by the visitor, not by Gradio's own state, of which little is kept (serving.py). Everything else is made again
-when it is asked for. The number of pages remembered is bounded, in all and for each address; the oldest go first, and a
-page whose memory went is told so.
+Found by the visitor, not by Gradio's own state, of which little is kept (serving.py), or by a token that only the
+visitor's browser has. Everything else is made again when it is asked for. The number of results remembered is bounded,
+in all and for each address: those that no page shows any more go first, then the oldest. A page whose memory went is
+told so.
 """
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -29,15 +30,21 @@ _NOTHING = np.zeros(0, np.float32)
 
 @dataclass(frozen=True)
 class Memory:
-    """One page. `picture`: a JPEG file's bytes. `known`: the explanation without its image and its maps of this `size`.
-    `run`: the number of the run that the page shows. `measurements`: of its maps, once they are made."""
+    """One result. `picture`: a JPEG file's bytes. `query`: the page's address that asks for the result. `known`: the
+    explanation without its image and its maps of this `size`. `run`: the number of the run that the page shows.
+    `token`: what finds it again, not to be guessed. `ended`: no more maps of it were to come. `story`: the example's
+    story was told. `measurements`: of its maps, once they are made."""
 
     address: str
     picture: bytes
+    query: Mapping[str, str]
     known: Explanation
     size: tuple[int, int]
     run: int
     when: float
+    token: str = ""
+    ended: bool = False
+    story: bool = False
     measurements: Mapping[str, Measurement] = field(default_factory=dict)
 
     @property
@@ -52,46 +59,81 @@ class Memory:
 
 
 class Memories:
-    """Keep Memory by visitor; every method may be called from any thread."""
+    """Keep Memory by its token, and which one each visitor's page shows; every method may be called from any thread."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, Memory] = OrderedDict()
+        self._kept: dict[str, Memory] = {}
+        self._shown: dict[str, str] = {}  # visitor -> token
         self._guard = threading.Lock()
 
-    def keep(self, run: Run, picture: bytes, explanation: Explanation) -> None:
-        """Remember what the run shows, and forget the oldest pages beyond the limits."""
+    def keep(
+        self,
+        run: Run,
+        picture: bytes,
+        explanation: Explanation,
+        query: Mapping[str, str],
+        ended: bool = False,
+        story: bool = False,
+    ) -> str:
+        """Remember what the run shows, and forget results beyond the limits. Return the token; "" when the page shows a
+        newer run already."""
         cams = {key: replace(cam, map=_NOTHING) for key, cam in explanation.cams.items()}
         size = next((cam.map.shape for cam in explanation.cams.values()), (0, 0))
         slim = replace(explanation, image=_NOTHING, cams=cams)
-        allowed, now = limits(), time.monotonic()
+        memory = Memory(run.address, picture, query, slim, size, run.number, time.monotonic(), "", ended, story)
         with self._guard:
-            if run.visitor in self._kept and self._kept[run.visitor].run > run.number:
-                return  # the page shows a newer run already
-            self._kept[run.visitor] = Memory(run.address, picture, slim, size, run.number, now)
-            self._kept.move_to_end(run.visitor)
-            same = [visitor for visitor, memory in self._kept.items() if memory.address == run.address]
-            for visitor in same[: max(0, len(same) - allowed.pages_per_address)]:
-                del self._kept[visitor]
-            while self._kept:
-                oldest = next(iter(self._kept.values()))
-                if len(self._kept) <= allowed.pages and oldest.when > now - FILES_LIVE:
-                    break
-                self._kept.popitem(last=False)
+            shown = self._kept.get(self._shown.get(run.visitor, ""))
+            if shown and shown.run > run.number:
+                return ""
+            same = shown is not None and shown.run == run.number
+            token = shown.token if shown and same else secrets.token_urlsafe(16)
+            self._kept[token], self._shown[run.visitor] = replace(memory, token=token), token
+            if not same:
+                self._forget(run.address)
+            return token
+
+    def _forget(self, address: str) -> None:
+        """Keep as many results as the limits allow, in all and of this address: those that pages show, and the
+        newest."""
+        allowed, now, shown = limits(), time.monotonic(), set(self._shown.values())
+        young = [memory for memory in self._kept.values() if memory.when > now - FILES_LIVE]
+        order = sorted(young, key=lambda memory: (memory.token in shown, memory.when), reverse=True)
+        of_address = [memory.token for memory in order if memory.address == address]
+        over = set(of_address[allowed.pages_per_address :])
+        kept = [memory for memory in order if memory.token not in over][: allowed.pages]
+        self._kept = {memory.token: memory for memory in kept}
+        self._shown = {visitor: token for visitor, token in self._shown.items() if token in self._kept}
 
     def measured(self, visitor: str, run: int, measurements: Mapping[str, Measurement]) -> None:
         """Add the measurements of a run, if it is still the one that the page shows."""
         with self._guard:
-            memory = self._kept.get(visitor)
+            memory = self._kept.get(self._shown.get(visitor, ""))
             if memory is not None and memory.run == run:
-                self._kept[visitor] = replace(memory, measurements=measurements)
+                self._kept[memory.token] = replace(memory, measurements=measurements)
 
     def find(self, visitor: str) -> Memory:
         """Return a visitor's Memory; InputError when it is not, or no longer, there."""
         with self._guard:
-            if visitor not in self._kept:
+            token = self._shown.get(visitor, "")
+            if token not in self._kept:
                 raise InputError(FORGOTTEN)
-            self._kept.move_to_end(visitor)
-            return self._kept[visitor]
+            return self._used(token)
+
+    def recall(self, token: object) -> Memory | None:
+        """Return the Memory of a token, None when there is none, or no longer."""
+        with self._guard:
+            return self._used(token) if isinstance(token, str) and token in self._kept else None
+
+    def show(self, run: Run, memory: Memory) -> Memory:
+        """Make a result what the run's page shows, and return it as such."""
+        memory = replace(memory, run=run.number)
+        with self._guard:
+            self._kept[memory.token], self._shown[run.visitor] = memory, memory.token
+        return memory
+
+    def _used(self, token: str) -> Memory:
+        self._kept[token] = replace(self._kept[token], when=time.monotonic())
+        return self._kept[token]
 
     def __len__(self) -> int:
         with self._guard:

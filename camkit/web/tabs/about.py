@@ -45,7 +45,7 @@ overlay, facts, maps = client.predict(
 
 
 def build() -> None:
-    with gr.Tab("About"):
+    with gr.Tab("About", id="about"):
         for method in METHODS.values():
             gr.Markdown(
                 f"### {method.name}\n{method.summary}\n\n$$ {method.formula} $$\n\n{method.differs} "

@@ -74,7 +74,7 @@ def on_contrast(other, method, request: gr.Request) -> tuple[str, dict]:
 
 
 def build(screen: FirstScreen) -> None:
-    with gr.Tab("Why A and not B?"):
+    with gr.Tab("Why A and not B?", id="contrast"):
         gr.Markdown(
             "A is the class explained above. Choose B: both maps on one scale, and what speaks for the one against "
             "the other."

@@ -147,7 +147,7 @@ def region_of(painting) -> np.ndarray:
 
 
 def build(_: FirstScreen) -> None:
-    with gr.Tab("Cover and see"), gr.Row():
+    with gr.Tab("Cover and see", id="cover"), gr.Row():
         with gr.Column(min_width=300):
             painter = gr.HTML(
                 {"mask": None},

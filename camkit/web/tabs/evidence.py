@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import html
 import time
+from collections.abc import Mapping
 
 import gradio as gr
 import numpy as np
@@ -89,22 +90,31 @@ def measure_shown(memory: Memory, request: gr.Request):
             yield {"far": progress_html("Stopped."), "stop": NO_STOP}
             return
     MEMORIES.measured(visitor_of(request), memory.run, measurements)
+    yield measured_update(explanation, measurements)
+
+
+def measured_update(explanation: Explanation, measurements: Mapping[str, Measurement]) -> dict:
+    """Return the whole table and its figures."""
     cams = explanation.cams
     seconds = {key: cams[key].seconds for key in measurements if key in cams}
     figures = {"curves": gr.update(visible=False), "cost": gr.update(visible=False)}
-    if clf.outputs.are_probabilities:
+    are_probabilities = OUTPUTS[explanation.outputs].are_probabilities
+    if are_probabilities:
         figures["curves"] = gr.update(value=curves_figure(measurements), visible=True)
         figures["cost"] = gr.update(value=cost_figure(seconds, measurements), visible=True)
-    far = "" if clf.outputs.are_probabilities else progress_html(NO_PROBABILITY)
+    far = "" if are_probabilities else progress_html(NO_PROBABILITY)
     table = table_html(measurement_table(measurements, explanation))
-    yield {"far": far, "stop": NO_STOP, "table": table, **figures}
+    return {"far": far, "stop": NO_STOP, "table": table, **figures}
 
 
 @with_clear_errors
 def on_explanation(request: gr.Request):
     """Measure the maps after an explanation, unless that takes long, is done or something newer has begun."""
     memory = memory_of(request)
-    if not memory.known.cams or memory.measurements or RUNS.busy(visitor_of(request)):
+    if not memory.known.cams or RUNS.busy(visitor_of(request)):
+        return
+    if memory.measurements:
+        yield measured_update(memory.explanation, memory.measurements)
         return
     expected = expected_seconds(memory.known)
     if expected > LONGEST_WITHOUT_A_CLICK:

@@ -40,10 +40,12 @@ class Visit:
     problem: str = ""
 
 
-def query_of(snapshot: Explanation, choices: Choices) -> dict[str, str]:
-    """Return the address's query less the example, which the browser knows, and less what is as on a fresh page."""
+def query_of(snapshot: Explanation, choices: Choices, example: str) -> dict[str, str]:
+    """Return the address's query, less what is as on a fresh page. `example`: the picture's key, "" for a visitor's
+    own: the browser leaves its class out too, which would be asked of another picture."""
     spec = MODELS[snapshot.model]
-    said = {"class": snapshot.class_name, "methods": ",".join(choices.methods), "max_n": str(snapshot.max_n)}
+    said = {"example": example} if example else {}
+    said |= {"class": snapshot.class_name, "methods": ",".join(choices.methods), "max_n": str(snapshot.max_n)}
     if snapshot.target_layer != spec.target_layers[-1]:
         said["layer"] = snapshot.target_layer
     if snapshot.model != default_model():

@@ -113,7 +113,7 @@ def on_choose(archive, event: gr.EventData, request: gr.Request) -> str:
 
 def build(screen: FirstScreen) -> None:
     limits = ZipLimits()
-    with gr.Tab("Many pictures"):
+    with gr.Tab("Many pictures", id="many"):
         gr.Markdown(
             f"One picture is an anecdote. Give a zip of up to {limits.pictures} pictures "
             f"({limits.total_bytes // 1_000_000} MB unpacked): every method and control is measured on each, and you "

@@ -24,13 +24,14 @@ from ...passes.outputs import OUTPUTS
 from ...passes.placement import WHOLE, Placement
 from ...picture import MAX_BYTES, open_picture
 from ...report.words import result_words
+from ..server.assets import PREFIX, ROOT
 from ..server.readiness import classifier, default_model, model_choices, opening_model
 from ..server.refusals import with_clear_errors
 from ..server.runs import RUNS, Busy, Run, on_stop, visitor_of
-from ..server.sessions import MEMORIES, memory_of
+from ..server.sessions import MEMORIES, Memory, memory_of
 from ..server.uploads import page_picture, uploaded, window_of
 from . import headline, view
-from .examples import OPENING, Example, aspect, by_number, examples_html
+from .examples import EXAMPLES, OPENING, Example, aspect, by_number, examples_html
 from .link import Choices, query_of, read_query
 from .widgets import (
     METHOD_CHOICES,
@@ -47,6 +48,10 @@ from .widgets import (
 
 PREVIEW_CHANNELS = 64  # of Score-CAM when it is not to run in full
 REDRAW_SECONDS = 0.4  # between two redraws of a map that is being refined; drawing each block would slow the next
+NOT_COMPUTED = "not computed: stopped before"
+GONE = "The server no longer has your picture: choose it again. The page shows its first example instead."
+# What the browser is at, and the settings, as history.js says it.
+HERE = f"(_, ...settings) => import({ROOT} + '{PREFIX}/history.js').then((module) => [module.here(), ...settings])"
 SHOWN = 5  # classes of the prediction
 BUNDLED = "efficientnet_lite0"  # the model of which the examples' stories are true
 
@@ -61,27 +66,35 @@ def explain_on_page(
     choices: Choices,
     request: gr.Request,
     labels: Labels | None = None,
-    example: str | None = None,
+    example: str = "",
     story: Example | None = None,
+    entry: str = "",
 ) -> Iterator[dict]:
     """Stream one explanation of a JPEG file's picture to the page, as updates by the names of its parts. The page
     explains what it shows: the picture as that file holds it.
 
     `labels`: those that the class was chosen from, None for the model's own; a model with others explains its top
-    class. `example`: the picture's key, "" for a visitor's own, None for the one that the page has.
-    `story`: the example that is told of.
+    class. `example`: the picture's key, "" for a visitor's own. `story`: the example that is told of. `entry`: the
+    entry of the browser's history that this is for, "" for a new one.
     """
     image = open_picture(picture)
     with RUNS.page_run(request, long=False) as run:
-        yield {"panels": {"working": run.number}}
+        yield {"panels": {"working": run.number, "visit": entry}}
         clf = classifier(choices.model)
         if labels is not None and labels is not clf.labels:
             class_index = None
         layer = choices.layer if choices.layer in clf.target_layers else clf.target_layers[-1]
         max_n = fitting(choices.max_n, clf.channels(layer))
         limit = gr.update(maximum=clf.channels(layer), **({"value": max_n} if max_n != choices.max_n else {}))
-        fields = {"image": jpeg_url(picture), "aspect": image.shape[1] / image.shape[0]}
-        fields |= {} if example is None else {"example": example}
+        fields = {"image": jpeg_url(picture), "aspect": image.shape[1] / image.shape[0], "visit": entry}
+
+        def update(wait: str, ended: bool) -> dict:
+            address = query_of(snapshot, choices, example)
+            token = MEMORIES.keep(run, picture, snapshot, address, ended, story is not None)
+            known = fields | {"address": address, "kept": token}
+            beside = {} if snapshot.cams or run.cancel.is_set() else update_beside(snapshot, run, choices, limit)
+            return page_update(snapshot, run, wait, choices, known, window_of(picture), story) | beside
+
         methods, busy = room_for(check_methods(choices.methods), run)
         complete, drawn = -1, 0.0
         for snapshot in explain_stream(clf, image, methods, class_index, layer, max_n, run.cancel):
@@ -93,10 +106,49 @@ def explain_on_page(
                 continue  # the stream ends by itself, with all that was computed
             now_complete = sum(cam.complete for cam in snapshot.cams.values())
             if now_complete != complete or time.monotonic() - drawn >= REDRAW_SECONDS:
-                yield page_update(snapshot, run, busy, choices, fields, picture, limit, story)
+                yield update(busy, ended=snapshot.complete and not busy)
                 complete, drawn = now_complete, time.monotonic()
         if not snapshot.complete or run.cancel.is_set():
-            yield page_update(snapshot, run, "not computed: stopped before", choices, fields, picture, limit, story)
+            yield update(NOT_COMPUTED, ended=run.stopped or not run.cancel.is_set())
+
+
+@if_it_fails(panels={"working": None})
+def show_again(memory: Memory, choices: Choices, request: gr.Request, entry: str) -> Iterator[dict]:
+    """Show a result that is remembered, without computing any of it; `entry` as for `explain_on_page`."""
+    with RUNS.page_run(request, long=False) as run:
+        yield {"panels": {"working": run.number, "visit": entry}}
+        memory = MEMORIES.show(run, memory)
+        snapshot = memory.explanation
+        aspect = snapshot.image.shape[1] / snapshot.image.shape[0]
+        fields = {"image": jpeg_url(memory.picture), "aspect": aspect, "visit": entry}
+        fields |= {"address": memory.query, "kept": memory.token}
+        limit = gr.update(maximum=classifier(snapshot.model).channels(snapshot.target_layer), value=snapshot.max_n)
+        window, story = window_of(memory.picture), story_of(memory)
+        update = page_update(snapshot, run, NOT_COMPUTED, choices, fields, window, story)
+        yield update | update_beside(snapshot, run, choices, limit)
+
+
+def explain_again(
+    memory: Memory,
+    class_index: int | None,
+    choices: Choices,
+    request: gr.Request,
+    labels: Labels | None = None,
+    story: Example | None = None,
+    entry: str = "",
+) -> Iterator[dict]:
+    """Explain the picture that the page has; the arguments are those of `explain_on_page`."""
+    example = memory.query.get("example", "")
+    return explain_on_page(memory.picture, class_index, choices, request, labels, example, story, entry)
+
+
+def labels_of(memory: Memory) -> Labels:
+    return MODELS[memory.known.model].labels()
+
+
+def story_of(memory: Memory) -> Example | None:
+    """Return the example of which a result tells the story, if it does."""
+    return EXAMPLES[memory.query["example"]] if memory.story else None
 
 
 def fitting(max_n, channels: int) -> int:
@@ -122,29 +174,21 @@ def room_for(methods: tuple[str, ...], run: Run) -> tuple[tuple[str, ...], str]:
 
 
 def page_update(
-    snapshot: Explanation,
-    run: Run,
-    wait: str,
-    choices: Choices,
-    fields: dict,
-    picture: bytes,
-    limit: dict,
-    story: Example | None,
+    snapshot: Explanation, run: Run, wait: str, choices: Choices, fields: dict, window: str, story: Example | None
 ) -> dict:
-    """Return the panels, and with a run's first snapshot all that goes with it. `wait`: why maps that have not begun
-    will not come, if they will not; `limit`: what the slider of channels can be at this layer."""
-    MEMORIES.keep(run, picture, snapshot)
-    fields = fields | {"alt": f"what speaks for {snapshot.class_name}", "address": query_of(snapshot, choices)}
+    """Return the panels and what is said of them. `wait`: why maps that have not begun will not come, if they will
+    not; `window`: that of the picture's grey values, as a sentence."""
+    fields = fields | {"alt": f"what speaks for {snapshot.class_name}"}
     panels = panels_value(check_methods(choices.methods), snapshot.cams, run.number, wait, fields, snapshot.placement)
     if run.cancel.is_set():  # a newer run has words of its own
         return {"panels": panels}
-    explained = explained_html(snapshot, window_of(picture), story)
-    if snapshot.cams:
-        return {"panels": panels, "explained": explained}
+    return {"panels": panels, "explained": explained_html(snapshot, window, story)}
+
+
+def update_beside(snapshot: Explanation, run: Run, choices: Choices, limit: dict) -> dict:
+    """Return what goes with a run's first panels; `limit`: what the slider of channels can be at this layer."""
     return {
-        "panels": panels,
         "prediction": prediction_html(snapshot),
-        "explained": explained,
         "max_n": limit,
         **headline.update(choices.model, run.visitor),
     }
@@ -203,30 +247,28 @@ def story_html(example: Example) -> str:
 def on_picture(event: gr.EventData, request: gr.Request, *choices):
     """Explain a picture that was chosen, taken, dropped or pasted; one that cannot be used changes nothing."""
     picture = page_picture(uploaded(getattr(event, "file", None)))
-    yield from explain_on_page(picture, None, Choices(*choices), request, example="")
+    yield from explain_on_page(picture, None, Choices(*choices), request)
 
 
 @with_clear_errors
 def on_settings(request: gr.Request, *choices):
     """Explain the picture and the class that the page has by other settings."""
     memory = memory_of(request)
-    labels = MODELS[memory.known.model].labels()
-    yield from explain_on_page(memory.picture, memory.known.class_index, Choices(*choices), request, labels)
+    yield from explain_again(memory, memory.known.class_index, Choices(*choices), request, labels_of(memory))
 
 
 @with_clear_errors
 def on_class(class_index, request: gr.Request, *choices):
     """Explain another class of the picture that the page has."""
-    yield from explain_on_page(memory_of(request).picture, class_index, Choices(*choices), request)
+    yield from explain_again(memory_of(request), class_index, Choices(*choices), request)
 
 
 @with_clear_errors
 def on_prediction(request: gr.Request, event: gr.EventData, *choices):
     """Explain the class of the prediction that was chosen."""
     memory = memory_of(request)
-    labels = MODELS[memory.known.model].labels()
-    index = labels.class_at(event.index).index
-    yield from explain_on_page(memory.picture, index, Choices(*choices), request, labels)
+    labels = labels_of(memory)
+    yield from explain_again(memory, labels.class_at(event.index).index, Choices(*choices), request, labels)
 
 
 @with_clear_errors
@@ -237,17 +279,34 @@ def on_example(event: gr.EventData, request: gr.Request, *choices):
 
 
 @with_clear_errors
-def on_open(request: gr.Request, *choices):
-    """Explain what the address of a page that was opened names, else the first example, so that no page is empty. By
-    the model that is the default by now, which the page's own settings may not know of yet."""
+def on_open(here, request: gr.Request, *choices):
+    """Show what the browser is at, by a link, a reload, Back or forward: what is remembered of it, else what the
+    address names, else the first example, so that no page is empty. By the model that is the default by now, which the
+    page's own settings may not know of yet.
+
+    here: of history.js, the address's `query`, `kept`, the token of what was shown, and `entry`."""
+    here = here if isinstance(here, dict) else {}
+    query, entry = here.get("query"), str(here.get("entry") or "")[:40]
+    query = query if isinstance(query, dict) else {}
     model = opening_model()
-    fresh = replace(Choices(*choices), model=model, layer=MODELS[model].target_layers[-1])
-    visit = read_query(request.query_params, fresh)
-    if visit.problem:
-        gr.Warning(visit.problem)
+    fresh = replace(Choices(*choices), model=model, layer=MODELS[model].target_layers[-1], full=True)
+    memory = MEMORIES.recall(here.get("kept"))
+    if memory:
+        query = {**memory.query, "model": memory.known.model, "layer": memory.known.target_layer}
+    visit = read_query(query, fresh)
+    picture_is_lost = here.get("kept") and not memory and "example" not in query
+    if problem := GONE if picture_is_lost else visit.problem:
+        gr.Warning(problem)
+    if memory and memory.ended:
+        updates = show_again(memory, visit.choices, request, entry)
+    elif memory:  # left before its last map
+        index, labels, story = memory.known.class_index, labels_of(memory), story_of(memory)
+        updates = explain_again(memory, index, visit.choices, request, labels, story, entry)
+    else:
+        labels = MODELS[visit.choices.model].labels()
+        updates = show_example(visit.example, visit.class_index, visit.choices, request, labels, entry=entry)
     settings = settings_of(visit.choices)
-    labels = MODELS[visit.choices.model].labels()
-    for update in show_example(visit.example, visit.class_index, visit.choices, request, labels):
+    for update in updates:
         yield settings | update
         settings = {}
 
@@ -265,11 +324,12 @@ def show_example(
     request: gr.Request,
     labels: Labels,
     story: Example | None = None,
+    entry: str = "",
 ) -> Iterator[dict]:
-    """Explain an example; `labels`: those that the class is one of; `story`: the example that is told of, if it is."""
+    """Explain an example; the arguments are those of `explain_on_page`."""
     fields = {"image": jpeg_url(example.content), "aspect": aspect(example)}
     yield {"panels": panels_value(choices.methods, {}, fields=fields)}  # the picture, before a model is loaded
-    yield from explain_on_page(example.content, class_index, choices, request, labels, example.key, story)
+    yield from explain_on_page(example.content, class_index, choices, request, labels, example.key, story, entry)
 
 
 # --- models and layers ---------------------------------------------------------------------------------------------
@@ -317,6 +377,7 @@ def build(page: gr.Blocks) -> FirstScreen:
         panels = maps_component(opening, "maps")
         controls = view.build()
         settings = build_settings()
+        here = gr.HTML(html_template="<i></i>", js_on_load=fetched("history.js"), visible="hidden")
     methods, model, layer, max_n, full = settings
     shown = {"panels": panels, "prediction": prediction, "explained": explained, "max_n": max_n, **line.parts}
     opened = shown | {"methods": methods, "model": model, "layer": layer, "full": full}
@@ -324,6 +385,7 @@ def build(page: gr.Blocks) -> FirstScreen:
     quiet = {"api_visibility": "private", "show_progress": "hidden", "preprocess": False}
     private = quiet | {"trigger_mode": "multiple"}
     changes = [max_n.release, methods.input, layer.input, full.input]
+    open_it = named(on_open, opened), [here, *settings], opened_outputs
     explanations = [
         picture.upload(named(on_picture, shown), settings, outputs, **private),
         examples.select(named(on_example, shown), settings, outputs, **private),
@@ -331,7 +393,8 @@ def build(page: gr.Blocks) -> FirstScreen:
         explained.select(named(on_prediction, shown), settings, outputs, **private),
         other.select(named(on_class, shown), [other, *settings], outputs, **private),
         gr.on(changes, named(on_settings, shown), settings, outputs, **private),
-        controls.remember(page, methods).then(named(on_open, opened), settings, opened_outputs, **private),
+        controls.remember(page, methods).then(*open_it, js=HERE, **private),
+        here.select(*open_it, js=HERE, **private),
     ]
     panels.stop(on_stop, None, None, queue=False, **quiet)
     gr.on([page.load, model.change], None, model, None, js=TELL_MODEL, **quiet)
