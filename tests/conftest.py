@@ -194,9 +194,10 @@ def stock(model, key: str, inputs, class_index: int, layer: str, max_n: int | No
     if max_n:
         options["max_N"] = max_n
     visualizer = resolve_name(METHODS[key].visualizer)(model)
-    cam = visualizer(
-        CategoricalScore(class_index), inputs, penultimate_layer=layer, seek_penultimate_conv_layer=False, **options
-    )
+    options |= {"penultimate_layer": layer, "seek_penultimate_conv_layer": False}
+    with warnings.catch_warnings():  # it hands a one-input model its input in a list, which Keras remarks upon
+        warnings.filterwarnings("ignore", "The structure of `inputs` doesn't match", UserWarning)
+        cam = visualizer(CategoricalScore(class_index), inputs, **options)
     return np.asarray(cam)[0]
 
 
