@@ -132,6 +132,8 @@ def _clean_model(config: dict) -> None:
         else:
             _clean_layer(layer)
         if functional:
+            if layer["class_name"] != "InputLayer":  # of a Normalization that was adapted before it was called
+                layer["config"].pop("batch_input_shape", None)
             layer["name"] = layer["config"]["name"] = _plain(layer["config"]["name"])
             layer["inbound_nodes"] = [_clean_node(each, nested) for each in layer["inbound_nodes"]]
             _translate(layer, nested)
