@@ -166,7 +166,7 @@ def write_folder(folder: Path, results: Results) -> Views:
     def write_maps(number: int) -> None:
         text = json.dumps(waiting, separators=(",", ":"))
         (folder / "maps" / f"{number}.js").write_text(
-            f"(window.camkitMaps??={{}})[{number}]={text}\n", encoding="utf-8"
+            f"(window.camkitMaps??={{}})[{number}]={text};\n", encoding="utf-8"
         )
         waiting.clear()
 
@@ -183,7 +183,7 @@ def write_folder(folder: Path, results: Results) -> Views:
     if waiting:
         write_maps((len(views.columns["names"]) - 1) // CHUNK)
     data = study_json(results, views, folder.name)
-    (folder / "data.js").write_text(f"window.camkitStudy={data}\n", encoding="utf-8")
+    (folder / "data.js").write_text(f"window.camkitStudy={data};\n", encoding="utf-8")
     return views
 
 

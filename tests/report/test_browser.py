@@ -77,7 +77,7 @@ def results(shapes) -> Results:
 
 def study_of(folder) -> dict:
     text = (folder / "report_files" / "data.js").read_text(encoding="utf-8")
-    return json.loads(text.removeprefix("window.camkitStudy="))
+    return json.loads(text.removeprefix("window.camkitStudy=").rstrip(";\n"))
 
 
 def test_the_mark_is_found_in_its_class_and_in_none_else(results, tmp_path):
@@ -141,7 +141,10 @@ def test_the_folder_holds_every_picture_and_map_and_names_are_no_markup(tiny, tm
     assert sorted(path.name for path in files.rglob("*.js")) == ["0.js", "1.js", "data.js"]
     study, views = study_of(tmp_path), list(last.values["views"])
     assert study["names"] == list(pictures) and "</script>" not in (files / "data.js").read_text()
-    chunks = [json.loads((files / f"maps/{number}.js").read_text().partition(f"[{number}]=")[2]) for number in (0, 1)]
+    chunks = [
+        json.loads((files / f"maps/{number}.js").read_text().partition(f"[{number}]=")[2].rstrip(";\n"))
+        for number in (0, 1)
+    ]
     for number, (view, maps) in enumerate(zip(views, [*chunks[0], *chunks[1]], strict=True)):
         with Image.open(files / "pictures" / "0" / f"{number}.jpg") as picture:
             assert list(picture.size) == view["size"]
