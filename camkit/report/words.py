@@ -24,6 +24,7 @@ STRONG = 0.5  # of a map's highest value: where it is at least that, it "lies"
 MOST = 0.5  # of the picture: a map that lies on so much has no place
 OFF_CENTRE = 0.1  # of the picture's side: from here on a map's centre is at one side
 NEARLY = 0.95  # of a correlation: from here on Faster Score-CAM's map is nearly the full one
+SIDE = 112  # pixels, of maps of two models that are compared
 SMALL = 0.05  # of the class's probability: below, all figures are small
 
 
@@ -155,6 +156,43 @@ def contrast_words(method: str, names: tuple[str, str], maps: tuple[np.ndarray, 
     if places[0] == places[1]:
         return f"Both maps lie {places[0]}, but differ there: the third shows what speaks for one of the two."
     return f"What speaks for {names[0]} lies {places[0]}; for {names[1]}, {places[1]}."
+
+
+def models_words(names: tuple[str, str], explanations: tuple[Explanation, Explanation]) -> str:
+    """Say what differs between two models on one picture: their first guesses, and where the complete maps lie that
+    both have."""
+    first, second = explanations
+    tops = [each.predictions[0] for each in explanations]
+    answers = [OUTPUTS[each.outputs].in_words(top.answer) for each, top in zip(explanations, tops, strict=True)]
+    if tops[0].name == tops[1].name:
+        words = f"Both say {tops[0].name} first, {names[0]} {answers[0]} and {names[1]} {answers[1]}"
+    else:
+        words = " and ".join(
+            f"{each[0]} says {each[1].name}, {each[2]}" for each in zip(names, tops, answers, strict=True)
+        )
+    alike: list[str] = []
+    apart: dict[tuple[str, str], list[str]] = {}
+    for key in [key for key in first.maps if key in second.maps]:
+        maps = [_over_the_picture(each, key) for each in explanations]
+        if correlation(*maps) >= UNCHANGED:
+            alike.append(key)
+        else:
+            places = [place_of(each) or "nowhere" for each in maps]
+            apart.setdefault((places[0], places[1]), []).append(key)
+    said = [f"{_maps(alike)} {'lies' if len(alike) == 1 else 'lie'} in the same place for both"] if alike else []
+    for (one, other), keys in apart.items():
+        lies, differs = ("lies", "differs") if len(keys) == 1 else ("lie", "differ")
+        where_each = f"{one} for {names[0]}, {other} for {names[1]}"
+        said.append(f"{_maps(keys)} {lies} {f'{one} for both, but {differs} there' if one == other else where_each}")
+    return f"{'; '.join([words, *said])}."
+
+
+def _over_the_picture(explanation: Explanation, key: str) -> np.ndarray:
+    """Return a map as it lies over the whole picture, SIDE x SIDE, zero where the model sees nothing of it."""
+    size = (SIDE, SIDE)
+    laid = np.zeros(size, np.float32)
+    laid[explanation.placement.place(size)] = explanation.placement.fit(explanation.cams[key].map, size)
+    return laid
 
 
 def sweep_words(points: Collection[SweepPoint]) -> str:

@@ -17,7 +17,7 @@ from .server.limits import limits
 from .server.memory import start_giving_back
 from .server.serving import Page
 from .server.warming import start_warming
-from .tabs import about, contrast, cover, evidence, many, maps
+from .tabs import about, contrast, cover, evidence, many, maps, two_models
 
 
 def build() -> gr.Blocks:
@@ -25,7 +25,7 @@ def build() -> gr.Blocks:
     with Page(mcp.served, title="Class activation maps, side by side", fill_width=True) as page:
         screen = maps.build(page)
         with gr.Tabs(selected="evidence", overflow_behavior="wrap", elem_id="strip"):  # in a row that scrolls
-            for tab in (cover, evidence, contrast, many):
+            for tab in (cover, evidence, contrast, two_models, many):
                 tab.build(screen)
             about.build()
         api.build()

@@ -11,7 +11,7 @@ from camkit.evidence.sweep import SweepPoint
 from camkit.explanation import Cam, Explanation, Prediction
 from camkit.report.figures import curves_figure, sanity_figure
 from camkit.report.report import measurement_table
-from camkit.report.words import contrast_words, listed, result_words, sweep_words, verdict, where
+from camkit.report.words import contrast_words, listed, models_words, result_words, sweep_words, verdict, where
 
 
 def measured(key: str, worth: float) -> Measurement:
@@ -185,6 +185,37 @@ def test_how_the_maps_of_two_classes_compare():
     assert "Both maps lie on the left, but differ there" in contrast_words(
         "gradcam", ("A", "B"), (left, blob(right=0.2))
     )
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        (
+            {"maps": {"gradcam": blob(right=0.4), "scorecam": blob(right=0.4)}},
+            {"maps": {"gradcam": blob(right=0.4), "scorecam": blob(left=0.6)}, "answers": (0.5, 0.4)},
+            "Both say A first, one 95.0% and two 50.0%; Grad-CAM's map lies in the same place for both; "
+            "Score-CAM's map lies on the left for one, on the right for two.",
+        ),
+        (
+            {"maps": {"gradcam": blob(right=0.4), "scorecam": blob()}, "missing": ("scorecam",)},
+            {"maps": {"gradcam": blob(right=0.2), "scorecam": blob()}, "answers": (3.25, 0), "outputs": "value"},
+            "Both say A first, one 95.0% and two 3.25; Grad-CAM's map lies on the left for both, but differs there.",
+        ),
+        (
+            {"maps": {"gradcam": blob(top=0.8), "scorecam": blob(top=0.8)}},
+            {"maps": {"gradcam": 0 * blob(), "scorecam": 0 * blob()}},
+            "Both say A first, one 95.0% and two 95.0%; the maps of Grad-CAM and Score-CAM lie at the bottom for one, "
+            "nowhere for two.",
+        ),
+    ],
+)
+def test_what_differs_between_two_models(first, second, words):
+    assert models_words(("one", "two"), (explained(**first), explained(**second))) == words
+
+
+def test_two_models_that_guess_otherwise():
+    other = replace(explained({}), predictions=(Prediction(1, "", "B", 0.7),))
+    assert models_words(("one", "two"), (explained({}), other)) == "one says A, 95.0% and two says B, 70.0%."
 
 
 @pytest.mark.parametrize(

@@ -249,6 +249,7 @@ def test_what_a_page_shows_comes_from_the_server_alone(server_url):
         "on_cover": [{"mask": None}],
         "on_measure": [],
         "on_contrast": [285, "gradcam"],
+        "on_compare": [None],
         "on_sweep": [],
         "on_sanity": [],
     }.items():

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 import httpx
 import plain_http
 import pytest
-from conftest import EXAMPLES
+from conftest import EXAMPLES, TINY
 
+from camkit.models.registry import MODELS
 from camkit.web import api
 from camkit.web.server.runs import RUNS
-from camkit.web.tabs import contrast, evidence, many, maps
+from camkit.web.tabs import contrast, evidence, many, maps, two_models
 
 LIMIT = 60
 MODEL, LAYER = "efficientnet_lite0", "block3b_add"  # 40 channels
@@ -63,6 +64,7 @@ JOBS = (
     Job("the sweep", "on_sweep", lambda *_: [], evidence, "sweep"),
     Job("the sanity check", "on_sanity", lambda *_: [], evidence, "sanity_stream"),
     Job("two classes", "on_contrast", lambda *_: [281, "scorecam"], contrast, "explain_stream"),
+    Job("two models", "on_compare", lambda *_: ["tiny"], two_models, "explain_stream"),
     Job("many pictures", "on_zip", lambda _, pictures: [pictures, ["gradcam"], MODEL], many, "study_stream"),
 )
 
@@ -177,7 +179,8 @@ def test_it_ends_after_the_block_it_is_at(server_url, monkeypatch, caplog, pictu
     session = uuid.uuid4().hex
     if job.page:
         sent = {"file": picture["path"]}
-        send(server_url, "on_picture", settings("gradcam"), session, sent).raise_for_status()
+        monkeypatch.setitem(MODELS, "tiny", TINY)
+        send(server_url, "on_picture", settings("gradcam", "faster_scorecam"), session, sent).raise_for_status()
         assert plain_http.outcome(server_url, session)["success"]
     held = Held(monkeypatch, job)
     with httpx.Client(timeout=LIMIT) as client:

@@ -1,4 +1,4 @@
-// Fills the line at the top. props.value: {model, device, inputs, outputs, sentence, spoken, progress}. The status for screen
+// Fills the line at the top. props.value: {model, device, inputs, outputs, others, sentence, spoken, progress}, of which two_models.py reads others. The status for screen
 // readers is written only when it says something new, not at each second of a download.
 const part = (selector) => element.querySelector(selector);
 function show(value) {

@@ -304,7 +304,7 @@ function tell(value) {
 
 // A run of the first screen: what was measured is of the maps before, and the page's address shows what one sees.
 function begin(value) {
-  document.querySelectorAll(".measured, #contrast .cam-host.filled").forEach((each) => each.classList.add("stale"));
+  document.querySelectorAll(".measured, #contrast .cam-host.filled, .model-row .cam-host.filled").forEach((each) => each.classList.add("stale"));
   record(value);
 }
 
@@ -316,7 +316,8 @@ async function show(value) {
     return;
   }
   if (!value || value.run < Math.max(latestRun, value.run && workingRun)) return; // a run that a newer one has replaced
-  host.classList.remove("working", "stale");
+  host.classList.remove("working");
+  if (value.run !== latestRun) host.classList.remove("stale");
   if (value.run !== latestRun && value.address) begin(value);
   if (value.image && element.closest("#maps") && (value.run !== latestRun || !value.run)) {
     [window.camPicture, window.camSeen] = [value.image, value.seen]; // for a box that has not been drawn yet

@@ -94,7 +94,8 @@ def guesses_html(clf, class_index: int, name: str, picture: np.ndarray, before: 
             f"<span><small>was {was_words}</small> {now}</span></li>"
         )
     seen = f'<img src="{data_url(picture, "JPEG", quality=85)}" alt="What the network then saw">'
-    return f"<figure>{seen}<figcaption>Covered by {html.escape(name)}</figcaption><ol>{''.join(rows)}</ol></figure>"
+    listed = f'<ol class="guesses">{"".join(rows)}</ol>'
+    return f"<figure>{seen}<figcaption>Covered by {html.escape(name)}</figcaption>{listed}</figure>"
 
 
 def as_rgb(inputs: np.ndarray, rgb: np.ndarray, picture: np.ndarray) -> np.ndarray:

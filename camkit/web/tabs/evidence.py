@@ -33,10 +33,20 @@ from ..server.readiness import classifier
 from ..server.refusals import with_clear_errors
 from ..server.runs import RUNS, Busy, on_stop, visitor_of
 from ..server.sessions import MEMORIES, Memory, memory_of
-from .widgets import COLORMAP, NO_STOP, OPACITY, STOP, FirstScreen, if_it_fails, named, progress_html, stop_button
+from .widgets import (
+    COLORMAP,
+    NO_STOP,
+    OPACITY,
+    REDRAW_SECONDS,
+    STOP,
+    FirstScreen,
+    if_it_fails,
+    named,
+    progress_html,
+    stop_button,
+)
 
 LONGEST_WITHOUT_A_CLICK = 30.0  # seconds that a measurement may be expected to take to begin by itself
-REDRAW_SECONDS = 0.4  # between two redraws of the progress
 # Pictures to score for each map: two curves, the masked picture and ROAD's.
 SCORED = 2 * ON_THE_PAGE.steps + 1 + len(REMOVED)
 SMALL_SIDE = 132  # pixels, of a map in the sanity check's strips

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 
 import gradio as gr
@@ -21,7 +21,6 @@ from ...maps import jpeg_url
 from ...methods import DEFAULT_METHODS, METHODS, check_methods
 from ...models.registry import MODELS
 from ...passes.outputs import OUTPUTS
-from ...passes.placement import WHOLE, Placement
 from ...picture import MAX_BYTES, open_picture
 from ...report.words import result_words
 from ..server.assets import PREFIX, ROOT
@@ -35,6 +34,7 @@ from .examples import EXAMPLES, OPENING, Example, aspect, by_number, examples_ht
 from .link import Choices, query_of, read_query
 from .widgets import (
     METHOD_CHOICES,
+    REDRAW_SECONDS,
     TELL_MODEL,
     FirstScreen,
     browser_code,
@@ -43,11 +43,10 @@ from .widgets import (
     if_it_fails,
     maps_component,
     named,
-    panel,
+    panels_value,
 )
 
 PREVIEW_CHANNELS = 64  # of Score-CAM when it is not to run in full
-REDRAW_SECONDS = 0.4  # between two redraws of a map that is being refined; drawing each block would slow the next
 NOT_COMPUTED = "not computed: stopped before"
 GONE = "The server no longer has your picture: choose it again. The page shows its first example instead."
 # What the browser is at, and the settings, as history.js says it.
@@ -192,19 +191,6 @@ def update_beside(snapshot: Explanation, run: Run, choices: Choices, limit: dict
         "max_n": limit,
         **headline.update(choices.model, run.visitor),
     }
-
-
-def panels_value(
-    keys,
-    cams: Mapping,
-    run: int = 0,
-    wait: str = "",
-    fields: Mapping | None = None,
-    placement: Placement = WHOLE,
-) -> dict:
-    """Return what panels.js shows; `fields`: what it needs to know besides the panels."""
-    panels = [panel(key, cams.get(key), wait, placement) for key in keys]
-    return {"run": run, **(fields or {}), "seen": placement.seen, "panels": panels}
 
 
 def prediction_html(snapshot: Explanation | None) -> str:
@@ -406,7 +392,7 @@ def build(page: gr.Blocks) -> FirstScreen:
     ):
         explanations.append(changed.then(named(on_settings, shown), settings, outputs, **private))
     headline.listen(line, model, page)
-    return FirstScreen(model, explanations)
+    return FirstScreen(model, line.status, explanations)
 
 
 def build_settings() -> list:

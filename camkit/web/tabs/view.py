@@ -128,7 +128,7 @@ def build() -> View:
             download = gr.Button("Save all (zip)", elem_id="download", **small)
             link = gr.Button("Copy link", elem_id="link", **small)
     note = gr.HTML("", elem_id="link-note")
-    files = [gr.DownloadButton(visible="hidden", elem_id=name) for name in ("figure-file", "slide-file", "bundle")]
+    file = gr.DownloadButton(visible="hidden", elem_id="file")
     private = {"api_visibility": "private", "preprocess": False}
     quiet = private | {"show_progress": "hidden"}
     controls = View(mode, alpha, colormap, gr.BrowserState({}, storage_key="camkit", secret="camkit"))
@@ -136,8 +136,8 @@ def build() -> View:
     gr.on([control.change for control in shown], None, shown, None, js=browser_code("view.js"), **quiet)
     mode.input(None, mode, alpha, js=STRENGTH_OF, **quiet)
     box.change(None, box, None, js=SHOW_BOXES, **quiet)
-    for button, handler, file in zip((figure, slide, download), (on_figure, on_slide, on_download), files, strict=True):
+    for button, handler in ((figure, on_figure), (slide, on_slide), (download, on_download)):
         ready = button.click(handler, [*shown, box], file, show_progress_on=button, **private)
-        ready.success(None, None, None, js=f"() => document.querySelector('#{file.elem_id}').click()", **quiet)
+        ready.success(None, None, None, js="() => document.querySelector('#file').click()", **quiet)
     link.click(None, None, note, js=browser_code("link.js"), **quiet)
     return controls

@@ -27,6 +27,7 @@ from ..server.assets import CLASSES, PREFIX, ROOT
 # How the page draws a map until another way is chosen: opacity times the map, so that the picture keeps its
 # colours where the map is low. Of five colour maps tried on four pictures, turbo was the easiest to see on all.
 OPACITY, COLORMAP = 0.8, "turbo"
+REDRAW_SECONDS = 0.4  # between two redraws of what is being refined; drawing each block would slow the next
 METHOD_CHOICES = [(method.name, key) for key, method in METHODS.items()]
 THEME = gr.themes.Default(
     primary_hue="indigo",
@@ -40,9 +41,11 @@ THEME = gr.themes.Default(
 
 @dataclass(frozen=True)
 class FirstScreen:
-    """The parts of the first screen that other tabs use. `explanations`: the events that end with an explanation."""
+    """The parts of the first screen that other tabs use. `status`: the line at the top; `explanations`: the events that
+    end with an explanation."""
 
     model: gr.Radio
+    status: gr.HTML
     explanations: list
 
 
@@ -67,6 +70,19 @@ def panel(key: str, cam: Cam | None, wait: str = "", placement: Placement = WHOL
     if cam.all_zero and cam.complete:
         fields["note"] = "The map is zero everywhere: by this method nothing in the picture speaks for this class."
     return fields
+
+
+def panels_value(
+    keys,
+    cams: Mapping,
+    run: int = 0,
+    wait: str = "",
+    fields: Mapping | None = None,
+    placement: Placement = WHOLE,
+) -> dict:
+    """Return what panels.js shows; `fields`: what it needs to know besides the panels."""
+    panels = [panel(key, cams.get(key), wait, placement) for key in keys]
+    return {"run": run, **(fields or {}), "seen": placement.seen, "panels": panels}
 
 
 def progress_html(words: str, share: float | None = None) -> str:
