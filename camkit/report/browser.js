@@ -226,7 +226,7 @@ function build() {
     select("top", classOptions(study.top, "any"), "Answered class"), select("sort", Object.entries(SORTS), "Order"));
   const look = make("details", { className: "look", open: matchMedia("(min-width: 60rem)").matches }, make("summary", {}, "How the maps are shown"),
     select("method", study.methods, "Method", (fields) => change({ ...fields, page: state.page })), select("view", Object.entries(VIEWS), "View", redraw), field("Strength", parts.strength),
-    select("colors", Object.keys(study.colors).filter((key) => key !== "difference").map((key) => [key, key]), "Colours", redraw),
+    select("colors", Object.keys(study.colors).filter((key) => key !== "difference").map((key) => [key, key[0].toUpperCase() + key.slice(1)]), "Colours", redraw),
     make("div", { className: "scale" }, "0", parts.scale = make("i"), "1"),
     make("label", { className: "check" }, parts.boxes, make("span", {}, "Boxes")),
     parts.about = make("p", { className: "note" }, `Solid: the largest region at or above 20% of the map's maximum.${boxed ? " Dashed: drawn by hand." : ""}`));
@@ -337,7 +337,7 @@ function classesSection() {
   const header = ["Class", "Pictures", ...(known ? ["Accuracy"] : []), study.quantity[0].toUpperCase() + study.quantity.slice(1), "Insertion - deletion", ...(boxed ? ["Energy inside"] : []), "Mean map", "All others"];
   parts.rows = make("tbody");
   parts.more = make("button", { type: "button", className: "quiet", onclick: () => addRows() }, "Show more classes");
-  const node = make("section", { className: "classes" }, make("h2", {}, "Class by class"), ...study.words.map((words, at) => make("p", { className: at ? "words found" : "words" }, words)),
+  const node = make("section", { className: "classes" }, make("h2", {}, "Class by class"), parts.words = make("div"),
     make("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": "Class by class" }, make("table", {}, make("thead", {}, make("tr", {}, ...header.map((text) => make("th", { scope: "col" }, text)))), parts.rows)),
     parts.more, make("p", { className: "note" }, study.note));
   addRows();
@@ -349,7 +349,7 @@ function addRows() {
   parts.rows.append(...study.groups.slice(from, from + 20).map((group, place) => {
     const cells = [String(group.count), ...(known ? [group.accuracy] : []), group.answer], at = from + place;
     const mean = (which) => make("canvas", { width: 84, height: 84, role: "img", "aria-label": `${which ? "Mean map of all pictures but those" : "Mean map"} of ${named(group.index)}`, className: "mean" });
-    const row = make("tr", { className: group.found ? "found" : "" }, make("th", { scope: "row" }, make("button", { type: "button", className: "quiet", onclick: () => { change({ show: "all", top: known ? "" : String(group.index), true: known ? String(group.index) : "" }); document.getElementById("pictures").scrollIntoView(); } }, named(group.index))),
+    const row = make("tr", {}, make("th", { scope: "row" }, make("button", { type: "button", className: "quiet", onclick: () => { change({ show: "all", top: known ? "" : String(group.index), true: known ? String(group.index) : "" }); document.getElementById("pictures").scrollIntoView(); } }, named(group.index))),
       ...cells.map((text) => make("td", {}, text)), make("td", { className: "gain" }), ...(boxed ? [make("td", { className: "inside" })] : []), make("td", {}, mean(0)), make("td", {}, mean(1)));
     row.group = [group, at];
     return row;
@@ -359,8 +359,10 @@ function addRows() {
 }
 
 function drawMeans() {
+  parts.words.replaceChildren(...study.words[state.method].map((words, at) => make("p", { className: at ? "words found" : "words" }, words)));
   for (const row of parts.rows.children) {
     const [group, at] = row.group;
+    row.classList.toggle("found", study.found[state.method].includes(group.index));
     row.querySelector(".gain").textContent = group.gains[state.method] ?? "";
     if (boxed) row.querySelector(".inside").textContent = group.inside[state.method] ?? "";
     row.querySelectorAll("canvas").forEach((canvas, which) => { if (canvas.drawn !== state.method + state.colors) { canvas.drawn = state.method + state.colors; paint(canvas, null, study.means[state.method][at][which], study.meanGrid, undefined, "heatmap"); } });

@@ -120,7 +120,6 @@ def _short(value: float | None) -> float | None:
 def study_json(results: Results, views: Views, folder: str) -> str:
     """Return what browser.js shows as JSON that a script may hold; pictures and maps are in `folder`."""
     classes, methods = views.classes, results.settings.methods
-    found = {each.class_index for each in classes.findings}
     groups = [
         {
             "index": group.class_index,
@@ -129,7 +128,6 @@ def study_json(results: Results, views: Views, folder: str) -> str:
             "answer": group.answer,
             "gains": group.gains,
             "inside": group.inside,
-            "found": group.class_index in found,
         }
         for group in classes.groups
     ]
@@ -145,7 +143,8 @@ def study_json(results: Results, views: Views, folder: str) -> str:
         "groups": groups,
         "means": means,
         "meanGrid": shape,
-        "words": classes.sentences(name_of(methods[0])),
+        "found": {key: [each.class_index for each in found] for key, found in classes.findings.items()},
+        "words": {key: classes.sentences(key, name_of(key)) for key in methods},
         "note": _NOTE,
         "folder": folder,
     }

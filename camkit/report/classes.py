@@ -179,23 +179,25 @@ class Classes:
             yield own / len(group.pictures) / 255, (total - own) / rest / 255 if rest else None
 
     @cached_property
-    def findings(self) -> list[Finding]:
-        """The classes whose maps, by the first method, are lit where the others' are not."""
-        maps = next(iter(self.maps.values()))
-        return differing(np.array([reduced(each, COARSE) for each in maps]) / 255, self.of) if len(maps) else []
+    def findings(self) -> dict[str, list[Finding]]:
+        """The classes whose maps are lit where the others' are not, by method."""
+        return {
+            key: differing(np.array([reduced(each, COARSE) for each in maps]) / 255, self.of) if len(maps) else []
+            for key, maps in self.maps.items()
+        }
 
-    def sentences(self, method_name: str) -> list[str]:
-        """Return the findings in words, or the sentence that there are none."""
+    def sentences(self, method: str, method_name: str) -> list[str]:
+        """Return a method's findings in words, or the sentence that there are none."""
         count = sum(len(group.pictures) >= FEWEST for group in self.groups)
         if count == 0 or len(self.groups) < 2:
             return [f"No class has {FEWEST} pictures beside others: mean maps are not compared."]
         test = f"a test of permutation by {method_name}, corrected for {count} classes and every place of its border"
-        if not self.findings:
+        if not (found := self.findings[method]):
             return [f"No class's maps light up at an edge in nearly all pictures where the others' do not ({test})."]
         words = [
             f"{self.names[each.class_index]}: at the {each.place} the map is at least {LIT:.0%} of its maximum in "
             f"{each.share:.0%} of its pictures and in {each.others:.0%} of all others (p = {each.p:.3f})."
-            for each in self.findings
+            for each in found
         ]
         first = "the maps of one class light" if len(words) == 1 else f"the maps of {len(words)} classes light"
         most = f" No more than {MOST_FOUND} are looked for." if len(words) == MOST_FOUND else ""
@@ -224,7 +226,7 @@ def class_table(classes: Classes, method: str, method_name: str) -> Table:
         f"Means by {method_name} and 95 % intervals: Wilson's for the accuracy, Student's t for the others, for "
         "percentages on the scale of the logit. A picture is of its true class where that is known, else of the class "
         "that the classifier answered." + (f" {more} more classes are in report.html." if more else ""),
-        " ".join(classes.sentences(method_name)),
+        " ".join(classes.sentences(method, method_name)),
     )
 
 

@@ -83,12 +83,12 @@ def study_of(folder) -> dict:
 def test_the_mark_is_found_in_its_class_and_in_none_else(results, tmp_path):
     write_reports(tmp_path, results)
     study = study_of(tmp_path)
-    said, *found = study["words"]
+    said, *found = study["words"]["gradcam"]
     (sentence,) = found
     assert said.startswith("At an edge, the maps of one class light up where the others' do not")
     assert re.match(r"marked: at the lower right corner the map is at least .* \(p = 0\.00\d\)\.$", sentence)
     assert sentence in (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert [study["classes"][str(group["index"])] for group in study["groups"] if group["found"]] == ["marked"]
+    assert [study["classes"][str(index)] for index in study["found"]["gradcam"]] == ["marked"]
 
 
 def maps_of(counts, bright=(), every=1) -> tuple[np.ndarray, np.ndarray]:
