@@ -13,8 +13,9 @@ try:  # which Gradio asks for when it is imported
     tempfile.gettempdir()
 except FileNotFoundError:
     sys.exit("No temporary folder can be written: set TMPDIR to a folder that can.")
-if find_spec("socksio") is None and any(url.startswith("socks") for url in getproxies().values()):
-    sys.exit("The environment names a SOCKS proxy, which needs the package socksio: install it, or unset the proxy.")
+_socks = [url for url in getproxies().values() if url.startswith("socks")]
+if _socks and (find_spec("socksio") is None or any(url.startswith("socks4") for url in _socks)):
+    sys.exit("The environment names a SOCKS proxy: unset it, or name a socks5:// one and install the package socksio.")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 # Gradio keeps the last 10,000 events and sums them up after each of them, for a page that is switched off here.
 os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")

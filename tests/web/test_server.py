@@ -93,6 +93,29 @@ def test_unknown_arguments_are_refused_with_the_known_ones(capsys):
     assert said.splitlines()[-1] == "camkit serve: error: unrecognized arguments: --colour blue"
 
 
+SOCKS = "The environment names a SOCKS proxy: unset it, or name a socks5:// one and install the package socksio.\n"
+INSTALLED = "from importlib.util import module_from_spec as m; from importlib.machinery import ModuleSpec as s; "
+
+
+@pytest.mark.parametrize(
+    ("proxy", "before", "sentence"),
+    [
+        ("socks5h://127.0.0.1:9", "sys.modules['socksio'] = None", SOCKS),
+        ("socks4://127.0.0.1:9", INSTALLED + "sys.modules['socksio'] = m(s('socksio', None))", SOCKS),
+        ("socks5://127.0.0.1:9", INSTALLED + "sys.modules['socksio'] = m(s('socksio', None))", ""),
+        (
+            "",
+            "import tempfile; tempfile.gettempdir = lambda: open('/none')",
+            "No temporary folder can be written: set ",
+        ),
+    ],
+)
+def test_an_environment_that_cannot_be_served_in_gets_a_sentence(proxy, before, sentence):
+    program = [sys.executable, "-c", f"import sys; {before}; import camkit.web"]
+    said = subprocess.run(program, env=os.environ | {"ALL_PROXY": proxy}, capture_output=True, text=True).stderr
+    assert said.startswith(sentence) and said.count("\n") == bool(sentence)
+
+
 @pytest.mark.parametrize(("arguments", "wanted"), [([], None), (["--share"], True)])
 def test_a_public_address_is_opened_only_where_it_is_asked_for(monkeypatch, arguments, wanted):
     from camkit.web import page
