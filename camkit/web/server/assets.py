@@ -1,4 +1,4 @@
-"""Files that the browser fetches: our scripts, colour tables, the examples' thumbnails, the models' classes.
+"""Files that the browser fetches: our scripts, colour tables, a link's picture, thumbnails, the models' classes.
 
 As files, not as values of components: those every visitor gets with the page, and Gradio copies them for each visitor.
 """
@@ -25,6 +25,7 @@ CLASSES = f"{PREFIX}/classes/"
 THUMBNAILS = f"{PREFIX}/thumbnails/"
 # Where the page says that the server is; another path than "/" behind a proxy.
 ROOT = "(window.gradio_config?.root ?? '')"
+KINDS = {".js": "text/javascript", ".jpg": "image/jpeg"}
 KEEP = {"Cache-Control": "public, max-age=3600"}
 
 
@@ -38,12 +39,12 @@ def routes(thumbnail: Callable[[str], bytes], labels_of: Callable[[str], Labels]
         except KeyError:
             return JSONResponse({"detail": "There is no such example."}, 404)
 
-    def answer_script(request: Request) -> Response:
+    def answer_file(request: Request) -> Response:
         """Not by StaticFiles, which finds nothing where a proxy has taken the root path off."""
         path = BROWSER / request.path_params["name"]
-        if path.suffix != ".js" or path not in BROWSER.iterdir():
+        if path.suffix not in KINDS or path not in BROWSER.iterdir():
             return JSONResponse({"detail": "There is no such file."}, 404)
-        return FileResponse(path, media_type="text/javascript", headers=KEEP)
+        return FileResponse(path, media_type=KINDS[path.suffix], headers=KEEP)
 
     def answer_tables(request: Request) -> Response:
         return Response(f"export default {json.dumps(tables())};", media_type="text/javascript", headers=KEEP)
@@ -65,5 +66,5 @@ def routes(thumbnail: Callable[[str], bytes], labels_of: Callable[[str], Labels]
         Route(f"{PREFIX}/tables.js", answer_tables),
         Route(CLASSES + "{model}", answer_classes),
         Route(THUMBNAILS + "{key}.jpg", answer_thumbnail),
-        Route(f"{PREFIX}/{{name}}", answer_script),
+        Route(f"{PREFIX}/{{name}}", answer_file),
     ]

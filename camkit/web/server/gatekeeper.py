@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qs
@@ -272,7 +272,7 @@ def _expire(pending: Pending) -> None:
         PENDING.give_up(event=pending.event)
 
 
-def page_path(scope: Message) -> str:
+def page_path(scope: Mapping[str, Any]) -> str:
     """Return the path from the page's root on; a proxy may have taken the root off, or not."""
     root = scope.get("root_path", "").rstrip("/")
     return scope["path"].removeprefix(root) if scope["path"].startswith(f"{root}/") else scope["path"]

@@ -17,6 +17,7 @@ from ..tabs.examples import thumbnail
 from ..tabs.widgets import THEME
 from .assets import routes
 from .gatekeeper import Gatekeeper
+from .head import ICON, Head
 from .memory import use_few_heaps
 from .runs import FILES_LIVE
 
@@ -24,6 +25,7 @@ use_few_heaps()
 LAUNCH: dict[str, Any] = {
     "theme": THEME,
     "css_paths": Path(__file__).parents[1] / "browser" / "style.css",
+    "favicon_path": ICON,
     "max_file_size": MAX_BYTES,
     "footer_links": ["api", "gradio"],  # Settings offers a recorder of the screen, whose route is closed
     "run_history": False,
@@ -57,7 +59,7 @@ class Page(gr.Blocks):
         _go_past_proxies(options.get("server_name") or os.environ.get("GRADIO_SERVER_NAME"))
         beside, lifespan = self.beside()
         application = {
-            "middleware": [Middleware(Gatekeeper, page=self)],
+            "middleware": [Middleware(Gatekeeper, page=self), Middleware(Head, title=self.title)],
             "routes": [*routes(thumbnail, lambda key: check_model(key).labels()), *beside],
             "lifespan": lifespan,
         }
