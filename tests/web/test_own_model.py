@@ -11,6 +11,7 @@ import httpx
 import keras
 import numpy as np
 import pytest
+from browsing import COMPLETE, Window, canvas_pixels, painter, panel
 from conftest import EXAMPLES, free_port, registry_kept, save
 from gradio_client import Client, handle_file
 from keras import layers
@@ -77,6 +78,7 @@ def server(server_url, tmp_path_factory):
             "CAMKIT_PREPROCESS_3": "unit",
             "CAMKIT_OUTPUTS_3": "value",
             "CAMKIT_OUTPUT_3": "age",
+            "CAMKIT_RESIZE_3": "crop",
             "CAMKIT_CODE_3": str(folder / "halving.py"),
             "GRADIO_SERVER_PORT": str(port := free_port()),
         }.items():
@@ -181,7 +183,7 @@ def test_a_visitor_can_name_neither_a_file_nor_another_class(client, arguments, 
 def test_a_value_by_code_of_the_operators_own_is_answered_without_any_probability(client, server):
     folder = server[2]
     classifier = camkit.load(
-        folder / "age.h5", preprocess="unit", outputs="value", output="age", code=folder / "halving.py"
+        folder / "age.h5", None, "unit", outputs="value", output="age", code=folder / "halving.py", resize="crop"
     )
     value = float(classifier.predict(camkit.open_picture(EXAMPLES / "chelsea.jpg"))[0])
     answer = client.predict(PICTURE, "age", 1, api_name="/classify")
@@ -193,6 +195,36 @@ def test_a_value_by_code_of_the_operators_own_is_answered_without_any_probabilit
         assert set(figures) == {"name", "control", "complexity", "coherency"}
     assert camkit.load_bundle(bundle).value == facts["value"]
     assert "probability" not in json.dumps([answer, facts])
+
+
+@pytest.mark.browser
+def test_what_the_model_does_not_see_is_dark_and_cannot_be_covered(server, browser):
+    window = Window(browser, server[0])
+    page = window.page
+    try:
+        page.goto(f"{server[0]}/?model=age&methods=gradcam")  # the sides of its picture are cut off
+        panel(page, "gradcam", COMPLETE).wait_for()
+        page.get_by_role("tab", name="Cover and see").click()
+        canvas = painter(page)
+        canvas.scroll_into_view_if_needed()
+        page.get_by_text("The network does not see the dark part.").wait_for()
+        box, dark = canvas.bounding_box(), "canvas => [...canvas.getContext('2d').getImageData(16, 160, 1, 1).data]"
+        before = canvas.evaluate(dark)
+        for across, said in (
+            (0.025, "The model sees nothing of the painted region"),
+            (0.5, "of what the network sees"),
+        ):
+            page.mouse.click(box["x"] + across * box["width"], box["y"] + 0.5 * box["height"])
+            page.locator("#cover", has_text=said).wait_for()
+            assert canvas.evaluate(dark) == before
+        drawn, shown = canvas_pixels(page, "gradcam"), panel(page, "gradcam").locator("canvas").element_handle()
+        url = shown.evaluate("map => map.toDataURL()")
+        page.get_by_label("Heatmap only").click()
+        page.wait_for_function("([map, url]) => map.toDataURL() !== url", arg=[shown, url])
+        assert (canvas_pixels(page, "gradcam")[:, :100] == drawn[:, :100]).all()
+        assert window.faults == []
+    finally:
+        page.context.close()
 
 
 def test_top_k_ends_with_the_models_classes(client):

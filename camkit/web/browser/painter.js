@@ -20,7 +20,7 @@ root.innerHTML = `<style>
   @media (max-width: 700px), (pointer: coarse) { button, input { min-height: 40px; min-width: 64px; } canvas { max-height: 24vh; } .hot { gap: 6px; } .hot span { flex: 1 1 100%; } }
 </style><div class="frame"><canvas tabindex="0" role="application"
   aria-label="Paint over the picture to cover a region. Arrow keys move the brush, space paints, Delete clears, Ctrl+Z takes the last step back."></canvas></div>
-<div class="bar"><label>Brush <input type="range" min="6" max="80" value="36" aria-label="Brush size"></label><button type="button" class="undo" disabled>Undo</button><button type="button" class="clear">Clear</button></div>
+<div class="bar"><label>Brush <input type="range" min="6" max="80" value="36" aria-label="Brush size"></label><button type="button" class="undo" disabled>Undo</button><button type="button" class="clear">Clear</button><span class="unseen" hidden>The network does not see the dark part.</span></div>
 <div class="bar hot" role="group" aria-label="Cover the hottest ${SHARE} of a map" hidden><span>Cover the hottest ${SHARE} of</span></div>`;
 const canvas = root.querySelector("canvas"), context = canvas.getContext("2d"), brush = root.querySelector("input"), undo = root.querySelector(".undo");
 const EVERY = 150, STEPS = 30; // milliseconds between two masks of a stroke; steps that can be taken back
@@ -170,6 +170,7 @@ let shownImage = null;
 async function show(url, part) {
   if (!url) return;
   if (part) seen = part;
+  root.querySelector(".unseen").hidden = seen.join() === "0,0,1,1";
   if (url === shownImage) return draw();
   shownImage = url;
   const image = new Image();

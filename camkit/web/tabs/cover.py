@@ -15,6 +15,7 @@ from ...evidence.metrics import BASELINES, covered, energy_inside
 from ...explanation import Explanation
 from ...maps import data_url, largest_region
 from ...methods import METHODS
+from ...passes.placement import ALL
 from ...report.tables import Table
 from ..server.readiness import classifier
 from ..server.refusals import with_clear_errors
@@ -61,17 +62,18 @@ def on_cover(painting, request: gr.Request) -> str:
         METHODS[key].name: energy_inside(placement.cut(np.clip(cam.map, 0, 1)), region)
         for key, cam in shown.cams.items()
     }
+    seen = "the picture" if placement.seen == ALL else "what the network sees"
     most = max(inside, key=inside.__getitem__)
     words = (
         f"{html.escape(shown.class_name)} goes from {before} "
         + ", and ".join(f"to {each} under {html.escape(name)}" for each, name in zip(after, names, strict=True))
-        + f", with {share:.0%} of the picture covered."
+        + f", with {share:.0%} of {seen} covered."
     )
     said = Table(
         "What the maps had said of the region",
         ("Map", *inside),
         (("Share of the map in the region", *(f"{value:.0%}" for value in inside.values())),),
-        words=f"{most} had put the most there: {inside[most]:.0%} of its map in {share:.0%} of the picture.",
+        words=f"{most} had put the most there: {inside[most]:.0%} of its map in {share:.0%} of {seen}.",
     )
     lost = f'<p class="words">{words}</p><div class="cam-covered">{guesses}</div>'
     return f'<div class="measured">{lost}{said.html()}</div>'
