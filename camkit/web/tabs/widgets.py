@@ -9,10 +9,10 @@ from __future__ import annotations
 import html
 import inspect
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, wraps
-from pathlib import Path
 
 import gradio as gr
 from gradio.components import Component
@@ -22,7 +22,7 @@ from ...maps import box_of, data_url, grey
 from ...methods import METHODS
 from ...passes.placement import WHOLE, Placement
 from ...units import cost_in_words, seconds_in_words
-from ..server.assets import CLASSES, PREFIX, ROOT
+from ..server.assets import BROWSER, CLASSES, PREFIX, ROOT
 
 # How the page draws a map until another way is chosen: opacity times the map, so that the picture keeps its
 # colours where the map is low. Of five colour maps tried on four pictures, turbo was the easiest to see on all.
@@ -140,7 +140,9 @@ def named(handler, parts: Mapping[str, Component]):
 
 @cache
 def browser_code(name: str) -> str:
-    return Path(__file__).parents[1].joinpath("browser", name).read_text(encoding="utf-8")
+    """Return a file of browser/ without its lines of comment, which every visitor would get with the page."""
+    text = BROWSER.joinpath(name).read_text(encoding="utf-8")
+    return re.sub(r"^\s*//.*\n", "", text, flags=re.MULTILINE)
 
 
 def fetched(name: str, **constants) -> str:
