@@ -46,6 +46,16 @@ def test_the_first_guesses_are_those_that_are_told(lite0, key, first):
     assert names(lite0, example(key), len(first)) == first
 
 
+def test_on_a_page_the_page_decides_and_not_the_cat(lite0):
+    key, cat = "cat_on_a_page", (slice(120, 387), slice(40, 441))
+    assert names(lite0, example(key)) == ["web site"]
+    assert names(lite0, covered(key, 0.0625, 0.25, 0.69, 0.81)) == ["web site"]
+    assert names(lite0, covered(key, 0, 0, 1, 112 / 480)) == ["Egyptian cat"]
+    alone = np.full_like(example(key), GREY)
+    alone[cat] = example(key)[cat]
+    assert names(lite0, alone) == ["Egyptian cat"]
+
+
 def test_a_class_that_is_said_to_be_missing_is_missing():
     known = " ".join(each.name.lower() for each in imagenet())
     assert "pagoda" not in known and "dahlia" not in known and "astronaut" not in known

@@ -43,10 +43,16 @@ EXAMPLES: dict[str, Example] = {
         Example(
             "cat_and_coffee",
             "Cat or coffee?",
-            story="All first guesses are cats: cover the cat below, and the first guess is espresso.",
+            story="All first guesses are cats: cover the cat below, and espresso comes first.",
             next_index=967,
         ),
         Example("chelsea", "Which cat?", story="Cover its chin below: Egyptian cat rises.", next_index=282),
+        Example(
+            "cat_on_a_page",
+            "Cat or web site?",
+            story="The page decides, not the cat: cover its top below, and Egyptian cat leads.",
+            next_index=285,
+        ),
         Example("coffee", "Cup or contents?", story="What is in the cup wins over the cup.", next_index=968),
         Example(
             "astronaut",
@@ -85,7 +91,7 @@ def thumbnail(key: str) -> bytes:
     """Return a JPEG of an example's picture, at most 160 pixels a side; KeyError for an unknown one."""
     picture = Image.open(EXAMPLES[key].path)
     picture.thumbnail((160, 160))
-    return encode(np.asarray(picture.convert("RGB")), "JPEG", quality=75, optimize=True)
+    return encode(np.asarray(picture.convert("RGB")), "JPEG", quality=80)
 
 
 def examples_html() -> str:
