@@ -35,7 +35,8 @@ class Outputs:
 
     summary: what an answer is, in words. hint: what the page says beside the answers. quantity: the word for one
     answer, and its name in JSON; where it is "probability", it lies in [0, 1] and metrics that take one are measured.
-    answers: (N, units) scores -> (N, units) float32. in_words: one answer as text.
+    answers: (N, units) scores -> (N, units) float32. in_words: one answer as text. effect: what the strong places of a
+    map do to what is explained.
     channel_weights: what Score-CAM multiplies channels with: the (n, units) scores of masked pictures and the class
     index -> (n,); None for the softmax that tf-keras-vis takes itself. weight: the same in words.
     over_baseline: scores of masked pictures count from that of the model's zero (Wang et al. 2020, definition 2).
@@ -51,6 +52,7 @@ class Outputs:
     quantity: str
     answers: Callable[[np.ndarray], np.ndarray]
     in_words: Callable[[float], str]
+    effect: str = "speaks for"
     channel_weights: Callable[[np.ndarray, int], np.ndarray] | None
     weight: str
     over_baseline: bool = False
@@ -108,6 +110,7 @@ OUTPUTS: dict[str, Outputs] = {
             quantity="value",
             answers=lambda scores: np.asarray(scores, np.float32),
             in_words="{:.4g}".format,
+            effect="raises",
             channel_weights=lambda scores, index: scores[:, index],
             weight="of a value its rise over that of the model's zero",
             over_baseline=True,

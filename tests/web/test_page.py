@@ -4,16 +4,20 @@ import json
 import os
 import threading
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from browsing import COMPLETE, OPENING, PARTIAL, PATIENCE, QUICK, canvas_pixels, explaining, painter, panel, stop
-from conftest import EXAMPLES, ROOT
+from conftest import EXAMPLES, ROOT, TINY, tiny_model
 from PIL import Image
 
 import camkit
 from camkit.explain import explain_stream
+from camkit.labels import Labels
+from camkit.models.registry import MODELS
+from camkit.passes.outputs import OUTPUTS
 
 pytestmark = pytest.mark.browser
 
@@ -23,7 +27,7 @@ pytestmark = pytest.mark.browser
 def test_the_page_opens_on_a_picture_and_every_panel_fills(visit, tmp_path):
     # A whole Score-CAM of 40 channels; the README's pictures show that of the default layer's 1280.
     layer = "top_activation" if os.environ.get("UPDATE_PICTURES") else "block3b_add"
-    page = visit(query="" if layer == "top_activation" else f"?layer={layer}")
+    page = visit(query="?tab=evidence" if layer == "top_activation" else f"?layer={layer}&tab=evidence")
     explaining(page, OPENING)
     for key in camkit.DEFAULT_METHODS:
         panel(page, key, COMPLETE).wait_for(timeout=4 * PATIENCE)
@@ -132,7 +136,7 @@ def test_stop_keeps_the_partial_map_and_says_so(visit, held_work):
 
 
 def test_view_controls_redraw_without_asking_the_server(visit, lite0):
-    page = visit(query="?methods=gradcam")
+    page = visit(query="?methods=gradcam&tab=evidence")
     page.locator("#measure-far", has_text="press Measure").wait_for()  # the last that the page asks for by itself
     asked = []
 
@@ -214,6 +218,32 @@ def test_download_holds_what_the_page_shows(visit, held_work, tmp_path):
         assert figure.width >= 2400
 
 
+def falling_value(_):
+    """One value, which falls with all that it sees: no map of it but zero."""
+    import keras
+
+    base = tiny_model()
+    pooled = keras.layers.GlobalAveragePooling2D()(base.get_layer("late").output)
+    value = keras.layers.Dense(1, kernel_initializer=keras.initializers.Constant(-1.0), name="value")(pooled)
+    return keras.Model(base.inputs, value)
+
+
+def test_a_value_has_no_other_class_and_its_map_says_so(visit, monkeypatch):
+    spec = replace(TINY, key="age", name="Age", build=falling_value, outputs=OUTPUTS["value"])
+    monkeypatch.setitem(MODELS, "age", replace(spec, labels=lambda: Labels.of(["age"])))
+    page = visit(query="?model=age&methods=gradcam")
+    explaining(page, "age")
+    zero = "The map is zero everywhere: by this method nothing in the picture raises this value."
+    panel(page, "gradcam").locator(".note", has_text=zero).wait_for()
+    assert page.locator("#class-box").is_hidden() and page.locator("#strip [data-tab-id=contrast]").is_hidden()
+    painter(page).press("Space")
+    page.locator("#cover .words", has_text="age goes from -").first.wait_for()
+    page.locator("#settings button").first.click()
+    page.locator("#model").get_by_label("EfficientNet-Lite0").click()
+    explaining(page, OPENING)
+    assert page.locator("#class-box").is_visible() and page.locator("#strip [data-tab-id=contrast]").is_visible()
+
+
 def test_why_a_and_not_b(visit):
     page = visit(query=QUICK)
     explaining(page, OPENING)
@@ -242,7 +272,7 @@ def test_a_new_layer_is_asked_for_once_and_work_shows_at_once(visit, monkeypatch
         assert go_on.wait(PATIENCE / 1000)
         yield from explain_stream(*given)
 
-    page = visit(query="?methods=gradcam")
+    page = visit(query="?methods=gradcam&tab=evidence")
     page.locator("#measure-far", has_text="press Measure").wait_for()
     page.locator("#settings button").first.click()
     events = []

@@ -1,4 +1,4 @@
-// Fills the line at the top. props.value: {model, device, inputs, outputs, others, sentence, spoken, progress}, of which two_models.py reads others. The status for screen
+// Fills the line at the top. props.value: {model, device, inputs, outputs, one, others, sentence, spoken, progress}, of which two_models.py reads others. The status for screen
 // readers is written only when it says something new, not at each second of a download.
 const part = (selector) => element.querySelector(selector);
 function show(value) {
@@ -7,6 +7,7 @@ function show(value) {
   part(".runs span").textContent = value.device;
   part(".runs small").textContent = [["inputs", value.inputs], ["outputs", value.outputs]]
     .filter(([, words]) => words).map(([name, words]) => `, ${name} ${words}`).join("");
+  element.closest("main")?.classList.toggle("one-value", value.one); // style.css hides what chooses among classes
   part(".fetch").hidden = !value.sentence;
   part(".fetch span").textContent = value.sentence;
   const bar = part("progress");

@@ -87,12 +87,13 @@ def guesses_html(clf, class_index: int, name: str, picture: np.ndarray, before: 
         order[-1] = class_index
     rows = []
     for index in order:
-        share, was = (100 * float(np.clip(answers[index], 0, 1)) for answers in (after, before))
+        bar = ""
+        if clf.outputs.are_probabilities:
+            bar = f' style="--share: {100 * after[index]:.1f}%; --was: {100 * before[index]:.1f}%"'
         was_words, now = (clf.outputs.in_words(float(answers[index])) for answers in (before, after))
         current = ' aria-current="true"' if index == class_index else ""
         rows.append(
-            f'<li style="--share: {share:.1f}%; --was: {was:.1f}%"{current}><span>'
-            f"{html.escape(clf.labels.class_at(index).name)}</span>"
+            f"<li{bar}{current}><span>{html.escape(clf.labels.class_at(index).name)}</span>"
             f"<span><small>was {was_words}</small> {now}</span></li>"
         )
     seen = f'<img src="{data_url(picture, "JPEG", quality=85)}" alt="What the network then saw">'

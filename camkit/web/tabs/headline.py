@@ -112,8 +112,8 @@ def better(model: str) -> str | None:
 
 
 def headline(model: str, visitor: str | None = None) -> dict:
-    """Return what headline.js shows: what runs, and the sentence or the progress of the model that is missing; `others`
-    are the names and keys of the models that are here besides.
+    """Return what headline.js shows: what runs, and the sentence or the progress of the model that is missing. `one`:
+    it gives one number, so that there is no other class. `others`: names and keys of the models here besides.
 
     `spoken` is what a screen reader is told, and so says nothing that changes by the second. `visitor`: who looks, None
     while the page is built.
@@ -124,6 +124,7 @@ def headline(model: str, visitor: str | None = None) -> dict:
         "device": device_in_words(),
         "inputs": running.inputs and f"{running.inputs}, {running.resized}",
         "outputs": "" if running.outputs is CLASSES else running.outputs.summary,
+        "one": running.outputs.units == 1,
         "others": [(spec.name, key) for key, spec in MODELS.items() if spec is not running and is_here(key)],
         "sentence": "",
         "spoken": "",

@@ -97,13 +97,13 @@ def until(stream: Iterator[Explanation], shown: Explanation, run: Run) -> Iterat
 
 def row(snapshot: Explanation, keys: list[str], run: Run, picture: bytes, wait: str = "") -> dict:
     """Return one model's maps as panels.js takes them."""
-    name = MODELS[snapshot.model].name
+    name, outputs = MODELS[snapshot.model].name, OUTPUTS[snapshot.outputs]
     fields = {
         "image": jpeg_url(picture),
         "aspect": snapshot.image.shape[1] / snapshot.image.shape[0],
-        "alt": f"what speaks for {snapshot.class_name} to {name}",
+        "alt": f"what {outputs.effect} {snapshot.class_name} to {name}",
     }
-    return panels_value(keys, snapshot.cams, run.number, wait, fields, snapshot.placement)
+    return panels_value(keys, snapshot.cams, run.number, wait, fields, snapshot.placement, outputs)
 
 
 def about_html(snapshot: Explanation) -> str:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import html
 import inspect
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, wraps
+from pathlib import Path
 
 import gradio as gr
 from gradio.components import Component
@@ -20,9 +20,10 @@ from gradio.components import Component
 from ...explanation import Cam
 from ...maps import box_of, data_url, grey
 from ...methods import METHODS
+from ...passes.outputs import CLASSES, Outputs
 from ...passes.placement import WHOLE, Placement
 from ...units import cost_in_words, seconds_in_words
-from ..server.assets import BROWSER, CLASSES, PREFIX, ROOT
+from ..server import assets
 
 # How the page draws a map until another way is chosen: opacity times the map, so that the picture keeps its
 # colours where the map is low. Of five colour maps tried on four pictures, turbo was the easiest to see on all.
@@ -49,9 +50,9 @@ class FirstScreen:
     explanations: list
 
 
-def panel(key: str, cam: Cam | None, wait: str = "", placement: Placement = WHOLE) -> dict:
+def panel(key: str, cam: Cam | None, wait: str = "", placement: Placement = WHOLE, outputs: Outputs = CLASSES) -> dict:
     """Return one method's panel for panels.js; `cam` None for a map that has not begun. `wait`: why no more comes, if
-    none does. `placement`: which part of the map is the picture's."""
+    none does. `placement`: which part of the map is the picture's. `outputs`: what the model gives."""
     method = METHODS[key]
     fields: dict = {"key": key, "title": method.name, "how": method.summary}
     if cam is None:
@@ -68,7 +69,8 @@ def panel(key: str, cam: Cam | None, wait: str = "", placement: Placement = WHOL
     elif cam.image_size and (box := box_of(cam)):
         fields["box"] = [end / side for end, side in zip(box, cam.image_size * 2, strict=True)]
     if cam.all_zero and cam.complete:
-        fields["note"] = "The map is zero everywhere: by this method nothing in the picture speaks for this class."
+        said = f"{outputs.effect} this {'class' if outputs.are_probabilities else outputs.quantity}"
+        fields["note"] = f"The map is zero everywhere: by this method nothing in the picture {said}."
     return fields
 
 
@@ -79,9 +81,10 @@ def panels_value(
     wait: str = "",
     fields: Mapping | None = None,
     placement: Placement = WHOLE,
+    outputs: Outputs = CLASSES,
 ) -> dict:
     """Return what panels.js shows; `fields`: what it needs to know besides the panels."""
-    panels = [panel(key, cams.get(key), wait, placement) for key in keys]
+    panels = [panel(key, cams.get(key), wait, placement, outputs) for key in keys]
     return {"run": run, **(fields or {}), "seen": placement.seen, "panels": panels}
 
 
@@ -140,15 +143,13 @@ def named(handler, parts: Mapping[str, Component]):
 
 @cache
 def browser_code(name: str) -> str:
-    """Return a file of browser/ without its lines of comment, which every visitor would get with the page."""
-    text = BROWSER.joinpath(name).read_text(encoding="utf-8")
-    return re.sub(r"^\s*//.*\n", "", text, flags=re.MULTILINE)
+    return Path(__file__).parents[1].joinpath("browser", name).read_text(encoding="utf-8")
 
 
 def fetched(name: str, **constants) -> str:
     """Return code for `js_on_load` that fetches a module of ours and calls what it exports, with these constants."""
     given = "{" + ", ".join(["element", "props", "trigger", "watch", f"...{json.dumps(constants)}"]) + "}"
-    return f"import({ROOT} + '{PREFIX}/{name}').then((module) => module.default({given}));"
+    return f"import({assets.ROOT} + '{assets.PREFIX}/{name}').then((module) => module.default({given}));"
 
 
 def maps_component(value, elem_id: str, style: str = "") -> gr.HTML:
@@ -175,7 +176,7 @@ def class_box(title: str, elem_id: str, keeps: bool = False, **options) -> gr.HT
     return gr.HTML(
         None,
         html_template='<div class="cam-classes"></div>',
-        js_on_load=fetched("classes.js", CLASSES=CLASSES),
+        js_on_load=fetched("classes.js", CLASSES=assets.CLASSES),
         elem_id=elem_id,
         field=f"{elem_id}-field",
         title=title,
