@@ -24,7 +24,7 @@ def build() -> gr.Blocks:
     """Return the page and its endpoints for the models registered so far, not launched."""
     with Page(mcp.served, title="Class activation maps, side by side", fill_width=True) as page:
         screen = maps.build(page)
-        with gr.Tabs(selected="evidence", overflow_behavior="wrap", elem_id="strip"):  # in a row that scrolls
+        with gr.Tabs(selected="cover", overflow_behavior="wrap", elem_id="strip"):  # in a row that scrolls
             for tab in (cover, evidence, contrast, two_models, many):
                 tab.build(screen)
             about.build()

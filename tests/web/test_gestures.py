@@ -62,7 +62,7 @@ def test_a_picture_is_pasted_anywhere(visit):
 
 
 def test_removing_the_picture_computes_nothing_and_changes_nothing_else(visit, short_measurement):
-    page = visit(query="?methods=gradcam")
+    page = visit(query="?methods=gradcam&tab=evidence")
     page.locator("#evidence .words").wait_for()
     asked = []
     page.on("request", lambda request: asked.append(request.url))
@@ -88,7 +88,7 @@ def assert_the_page_is_whole(page) -> None:
 
 @pytest.mark.parametrize("leave", ["Tab", "click"])
 def test_a_class_box_that_is_left_changes_nothing(visit, short_measurement, leave):
-    page = visit(query="?methods=gradcam")
+    page = visit(query="?methods=gradcam&tab=evidence")
     page.locator("#evidence .words").wait_for()
     page.locator("#class-box input").click()
     if leave == "Tab":

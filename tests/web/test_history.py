@@ -42,7 +42,7 @@ def length(page) -> int:
 
 
 def test_back_and_forward_go_through_what_was_looked_at(visit, short_measurement, monkeypatch):
-    page = visit(query=START)
+    page = visit(query=f"{START}&tab=evidence")
     measured(page)
     entries = length(page)
     page.locator("#prediction button", has_text="cup").click()
@@ -72,7 +72,7 @@ def test_back_and_forward_go_through_what_was_looked_at(visit, short_measurement
     measured(page)
     page.go_back()
     explaining(page, OPENING)
-    at(page, example="cat_and_coffee", **{"class": OPENING})
+    at(page, example="cat_and_coffee", **{"class": OPENING}, tab="evidence")
     measured(page)
     for name in ("cup", "cup", "daisy", "espresso"):
         page.go_forward()
@@ -108,9 +108,9 @@ def test_settings_and_the_same_again_make_no_entry(visit):
 
 
 def test_a_reload_brings_an_own_picture_without_computing(visit, short_measurement, monkeypatch):
-    page = visit(query=f"{START}&tab=cover")
+    page = visit(query=f"{START}&tab=evidence")
     explaining(page, OPENING)
-    tab(page, "Cover and see").wait_for()
+    tab(page, "How far to believe it").wait_for()
     bring(page, "flower.jpg", "daisy")
     page.locator("#prediction button", has_text="bee").click()
     explaining(page, "bee")
@@ -123,7 +123,7 @@ def test_a_reload_brings_an_own_picture_without_computing(visit, short_measureme
         explaining(page, "bee")
         panel(page, "gradcam", COMPLETE).wait_for()
         page.wait_for_function("document.querySelector('#picture img').naturalWidth === 640")
-    tab(page, "Cover and see").wait_for()
+    tab(page, "How far to believe it").wait_for()
     measured(page)
     page.go_back()
     explaining(page, "daisy")

@@ -2,7 +2,7 @@
 // tab; what else changes goes into the entry that is there. An entry's address is the query that link.py reads. Its state
 // is {entry, kept}: a name of its own, and the token by which the server finds the result again. "select" asks the server
 // for the entry that the browser went to.
-const NAMES = ["example", "class", "methods", "layer", "max_n", "model", "full"], FIRST_TAB = "evidence";
+const NAMES = ["example", "class", "methods", "layer", "max_n", "model", "full"], FIRST_TAB = "cover";
 const title = document.title;
 let place = [], kept = null; // of what is shown
 let awaited = null; // the entry that the browser went to, until the server begins with it

@@ -8,7 +8,7 @@ const SIZE = 224, host = element.querySelector(".cam-host");
 const root = host.attachShadow({ mode: "open" });
 root.innerHTML = `<style>
   :host { display: block; font-family: var(--font); }
-  .frame { position: relative; background: var(--background-fill-secondary); border: 1px solid var(--border-color-primary); border-radius: 10px; overflow: hidden; }
+  .frame { position: relative; display: grid; align-items: center; min-height: min(380px, 44vh); background: var(--background-fill-secondary); border: 1px solid var(--border-color-primary); border-radius: 10px; overflow: hidden; }
   canvas { display: block; margin: 0 auto; max-width: 100%; max-height: min(380px, 44vh); cursor: crosshair; touch-action: none; }
   canvas:focus-visible { outline: 3px solid var(--color-accent); outline-offset: -3px; }
   .bar { display: flex; gap: 10px; align-items: center; flex-wrap: wrap; margin-top: 8px; font-size: 13px; color: var(--body-text-color); }
@@ -17,7 +17,8 @@ root.innerHTML = `<style>
   [hidden] { display: none !important; }
   button:disabled { opacity: .5; cursor: default; }
   label { display: flex; gap: 6px; align-items: center; }
-  @media (max-width: 700px), (pointer: coarse) { button, input { min-height: 40px; min-width: 64px; } canvas { max-height: 24vh; } .hot { gap: 6px; } .hot span { flex: 1 1 100%; } }
+  @media (max-width: 700px), (pointer: coarse) { button, input { min-height: 40px; min-width: 64px; } canvas { max-height: 24vh; } .frame { min-height: 0; }
+    .bar { margin-top: 6px; } .hot { flex-wrap: nowrap; overflow-x: auto; gap: 6px; white-space: nowrap; } .hot button { flex: none; } }
 </style><div class="frame"><canvas tabindex="0" role="application"
   aria-label="Paint over the picture to cover a region. Arrow keys move the brush, space paints, Delete clears, Ctrl+Z takes the last step back."></canvas></div>
 <div class="bar"><label>Brush <input type="range" min="6" max="80" value="36" aria-label="Brush size"></label><button type="button" class="undo" disabled>Undo</button><button type="button" class="clear">Clear</button><span class="unseen" hidden>The network does not see the dark part.</span></div>

@@ -57,7 +57,7 @@ root.innerHTML = `<style>
   .only-read { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
   @container (width < 1000px) {
     .grid { grid-template-columns: repeat(var(--medium, 2), minmax(0, 1fr)); }
-    .frame { max-height: var(--cam-height, clamp(150px, calc((100vh - 730px) / 2), 300px)); }
+    .frame { max-height: var(--cam-height, clamp(150px, calc((100vh - 762px) / 2), 300px)); }
   }
   @container (width < 560px) {
     .grid { grid-template-columns: repeat(var(--narrow, 2), minmax(0, 1fr)); gap: 6px; }

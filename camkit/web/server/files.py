@@ -11,7 +11,6 @@ from ...explanation import Explanation
 from ...export.bundle import write_bundle
 from ...export.figure import figure_files, slide_png
 from ...maps import ALPHA
-from ...models.registry import MODELS
 from ...version import __version__
 from .folder import write_file
 
@@ -34,8 +33,7 @@ def write_zip(
     """Return the path of a zip with everything in the explanation, and `extra` files by name; the arguments of
     `write_bundle`."""
     buffer = io.BytesIO()
-    name = MODELS[explanation.model].name
-    write_bundle(buffer, explanation, alpha, colormap, versions(), extra, opacity, drawn, window, name)
+    write_bundle(buffer, explanation, alpha, colormap, versions(), extra, opacity, drawn, window)
     return write_file(f"{stem(explanation)}.zip", buffer.getvalue())
 
 

@@ -177,8 +177,10 @@ def page_update(
 ) -> dict:
     """Return the panels and what is said of them. `wait`: why maps that have not begun will not come, if they will
     not; `window`: that of the picture's grey values, as a sentence."""
-    fields = fields | {"alt": f"what speaks for {snapshot.class_name}"}
-    panels = panels_value(check_methods(choices.methods), snapshot.cams, run.number, wait, fields, snapshot.placement)
+    outputs = OUTPUTS[snapshot.outputs]
+    fields = fields | {"alt": f"what {outputs.effect} {snapshot.class_name}"}
+    keys = check_methods(choices.methods)
+    panels = panels_value(keys, snapshot.cams, run.number, wait, fields, snapshot.placement, outputs)
     if run.cancel.is_set():  # a newer run has words of its own
         return {"panels": panels}
     return {"panels": panels, "explained": explained_html(snapshot, window, story)}
@@ -211,22 +213,24 @@ def prediction_html(snapshot: Explanation | None) -> str:
 
 
 def explained_html(snapshot: Explanation, window: str = "", story: Example | None = None) -> str:
-    """Return what is explained, and in a sentence or two how sure the model is and where the maps lie."""
+    """Return what is explained, in a sentence or two how sure the model is and where the maps lie, and the story once
+    there is a map."""
+    told = story and snapshot.model == BUNDLED and snapshot.cams
     rest = f"; the picture's grey values are {html.escape(window)}" if window else ""
     return (
         f"<h2>Explaining <b>{html.escape(snapshot.class_name)}</b>, {snapshot.answer_in_words}"
-        f"<small>{rest}</small></h2><p>{html.escape(result_words(snapshot))}</p>"
-        + (story_html(story) if story and snapshot.model == BUNDLED else "")
+        f"<small>{rest}</small></h2><p>{html.escape(result_words(snapshot))}"
+        f"{story_html(story) if story and told else ''}</p>"
     )
 
 
 def story_html(example: Example) -> str:
     """Return what is surprising about an example, with a button that explains the class to look at next."""
-    words = f'<p class="story">{html.escape(example.story)}'
-    if example.next_index is None:
-        return f"{words}</p>"
-    name = html.escape(imagenet().class_at(example.next_index).name)
-    return f'{words} <button type="button" data-index="{example.next_index}">Explain {name}</button></p>'
+    button = ""
+    if example.next_index is not None:
+        name = html.escape(imagenet().class_at(example.next_index).name)
+        button = f' <button type="button" data-index="{example.next_index}">Explain {name}</button>'
+    return f' <span class="story">{html.escape(example.story)}{button}</span>'
 
 
 @with_clear_errors
@@ -290,7 +294,8 @@ def on_open(here, request: gr.Request, *choices):
         updates = explain_again(memory, index, visit.choices, request, labels, story, entry)
     else:
         labels = MODELS[visit.choices.model].labels()
-        updates = show_example(visit.example, visit.class_index, visit.choices, request, labels, entry=entry)
+        story = visit.example if visit.class_index == visit.example.class_index else None
+        updates = show_example(visit.example, visit.class_index, visit.choices, request, labels, story, entry)
     settings = settings_of(visit.choices)
     for update in updates:
         yield settings | update
