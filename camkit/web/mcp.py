@@ -51,12 +51,14 @@ ABOUT = (
     "Explains what an image classifier looked at: class activation maps of one picture by several methods, what each "
     "cost, and how far each can be believed."
 )
+QUICK = [key for key in DEFAULT_METHODS if key != "scorecam"]  # an agent that waits half a minute gives up
 # As the endpoints' parameters, but for what an agent cannot look up in /info, and for a picture, which is text here.
 WORDS = PARAMETERS | {
     "image": f"{FILE}. Send 'data:image/png;base64,...', or what the server answered to its upload, by "
     "Gradio's upload tool or by POST /gradio_api/upload (form field 'files'). No other address is fetched.",
     "model": "The classifier; 'auto' takes the first that is ready.",
     "target_layer": "A layer of the model; '' takes the last. A wrong name is answered with those to choose from.",
+    "faithfulness": "Whether to measure what may be believed: some ten seconds on a small machine, saved by false.",
 }
 Content = list[types.ContentBlock] | dict[str, Any]
 
@@ -76,19 +78,21 @@ def classify_picture(call: Call, image: str, model: str = "auto", top_k: int = 5
 def explain_picture(
     call: Call,
     image: str,
-    methods: Sequence[str] = DEFAULT_METHODS,
+    methods: Sequence[str] = QUICK,
     class_name: str = "",
     model: str = "auto",
     target_layer: str = "",
+    faithfulness: bool = True,
 ) -> Content:
-    """Show which parts of a picture speak for a class, as class activation maps side by side. Takes seconds; with
-    'scorecam' among the methods, half a minute or more on a small machine.
+    """Show which parts of a picture speak for a class, as class activation maps side by side. Takes a second or two
+    where 'faithfulness' is false; 'scorecam' among the methods takes half a minute or more on a small machine.
 
     Returns:
         One figure with the picture and its maps, and a text: the class, its probability, what each map cost, and what
         was measured of how far the maps can be believed.
     """
-    explanation, measurements, given = measured(call, image, methods, class_name, model, target_layer)
+    explanation, measurements, given = measured(call, image, methods, class_name, model, target_layer, faithfulness)
+    said = said_of(explanation, measurements) if faithfulness else "not measured."
     name = MODELS[explanation.model].name
     figure = draw_figure(explanation, model_name=name)
     figure.thumbnail((SCREEN, SCREEN))
@@ -105,7 +109,7 @@ def explain_picture(
         f"Classifier: {name}, layer {explanation.target_layer}, {height} x {width} cells.",
         "Cost of each map:",
         *(f"- {METHODS[key].name}: {cost_in_words(cam)}" for key, cam in explanation.cams.items()),
-        f"What may be believed: {said_of(explanation, measurements)} A map says where the picture speaks for the "
+        f"What may be believed: {said} A map says where the picture speaks for the "
         "class, to within a cell; it does not say why. measure_picture gives the figures.",
         f"Grey values: {given.window.sentence}." if given.window else "",
     ]
@@ -118,12 +122,13 @@ def explain_picture(
 def measure_picture(
     call: Call,
     image: str,
-    methods: Sequence[str] = DEFAULT_METHODS,
+    methods: Sequence[str] = QUICK,
     class_name: str = "",
     model: str = "auto",
     target_layer: str = "",
 ) -> Content:
-    """Measure how far class activation maps of a picture can be believed. Takes as long as explain_picture.
+    """Measure how far class activation maps of a picture can be believed. Takes as long as explain_picture, which
+    measures the same.
 
     Returns:
         The class, the cost of each map, every figure of each map and of controls that know nothing of the picture, what
@@ -151,9 +156,16 @@ TOOLS = {tool.__name__: tool for tool in (classify_picture, explain_picture, mea
 
 
 def measured(
-    call: Call, image: str, methods: Sequence[str], class_name: str, model: str, target_layer: str
+    call: Call,
+    image: str,
+    methods: Sequence[str],
+    class_name: str,
+    model: str,
+    target_layer: str,
+    faithfulness: bool = True,
 ) -> tuple[Explanation, dict[str, Measurement], OpenedPicture]:
-    """Return the explanation, what was measured of its maps and of the controls, and the picture."""
+    """Return the explanation, what was measured of its maps and of the controls where `faithfulness` asks for it, and
+    the picture."""
     clf, keys = classifier(model), check_methods(methods)
     index = class_index_of(class_name, clf.labels)
     with RUNS.api_run(call.request) as run:
@@ -162,7 +174,7 @@ def measured(
         for explanation in run.watch(stream):
             call.report(f"{sum(cam.complete for cam in explanation.cams.values())} of {len(keys)} maps are made")
         measurements: dict[str, Measurement] = {}
-        for key, each in run.watch(measure(clf, explanation, cancel=run.cancel)):
+        for key, each in run.watch(measure(clf, explanation, cancel=run.cancel)) if faithfulness else ():
             if each is not None:
                 measurements[key] = each
             call.report(f"{len(measurements)} of {len(keys) + len(CONTROLS)} maps and controls are measured")
@@ -181,7 +193,12 @@ def text(words: str) -> types.TextContent:
 
 # --- how an agent reads them ---------------------------------------------------------------------------------------
 
-KINDS = {"string": (str, "text"), "integer": (int, "a whole number"), "array": (list, "a list")}
+KINDS = {
+    "string": (str, "text"),
+    "integer": (int, "a whole number"),
+    "array": (list, "a list"),
+    "boolean": (bool, "true or false"),
+}
 
 
 def parameters(tool: Callable) -> dict[str, inspect.Parameter]:
@@ -195,6 +212,7 @@ def schema(tool: Callable) -> dict[str, Any]:
         "model": {"type": "string", "enum": ["auto", *MODELS]},
         "methods": {"type": "array", "items": {"type": "string", "enum": list(METHODS)}},
         "top_k": {"type": "integer", "minimum": 1},
+        "faithfulness": {"type": "boolean"},
     }
     properties = {
         name: types_of.get(name, {"type": "string"})
@@ -229,7 +247,7 @@ def check_arguments(name: str, arguments: dict[str, Any]) -> None:
         if each not in known:
             raise InputError(f"{name} takes no '{quoted(each)}': it takes {', '.join(known)}.")
         kind, words = KINDS[known[each]["type"]]
-        if not isinstance(value, kind) or isinstance(value, bool):
+        if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
             raise InputError(f"{each} is {quoted(repr(value))}: it must be {words}.")
     if "image" not in arguments:
         raise InputError("There is no picture: send one as 'image'.")

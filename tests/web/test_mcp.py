@@ -84,11 +84,11 @@ def test_an_agent_is_offered_three_tools_each_described_with_its_parameters(serv
     required = ["methods", "class_name", "model", "target_layer"]
     assert {tool.name: list(tool.inputSchema["properties"]) for tool in tools} == {
         "classify_picture": ["image", "model", "top_k"],
-        "explain_picture": ["image", *required],
+        "explain_picture": ["image", *required, "faithfulness"],
         "measure_picture": ["image", *required],
     }
     methods = tools[1].inputSchema["properties"]["methods"]
-    assert (methods["items"]["enum"], methods["default"]) == (list(METHODS), list(DEFAULT_METHODS))
+    assert (methods["items"]["enum"], methods["default"]) == (list(METHODS), list(DEFAULT_METHODS[:-1]))
     for tool in tools:
         assert "\n\nReturns:\n" in tool.description
         assert tool.inputSchema["required"] == ["image"]
@@ -147,6 +147,8 @@ def test_an_explanation_is_one_figure_and_what_may_be_believed(server_url, uploa
     assert costs[1].endswith("40 forward passes") or costs[1].endswith("41 forward passes")
     assert last.startswith("What may be believed: On this picture ")
     assert upload not in said.text
+    (quick,) = calls(server_url, ("explain_picture", {"image": upload, "faithfulness": False}))
+    assert quick.content[1].text.splitlines()[-1].startswith("What may be believed: not measured. A map says ")
     assert heard and {words.split(" are ")[1] for words in heard} <= {"made", "measured"}
 
 
@@ -174,6 +176,7 @@ def test_what_cannot_be_used_is_refused_in_a_sentence(server_url, coffee):
         ("classify_picture", "model", "x", "Model 'x' is unknown: use one of vgg16, efficientnet_lite0."),
         ("classify_picture", "max_n", 5, "classify_picture takes no 'max_n': it takes image, model, top_k."),
         ("explain_picture", "methods", "gradcam", "methods is 'gradcam': it must be a list."),
+        ("explain_picture", "faithfulness", 1, "faithfulness is 1: it must be true or false."),
         ("explain_picture", "methods", [], f"No method is chosen: choose at least one of {NAMED}."),
         ("explain_picture", "methods", ["x"], f"Method 'x' is unknown: use one of {', '.join(METHODS)}."),
         ("measure_picture", "class_name", 5, "class_name is 5: it must be text."),
