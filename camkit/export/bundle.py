@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +17,16 @@ from ..explanation import Cam, Explanation, Prediction
 from ..maps import ALPHA, box_of, encode, overlay
 from ..methods import METHODS
 from ..passes.placement import Placement
+
+# What may be in the zip, and what it is.
+CONTENTS = {
+    "picture.png": "the picture as the page showed it",
+    "overlays/": "the map of each method over the picture",
+    "figures/": "picture and maps as a strip (PNG, PDF) and as a 16:9 slide",
+    "data/explanation.json": "class, probabilities, settings, costs, boxes, versions",
+    "data/maps.npz": "the maps as numbers: raw_METHOD at the layer's resolution, map_METHOD from 0 to 1",
+    "data/faithfulness.csv": "how far each map can be believed",
+}
 
 
 def maps_npz(explanation: Explanation) -> bytes:
@@ -61,19 +71,22 @@ def write_bundle(
     opacity: str = "even",
     drawn: Mapping[str, bytes] | None = None,
     window: str = "",
+    model_name: str = "",
 ) -> None:
     """Write one zip to a path or binary file: a README, the picture, `overlays/` (PNG, by the methods' names), `data/`
     with raw and expanded maps (NPZ) and settings, class, probabilities, costs and library `versions` (JSON), and any
     `extra` files by name, such as those of `figure_files`.
     `alpha`, `colormap` and `opacity` are those of `overlay`; `drawn`: overlays by method that are PNG files already;
-    `window`: in words the window of a grey picture of more than 8 bits, as `Window.sentence` says it.
-    `load_bundle` reads it back."""
-    files = {"README.txt": _readme(explanation).encode(), "picture.png": encode(explanation.image)}
+    `window`: in words the window of a grey picture of more than 8 bits, as `Window.sentence` says it;
+    `model_name`: the model's for the README. `load_bundle` reads it back."""
+    files = {"picture.png": encode(explanation.image)}
     names = {f"overlay_{key}.png": f"overlays/{METHODS[key].name}.png" for key in explanation.cams}
     for name, data in explanation_files(explanation, alpha, colormap, opacity, versions, drawn, window).items():
         files[names.get(name, f"data/{name}")] = data
+    files |= extra or {}
+    files = {"README.txt": _readme(explanation, model_name, files).encode(), **files}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:  # PNG and NPZ are compressed already
-        for name, data in {**files, **(extra or {})}.items():
+        for name, data in files.items():
             archive.writestr(name, data)
 
 
@@ -110,17 +123,14 @@ def load_bundle(path: str | Path | BinaryIO) -> Explanation:
         ) from error
 
 
-def _readme(explanation: Explanation) -> str:
+def _readme(explanation: Explanation, model_name: str, names: Iterable[str]) -> str:
+    """Return the README of a zip that holds the files of these names."""
     methods = ", ".join(METHODS[key].name for key in explanation.cams)
+    there = {name for path in names for name in (path, path.partition("/")[0] + "/")}
+    files = "".join(f"{name:<24}{words}\n" for name, words in CONTENTS.items() if name in there)
     return (
-        f"What {explanation.model} looked at for {explanation.class_name} ({explanation.answer_in_words}), at layer "
-        f"{explanation.target_layer}, by {methods}.\n\n"
-        "picture.png             the picture as the page showed it\n"
-        "overlays/               the map of each method over the picture\n"
-        "figures/                picture and maps as a strip (PNG, PDF) and as a 16:9 slide, if they were saved too\n"
-        "data/explanation.json   class, probabilities, settings, costs, boxes, versions\n"
-        "data/maps.npz           the maps as numbers: raw_METHOD at the layer's resolution, map_METHOD from 0 to 1\n"
-        "data/faithfulness.csv   how far each map can be believed, if it was measured\n\n"
+        f"What {model_name or explanation.model} looked at for {explanation.class_name} "
+        f"({explanation.answer_in_words}), at layer {explanation.target_layer}, by {methods}.\n\n{files}\n"
         'In Python, camkit.load_bundle("this.zip") gives the explanation back.\n'
     )
 

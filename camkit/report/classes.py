@@ -98,13 +98,15 @@ class _Scores:
 
     def __init__(self, pixels: np.ndarray, counts: np.ndarray, tested: np.ndarray) -> None:
         self.pixels, self.tested, self.rest = pixels, tested, len(pixels) - counts
-        self.starts, self.counts = np.concatenate([[0], np.cumsum(counts)[:-1]]), counts
-        self.total = pixels.sum(axis=0, dtype=np.float64)
+        self.ends, self.counts = np.concatenate([[0], np.cumsum(counts)]), counts
+        self.ones, self.total = np.ones(len(pixels), np.float32), pixels.sum(axis=0, dtype=np.float64)
         self.error = np.sqrt(1 / counts + 1 / self.rest)[:, None]
 
     def of(self, order: np.ndarray) -> np.ndarray:
         """Return (tested classes, places) where the pictures in this order are of the first class, the second, ..."""
-        sums = np.add.reduceat(self.pixels[order], self.starts, axis=0, dtype=np.float64)
+        from scipy.sparse import csr_array  # here: the page would wait for it
+
+        sums = (csr_array((self.ones, order, self.ends)) @ self.pixels).astype(np.float64)  # exact: of 0 and 1
         differences = sums / self.counts[:, None] - (self.total - sums) / self.rest[:, None]
         return np.where(self.tested[:, None] & (differences >= LEAST), differences / self.error, 0)
 

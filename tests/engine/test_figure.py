@@ -124,13 +124,15 @@ def test_a_slide_holds_every_picture_the_words_and_the_link(tiny, monkeypatch, s
 
 
 def test_the_zip_is_for_people_and_older_ones_still_load(explanation, tmp_path):
-    camkit.write_bundle(tmp_path / "new.zip", explanation)
+    camkit.write_bundle(tmp_path / "new.zip", explanation, extra={"figures/strip.png": b""}, model_name="Lite")
     with zipfile.ZipFile(tmp_path / "new.zip") as new, zipfile.ZipFile(tmp_path / "old.zip", "w") as old:
         assert set(new.namelist()) == {
-            *("README.txt", "picture.png", "data/explanation.json", "data/maps.npz"),
+            *("README.txt", "picture.png", "data/explanation.json", "data/maps.npz", "figures/strip.png"),
             *(f"overlays/{METHODS[key].name}.png" for key in explanation.cams),
         }
-        assert "space shuttle" in new.read("README.txt").decode()
+        told = new.read("README.txt").decode()
+        assert told.startswith("What Lite looked at for space shuttle (probability ")
+        assert "\nfigures/ " in told and "faithfulness" not in told  # what is not there is not listed
         for name in ("data/explanation.json", "data/maps.npz", "picture.png"):
             old.writestr(name.removeprefix("data/"), new.read(name))
     for name in ("new.zip", "old.zip"):

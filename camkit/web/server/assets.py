@@ -23,19 +23,22 @@ BROWSER = Path(__file__).parents[1] / "browser"
 PREFIX = "/own-" + hashlib.sha256(b"".join(path.read_bytes() for path in sorted(BROWSER.iterdir()))).hexdigest()[:16]
 CLASSES = f"{PREFIX}/classes/"
 THUMBNAILS = f"{PREFIX}/thumbnails/"
+PICTURES = "/examples/"  # written into programs, so it does not change
 # Where the page says that the server is; another path than "/" behind a proxy.
 ROOT = "(window.gradio_config?.root ?? '')"
 KINDS = {".js": "text/javascript", ".jpg": "image/jpeg"}
 KEEP = {"Cache-Control": "public, max-age=3600"}
 
 
-def routes(thumbnail: Callable[[str], bytes], labels_of: Callable[[str], Labels]) -> list[Route]:
-    """Return the routes of the assets. `thumbnail` gives the JPEG of an example by its key, KeyError without one;
-    `labels_of` a model's labels by its key, InputError without one."""
+def routes(
+    thumbnail: Callable[[str], bytes], example: Callable[[str], bytes], labels_of: Callable[[str], Labels]
+) -> list[Route]:
+    """Return the routes of the assets. `thumbnail` and `example` give an example's JPEGs by its key, KeyError without
+    one; `labels_of` a model's labels by its key, InputError without one."""
 
-    def answer_thumbnail(request: Request) -> Response:
+    def answer_jpeg(request: Request, jpeg: Callable[[str], bytes]) -> Response:
         try:
-            return Response(thumbnail(request.path_params["key"]), media_type="image/jpeg", headers=KEEP)
+            return Response(jpeg(request.path_params["key"]), media_type="image/jpeg", headers=KEEP)
         except KeyError:
             return JSONResponse({"detail": "There is no such example."}, 404)
 
@@ -65,6 +68,7 @@ def routes(thumbnail: Callable[[str], bytes], labels_of: Callable[[str], Labels]
     return [
         Route(f"{PREFIX}/tables.js", answer_tables),
         Route(CLASSES + "{model}", answer_classes),
-        Route(THUMBNAILS + "{key}.jpg", answer_thumbnail),
+        Route(THUMBNAILS + "{key}.jpg", lambda request: answer_jpeg(request, thumbnail)),
+        Route(PICTURES + "{key}.jpg", lambda request: answer_jpeg(request, example)),
         Route(f"{PREFIX}/{{name}}", answer_file),
     ]

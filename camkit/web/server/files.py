@@ -11,6 +11,7 @@ from ...explanation import Explanation
 from ...export.bundle import write_bundle
 from ...export.figure import figure_files, slide_png
 from ...maps import ALPHA
+from ...models.registry import MODELS
 from ...version import __version__
 from .folder import write_file
 
@@ -33,7 +34,8 @@ def write_zip(
     """Return the path of a zip with everything in the explanation, and `extra` files by name; the arguments of
     `write_bundle`."""
     buffer = io.BytesIO()
-    write_bundle(buffer, explanation, alpha, colormap, versions(), extra, opacity, drawn, window)
+    name = MODELS[explanation.model].name
+    write_bundle(buffer, explanation, alpha, colormap, versions(), extra, opacity, drawn, window, name)
     return write_file(f"{stem(explanation)}.zip", buffer.getvalue())
 
 

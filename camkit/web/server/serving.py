@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio_client import handle_file
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from ...models.registry import check_model
 from ...picture import MAX_BYTES
-from ..tabs.examples import thumbnail
+from ..tabs.examples import EXAMPLES, thumbnail
 from ..tabs.widgets import THEME
-from .assets import routes
+from .assets import PICTURES, routes
 from .gatekeeper import Gatekeeper
 from .head import ICON, Head
 from .memory import use_few_heaps
@@ -38,6 +39,7 @@ LAUNCH: dict[str, Any] = {
     # what the page remembers is in sessions.py.
     "state_session_capacity": 50,
 }
+SNIPPETS = "coffee"  # the example that the API page's snippets name
 
 
 def _go_past_proxies(host: str | None) -> None:
@@ -60,7 +62,22 @@ class Page(gr.Blocks):
         beside, lifespan = self.beside()
         application = {
             "middleware": [Middleware(Gatekeeper, page=self), Middleware(Head, title=self.title)],
-            "routes": [*routes(thumbnail, lambda key: check_model(key).labels()), *beside],
+            "routes": [
+                *routes(thumbnail, lambda key: EXAMPLES[key].content, lambda key: check_model(key).labels()),
+                *beside,
+            ],
             "lifespan": lifespan,
         }
         return super().launch(*given, **(LAUNCH | {"app_kwargs": application} | options))
+
+    def get_api_info(self, *given: Any, **options: Any) -> Any:
+        """Return Gradio's description of the endpoints with an example picture that this server takes: snippets name it
+        where Gradio's own lies on another server. Gradio's routes allow for Blocks that override this."""
+        info = super().get_api_info(*given, **options)
+        space = os.environ.get("SPACE_HOST")
+        root = f"https://{space}" if space else (self.share_url or self.local_url or "").rstrip("/")
+        for endpoint in info["named_endpoints"].values():
+            for parameter in endpoint["parameters"]:
+                if parameter["component"] == "Image":
+                    parameter["example_input"] = handle_file(f"{root}{PICTURES}{SNIPPETS}.jpg")
+        return info

@@ -20,7 +20,7 @@ from PIL import ExifTags, Image
 
 from ...errors import InputError
 from ...maps import encode
-from ...picture import MAX_BYTES, OpenedPicture, read_picture
+from ...picture import EXAMPLES, MAX_BYTES, OpenedPicture, read_picture
 from .folder import begin_upload, upload_folder, write_file
 from .runs import pending_of
 
@@ -29,6 +29,7 @@ PAGE_BYTES = 200_000  # of a picture as the page shows it
 QUALITIES = (88, 75, 60, 45)  # of a JPEG, tried in turn until it is small enough
 NOT_UPLOADED = "The picture must be uploaded first: its file is not among the uploads."
 ADDRESS = "This server fetches nothing from other addresses: send the file itself, as an upload or as base64."
+EXAMPLE = re.compile(r"[^?#]*/examples/(?P<name>\w+\.jpg)")  # an address at which it hands an example out
 SERVED = re.compile(r"[^?#]*/gradio_api/file=(?P<path>[^?#]+)")  # an address at which this server hands a file out
 META = {"_type": "gradio.FileData"}  # the mark by which Gradio knows a file in JSON
 
@@ -38,15 +39,20 @@ META = {"_type": "gradio.FileData"}  # the mark by which Gradio knows a file in 
 
 def file_of(reference: dict[str, Any], client: str) -> Path:
     """Return the path of the file that Gradio's JSON of a file stands for: an upload, by its path or by the address
-    that this server gave it, or one in base64, which is written among the uploads and counts as uploaded by the address
-    `client`. InputError when it is none of these, NoRoom when it must wait."""
+    that this server gave it, or an example's address or a file in base64, which are written among the uploads and count
+    as uploaded by the address `client`. InputError when it is none of these, NoRoom when it must wait."""
     path, url = reference.get("path"), reference.get("url")
     if isinstance(url, str) and url.startswith("data:"):
         content = bytes_of_data_url(url)
         begin_upload(client, len(content))
         return Path(write_file("picture", content))
     if re.match(r"https?://", address := str(path or url), re.IGNORECASE):
-        own = SERVED.match(address)  # its host is not read: a proxy may have given the server another name
+        # An address's host is not read: a proxy may have given the server another name.
+        if (example := EXAMPLE.fullmatch(address)) and (EXAMPLES / example["name"]).is_file():
+            content = (EXAMPLES / example["name"]).read_bytes()
+            begin_upload(client, len(content))
+            return Path(write_file("picture", content))
+        own = SERVED.match(address)
         if own is None:
             raise InputError(ADDRESS)
         path = unquote(own["path"])

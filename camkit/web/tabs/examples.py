@@ -91,7 +91,7 @@ def thumbnail(key: str) -> bytes:
     """Return a JPEG of an example's picture, at most 160 pixels a side; KeyError for an unknown one."""
     picture = Image.open(EXAMPLES[key].path)
     picture.thumbnail((160, 160))
-    return encode(np.asarray(picture.convert("RGB")), "JPEG", quality=80)
+    return encode(np.asarray(picture.convert("RGB")), "JPEG", quality=75, optimize=True)
 
 
 def examples_html() -> str:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import html
 import inspect
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, wraps
-from pathlib import Path
 
 import gradio as gr
 from gradio.components import Component
@@ -143,7 +143,9 @@ def named(handler, parts: Mapping[str, Component]):
 
 @cache
 def browser_code(name: str) -> str:
-    return Path(__file__).parents[1].joinpath("browser", name).read_text(encoding="utf-8")
+    """Return a file of browser/ without its lines of comment, which every visitor would get with the page."""
+    text = assets.BROWSER.joinpath(name).read_text(encoding="utf-8")
+    return re.sub(r"^\s*//.*\n", "", text, flags=re.MULTILINE)
 
 
 def fetched(name: str, **constants) -> str:
