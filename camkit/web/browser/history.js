@@ -2,7 +2,8 @@
 // tab; what else changes goes into the entry that is there. An entry's address is the query that link.py reads. Its state
 // is {entry, kept}: a name of its own, and the token by which the server finds the result again. "select" asks the server
 // for the entry that the browser went to.
-const NAMES = ["example", "class", "methods", "layer", "max_n", "model", "full"], FIRST_TAB = "cover";
+const NAMES = ["example", "class", "methods", "layer", "max_n", "model", "full"];
+const FIRST_TAB = "cover"; // the one that page.py selects
 const title = document.title;
 let place = [], kept = null; // of what is shown
 let awaited = null; // the entry that the browser went to, until the server begins with it
@@ -57,7 +58,7 @@ function showTab() {
   const tabs = [...document.querySelectorAll("#strip [role=tab]")], wanted = query().get("tab") ?? FIRST_TAB;
   const tab = tabs.find((each) => each.dataset.tabId === wanted);
   if (tab?.getAttribute("aria-selected") === "false") tab.click();
-  return tabs.length > 0;
+  return Boolean(tab);
 }
 
 document.addEventListener("click", (event) => {
@@ -80,4 +81,5 @@ export default function start({ trigger }) {
   if (showTab()) return;
   const comes = new MutationObserver(() => { if (showTab()) comes.disconnect(); });
   comes.observe(document.body, { childList: true, subtree: true });
+  setTimeout(() => comes.disconnect(), 20000); // there is no such tab
 }

@@ -108,7 +108,8 @@ def explain_on_page(
                 yield update(busy, ended=snapshot.complete and not busy)
                 complete, drawn = now_complete, time.monotonic()
         if not snapshot.complete or run.cancel.is_set():
-            yield update(NOT_COMPUTED, ended=run.stopped or not run.cancel.is_set())
+            finished = snapshot.complete and not busy
+            yield update(NOT_COMPUTED, ended=finished or run.stopped or not run.cancel.is_set())
 
 
 @if_it_fails(panels={"working": None})
