@@ -28,6 +28,8 @@ FORMS = (
 # What people write over the column of names in a CSV file.
 NAME_HEADINGS = ("name", "names", "label", "labels", "class", "classes", "class_name", "classname", "label_name")
 
+FILE_HEADINGS = ("file", "files", "filename", "file_name", "filepath", "path", "image", "image_path", "image_id")
+
 
 @dataclass(frozen=True)
 class ClassLabel:
@@ -219,7 +221,7 @@ def _without_repetition(pairs: list[tuple]) -> dict:
 
 def _lines(text: str) -> list[str] | dict[str, str]:
     """Return the lines, or where every line begins with a number, and one of them with 0, the names by number."""
-    lines = text.rstrip().splitlines()
+    lines = text.rstrip().split("\n")
     numbered = [re.fullmatch(r"\s*(\d+)\s*[\s,;:=]\s*(\S.*)", line) for line in lines]
     found = [(str(int(each[1])), each[2]) for each in numbered if each]
     return _without_repetition(found) if len(found) == len(lines) and "0" in dict(found) else lines
@@ -229,10 +231,12 @@ def _table(text: str) -> list[str] | dict[str, str]:
     """Return the names of a CSV file's one column, or by index where a column holds 0, 1, 2 and so on; the first row
     may be a heading."""
     separator = next((each for each in ("\t", ";", ",") if each in text), ",")
-    rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines(), delimiter=separator) if any(row)]
+    rows = [[cell.strip() for cell in row] for row in csv.reader(text.split("\n"), delimiter=separator) if any(row)]
     if not rows or len({len(row) for row in rows}) > 1:
         raise InputError(f"The rows of the labels' CSV file are not of one length: give {FORMS}.")
     heading = [cell.casefold() for cell in rows[0]]
+    if len(heading) > 1 and set(heading) & set(FILE_HEADINGS):
+        raise InputError(f"The labels' CSV file lists files and their classes, not each class once: give {FORMS}.")
     named = [place for place, cell in enumerate(heading) if cell in NAME_HEADINGS]
     columns = list(zip(*rows[1:] if named else rows, strict=True))
     if len(heading) == 1:
@@ -254,15 +258,18 @@ def _names(content) -> list[str]:
     """Return the names in order."""
     if isinstance(content, Set):
         raise InputError("The labels are a set, which has no order: give a list, in the order of the model's outputs.")
+    table = getattr(content, "ndim", 1) != 1  # an array, or a frame of pandas
+    if not table and hasattr(content, "to_dict"):  # a series of pandas, whose order its index says
+        content = content.to_dict()
     if isinstance(content, Mapping):
         content = _in_order(content)
-    if not isinstance(content, Iterable) or isinstance(content, str | bytes):
+    if table or not isinstance(content, Iterable) or isinstance(content, str | bytes):
         raise InputError(f"The labels are of another kind: give {FORMS}.")
     names = list(content)
     for index, name in enumerate(names):
         if isinstance(name, Mapping | Sequence | Set) and not isinstance(name, str):
             raise InputError(f"Label {index} is not a name: give {FORMS}.")
-        if name is None or not str(name).strip():
+        if name is None or name != name or not str(name).strip():  # a missing one is NaN in pandas
             raise InputError(f"Label {index} is empty: give one name a class.")
     return [" ".join(str(name).split()) for name in names]
 

@@ -5,6 +5,7 @@ from collections import Counter
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -109,6 +110,7 @@ FILES = {
     "teachable machine": ("labels.txt", "0 cat\n1 dog\n2 sea horse\n"),
     "numbered out of order": ("labels.txt", "2: sea horse\n0: cat\n1: dog\n"),
     "numbered with tabs and zeros": ("labels.txt", "00\tcat\n01\tdog\n02\tsea horse"),
+    "a separator of another alphabet": ("labels.txt", "cat\ndog\nsea\u2028horse"),
     "list": ("labels.json", json.dumps(NAMES)),
     "index to name": ("labels.json", json.dumps({"2": "sea horse", "0": "cat", "1": "dog"})),
     "class_indices": ("class_indices.json", json.dumps(INDICES)),
@@ -143,6 +145,8 @@ def test_names_out_of_a_file(tmp_path, name, content):
         iter(NAMES),
         INDICES,
         dict(enumerate(NAMES)).values(),
+        pd.Series(NAMES),
+        pd.Series(NAMES, index=range(3)).sort_values(ascending=False),
     ]
     + [{name: np.int64(index) for name, index in INDICES.items()}],
 )
@@ -183,6 +187,9 @@ REFUSED = {
     "keys": (dict.fromkeys(set(NAMES)).keys(), NO_SET),
     "sets inside": ([{"cat"}, {"dog"}, {"fox"}], r"Label 0 is not a name: "),
     "lists inside": ([[1], [2], [3]], r"Label 0 is not a name: "),
+    "frame": (pd.DataFrame([[1, 2, 3]], columns=NAMES), r"The labels are of another kind: "),
+    "table": (np.array([NAMES] * 3), r"The labels are of another kind: "),
+    "missing": (["cat", float("nan"), "dog"], r"Label 1 is empty: "),
     "number": (3, r"The labels are of another kind: "),
     "empty": (["cat", "", "dog"], r"Label 1 is empty: give one name a class"),
     "none": (["cat", None, "dog"], r"Label 1 is empty: "),
@@ -212,6 +219,7 @@ REFUSED = {
         r"The rows of the labels' CSV file are not of one length",
     ),
     "csv of words": (("labels.csv", b"a,b\nred,Cat\nblue,Dog"), r"The labels' CSV file has no column of indices "),
+    "csv of files": (("labels.csv", b"filename,label\na.jpg,cat\nb.jpg,cat\nc.jpg,dog"), r"The .* file lists files "),
     "empty csv": (("labels.csv", b""), r"The rows of the labels' CSV file are not of one length"),
     "folder without folders": (("sub/labels.txt", b""), r"There are 1 labels, but the model has 3 classes"),
 }
