@@ -102,6 +102,7 @@ _RANGES = {"none": (0.0, 255.0), "unit": (0.0, 1.0), "tf": (-1.0, 1.0)}
 # What networks are trained on behind a scaling by round numbers: [0, 1], [-1, 1], and pixels less nothing, a half or
 # a mean (preprocess_input of mode "caffe").
 _USUAL = ((0.0, 1.0), (-1.0, 1.0), (-0.5, 0.5), (0.0, 255.0), (-128.0, 127.0))
+_STEPS = 5  # evenly coloured pictures for each range
 _NEAR = 0.1  # of the width: ImageNet's means differ from 128 by so much
 
 
@@ -113,17 +114,18 @@ def wanted_inputs(model: keras.Model, first: list) -> str | None:
     A range of inputs fits when it lands on a usual range, or where data of mean 0 and variance 1 lie, as behind a
     Normalization adapted to it. None when no range fits, or several do, such as for a model that scales nothing.
     """
-    ends = np.unique(list(_RANGES.values()))
+    values_of = {key: np.linspace(*ends, _STEPS) for key, ends in _RANGES.items()}
+    colours = np.unique(np.concatenate(list(values_of.values())))
     shape = model.inputs[0].shape[1:]
-    pictures = np.broadcast_to(ends.reshape(-1, 1, 1, 1), (len(ends), *shape)).astype(np.float32)
+    pictures = np.broadcast_to(colours.reshape(-1, 1, 1, 1), (len(colours), *shape)).astype(np.float32)
     choices = set()
     for operation in first:
         for tensor in keras.tree.flatten(operation.input):
             # The median: zero padding and channels without variance are the exception.
             values = np.asarray(keras.Model(model.inputs[0], tensor)(pictures, training=False), np.float64)
-            values = np.median(_normalised(operation, values).reshape(len(ends), -1), axis=1)
-            landing = dict(zip(ends, values, strict=True))
-            choices.add(_fitting({key: (landing[low], landing[high]) for key, (low, high) in _RANGES.items()}))
+            values = np.median(_normalised(operation, values).reshape(len(colours), -1), axis=1)
+            landing = dict(zip(colours, values, strict=True))
+            choices.add(_fitting({key: np.array([landing[each] for each in at]) for key, at in values_of.items()}))
     return choices.pop() if len(choices) == 1 else None
 
 
@@ -135,14 +137,16 @@ def _normalised(operation, values: np.ndarray) -> np.ndarray:
     return (values - mean) / np.sqrt(variance + operation.epsilon)
 
 
-def _fitting(landings: dict[str, tuple[float, float]]) -> str | None:
+def _fitting(landings: dict[str, np.ndarray]) -> str | None:
     """Return the one choice whose inputs land where a network wants them; None when that is not decided.
 
-    `landings`: where a choice's lowest and highest input land.
+    `landings`: where the inputs of a choice land, (_STEPS,) from its lowest to its highest.
     """
-    spans = {key: (min(ends), max(ends)) for key, ends in landings.items()}
+    landings = {key: values for key, values in landings.items() if _keeps_apart(values)}
+    spans = {key: (values.min(), values.max()) for key, values in landings.items()}
+    straight = {key: spans[key] for key, values in landings.items() if _is_straight(values)}
     for test in (_is_usual, _is_standardised, _is_possible):
-        fits = [key for key, span in spans.items() if test(*span)]
+        fits = [key for key, span in (spans if test is _is_usual else straight).items() if test(*span)]
         if len(fits) == 1:
             return fits[0]
         if fits and test is not _is_possible:
@@ -151,6 +155,17 @@ def _fitting(landings: dict[str, tuple[float, float]]) -> str | None:
     by_distance = sorted(fits, key=farthest.__getitem__)
     clear = len(fits) > 1 and farthest[by_distance[1]] > 1.5 * farthest[by_distance[0]]
     return by_distance[0] if clear else None
+
+
+def _keeps_apart(values: np.ndarray) -> bool:
+    """Return whether brighter inputs land on ever larger values, or ever smaller ones: what is cut off does not."""
+    steps = np.diff(values)
+    return bool((steps * np.sign(steps.sum()) > 0.01 * np.ptp(values)).all())
+
+
+def _is_straight(values: np.ndarray) -> bool:
+    """Return whether the values are a scale times the inputs plus an offset, whose size alone then says something."""
+    return bool(np.ptp(np.diff(values)) < 0.01 * np.ptp(values))
 
 
 def _is_usual(low: float, high: float) -> bool:
