@@ -10,6 +10,7 @@ that the model given stays as it was. A layer of a nested model is called "outer
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 
 import keras
@@ -89,8 +90,25 @@ def adapt(model, two_labels: bool = False, outputs: str | None = None, size: tup
     with a map. Computes nothing but the new layers' weights.
     """
     said = outputs_of(outputs)
+    shape = _input_shape(model, size)
+    try:
+        return _adapted(model, shape, two_labels, said)
+    except InputError as error:
+        refused = error
+        enough = tuple(side or DEFAULT_SIZE for side in model.inputs[0].shape[1:3])
+        if any(given < each for given, each in zip(shape, enough, strict=False)):
+            with suppress(InputError):  # else the size is not what is wrong
+                _adapted(model, (enough[0], enough[1], shape[2]), two_labels, said)
+                refused = InputError(
+                    f"Pictures of {shape[1]} x {shape[0]} pixels are too small for the model, whose layers leave "
+                    f"nothing of them: give a larger size, such as {DEFAULT_SIZE}."
+                )
+        raise refused from error
+
+
+def _adapted(model, shape: tuple[int, int, int], two_labels: bool, said: Outputs | None) -> Adapted:
     whole = said is not None and said.whole
-    height, width, channels = _input_shape(model, size)
+    height, width, channels = shape
     rebuild = not _is_flat(model)
     flat = flattened(model, (height, width, channels)) if rebuild else model
     tail = find_tail(flat, whole)

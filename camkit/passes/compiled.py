@@ -91,7 +91,8 @@ class Passes:
                 logits = head([activations, tf.convert_to_tensor(inputs)], training=False)
                 index = tf.where(class_index < 0, tf.argmax(logits[0], output_type=tf.int32), class_index)
                 score = tf.gather(logits[0], index)
-            return logits, tape.gradient(score, activations)
+            # Zero where an operation has no gradient, such as a rounding.
+            return logits, tape.gradient(score, activations, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
         middle = tf.TensorSpec([1, *head.inputs[0].shape[1:]], tf.float32)
         return self._compile(passes, middle, self._inputs(1), tf.TensorSpec([], tf.int32))

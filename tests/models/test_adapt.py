@@ -526,6 +526,24 @@ def test_what_cannot_be_explained_is_refused_in_a_sentence(make):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("size", ["2", "1x224", "3x3"])
+def test_a_size_that_the_layers_leave_nothing_of_is_refused(size):
+    def make(x):
+        return head(layers.GlobalMaxPooling2D()(layers.Conv2D(4, 4, 2)(layers.MaxPooling2D()(x))))
+
+    height, _, width = size.partition("x")
+    with pytest.raises(InputError, match=rf"^Pictures of {width or height} x {height} pixels are too small .* as 224"):
+        camkit.load(functional(make, (None, None, 3)), preprocess="unit", size=size)
+    with pytest.raises(InputError, match=r"^None of the methods .* convolutional network is allowed\.$"):
+        camkit.load(functional(lambda x: head(layers.GlobalMaxPooling2D()(x)), (None, None, 3)), None, "unit", size=9)
+
+
+def test_a_network_without_a_gradient_has_maps_of_zero(noise):
+    rounded = functional(lambda x: keras.ops.round(head(convolutions(x)), 2))
+    explanation = camkit.explain(camkit.load(rounded, preprocess="unit"), noise, ONE_OF_EACH, max_n=3)
+    assert [explanation.cams[key].all_zero for key in ONE_OF_EACH] == [True, False]
+
+
 def test_what_is_no_model_is_refused():
     with pytest.raises(
         InputError, match=r"^A dict is no Keras model: give a keras\.Model, a file of one, or a name\.$"
