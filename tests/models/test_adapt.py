@@ -377,7 +377,7 @@ def test_a_grey_network_trained_on_digits(digits):
 
 def test_a_transfer_learning_model_on_the_bundled_network(lite0, chelsea, coffee):
     """Nested as every tutorial nests it, its head trained on the features of two pictures."""
-    trunk = keras.Model(lite0.model.inputs, lite0.model.get_layer("top_activation").output, name="lite")
+    trunk = keras.Model(lite0.model.inputs[0], lite0.model.get_layer("top_activation").output, name="lite")
     model = keras.Sequential(
         [
             keras.Input((224, 224, 3)),
@@ -428,7 +428,9 @@ def plain_keras(classifier, image, layer, class_index):
     """Activations and gradient of a class's logit by one eager pass of the flat model."""
     import tensorflow as tf
 
-    both = keras.Model(classifier.model.inputs, [classifier.model.get_layer(layer).output, classifier.model.outputs[0]])
+    both = keras.Model(
+        classifier.model.inputs[0], [classifier.model.get_layer(layer).output, classifier.model.outputs[0]]
+    )
     with tf.GradientTape() as tape:
         activations, logits = both(classifier.preprocess(image), training=False)
         score = logits[0, class_index]
