@@ -18,7 +18,7 @@ import h5py
 import keras
 
 from ..errors import InputError
-from .keras2 import cleaned
+from .keras2 import cleaned, keras2_hard_sigmoid
 
 SUFFIXES = (".keras", ".h5", ".hdf5")
 DAMAGED = "The model file is damaged or cut short, or holds no Keras model: save the whole model again."
@@ -125,6 +125,7 @@ def _keras_own() -> dict:
         "LayerScale": getmodule(keras.applications.ConvNeXtTiny).LayerScale,  # type: ignore[union-attr]
         "softmax_v2": keras.activations.softmax,
         "log_softmax_v2": keras.activations.log_softmax,
+        keras2_hard_sigmoid.__name__: keras2_hard_sigmoid,
     }
 
 
@@ -160,6 +161,7 @@ def _foreign(part: dict) -> str | None:
     if (
         not isinstance(name, str)
         or name.startswith("__")
+        or name.endswith("OpLambda")  # TensorFlow's operations in Keras 2, which cleaned() answers for
         or str(part.get("module") or "keras").split(".")[0] == "keras"
         and "module" in part
     ):

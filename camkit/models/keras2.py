@@ -21,6 +21,7 @@ _DROPPED = {
     "SeparableConv2D": ("groups", "kernel_initializer", "kernel_regularizer", "kernel_constraint"),
     "Conv2DTranspose": ("groups",),
     "InputLayer": ("ragged",),
+    "SpatialDropout2D": ("noise_shape", "trainable"),
 }
 _RENAMED = {"BatchNormalizationV1": "BatchNormalization", "Model": "Functional"}
 # TensorFlow's operations in a configuration of Keras 2 -> the class of keras.ops's, the names of what it is called with
@@ -46,6 +47,11 @@ _OPERATIONS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "cast": ("Cast", (), ("dtype",)),
     "__operators__.getitem": ("GetItem", ("slice_spec",), ()),
 }
+
+
+def keras2_hard_sigmoid(x):
+    """Return Keras 2's hard sigmoid, which is steeper than the one that Keras 3 has by that name."""
+    return keras.ops.clip(0.2 * x + 0.5, 0.0, 1.0)
 
 
 def cleaned(config: dict, version: str) -> dict:
@@ -124,6 +130,8 @@ def _clean_model(config: dict) -> None:
         inside = config["config"] = {"name": "sequential", "layers": inside}
     config["class_name"] = _RENAMED.get(config["class_name"], config["class_name"])
     functional = "input_layers" in inside
+    if "layers" not in inside:  # a class of the user's own
+        return
     nested = {each["config"]["name"] for each in _layers(config) if "layers" in each["config"]}
     for layer in _layers(config):
         layer["class_name"] = _RENAMED.get(layer["class_name"], layer["class_name"])
@@ -142,7 +150,9 @@ def _clean_model(config: dict) -> None:
     if not functional:
         _clean_inputs(inside)
     for key in ("input_layers", "output_layers"):
-        if key in inside:
+        if isinstance(inside.get(key), dict):
+            inside[key] = {name: _place(each, nested) for name, each in inside[key].items()}
+        elif key in inside:
             ends = [_place(each, nested) for each in _pairs(inside[key])]
             inside[key] = ends[0] if len(ends) == 1 else ends
 
@@ -179,6 +189,10 @@ def _clean_layer(layer: dict) -> None:
         (config["axis"],) = config["axis"]
     if layer["class_name"] == "Normalization" and isinstance(config.get("axis"), list):
         config["axis"] = tuple(config["axis"]) if len(config["axis"]) != 1 else config["axis"][0]
+    if config.get("activation") == "hard_sigmoid":
+        name = keras2_hard_sigmoid.__name__
+        function = {"module": "builtins", "class_name": "function", "config": name, "registered_name": "function"}
+        config["activation"] = function if "module" in layer else name  # as .keras and .h5 hold functions
     if layer["class_name"] == "LeakyReLU" and "alpha" in config:
         config["negative_slope"] = config.pop("alpha")
     policy = config.get("dtype")

@@ -85,7 +85,10 @@ def caffe_means(old):
 def separable(old):
     L = old.layers
     return network(
-        old, None, [L.SeparableConv2D(8, 3), L.DepthwiseConv2D(3), L.Conv2DTranspose(6, 3), L.LeakyReLU(0.2)]
+        old,
+        None,
+        [L.SeparableConv2D(8, 3, activation="hard_sigmoid"), L.DepthwiseConv2D(3), L.SpatialDropout2D(0.2)]
+        + [L.Conv2DTranspose(6, 3), L.LeakyReLU(0.2)],
     )
 
 
