@@ -17,7 +17,7 @@ from pathlib import Path
 import h5py
 import keras
 
-from ..errors import InputError
+from ..errors import InputError, quoted
 from .keras2 import cleaned, keras2_hard_sigmoid
 
 SUFFIXES = (".keras", ".h5", ".hdf5")
@@ -63,7 +63,7 @@ def loaded(path: Path) -> keras.Model:
     except InputError:
         raise
     except Exception as error:  # what Keras, zipfile, JSON, HDF5 and a layer's own code raise has no common type
-        raise InputError(_reason(error, config)) from error
+        raise InputError(_reason(error, config, version)) from error
     if not isinstance(model, keras.Model):
         raise InputError(f"The file holds a {type(model).__name__} and no Keras model: save the whole model.")
     _finalize(model)
@@ -138,7 +138,7 @@ def _finalize(model) -> None:
             _finalize(layer)
 
 
-def _reason(error: Exception, config: dict) -> str:
+def _reason(error: Exception, config: dict, version: str) -> str:
     """Return one sentence for what `keras.saving.load_model` raised."""
     foreign = [name for each in _parts(config) if (name := _foreign(each))]
     if foreign:
@@ -148,6 +148,12 @@ def _reason(error: Exception, config: dict) -> str:
         )
     if isinstance(error, zipfile.BadZipFile | OSError | EOFError):
         return DAMAGED
+    if version.startswith("2."):
+        return (
+            f"Keras {keras.__version__} cannot read this model of Keras {quoted(version)} ({type(error).__name__}): "
+            "build it anew with TensorFlow 2.16 or newer, give it the weights of an .h5 file by load_weights, and save "
+            "it as .keras."
+        )
     return (
         f"Keras {keras.__version__} cannot load the model ({type(error).__name__}): it is damaged, or was saved by "
         "another version; load it where it was made and save it again as .keras."

@@ -238,6 +238,17 @@ def test_an_operation_of_tensorflow_without_a_counterpart_is_named(old, tmp_path
         from_file(tmp_path / "old.h5")
 
 
+def test_a_layer_that_keras_3_reads_otherwise_is_refused_with_advice_for_keras_2(old, tmp_path):
+    def attentive(old):
+        x = inputs = old.Input((SIDE, SIDE, 3))
+        x = old.layers.Reshape((-1, 3))(x)
+        return old.Model(inputs, old.layers.GlobalAveragePooling1D()(old.layers.MultiHeadAttention(1, 2)(x, x)))
+
+    written(old, attentive, tmp_path / "old.h5")
+    with pytest.raises(InputError, match=r"^Keras \S+ cannot read this model of Keras 2\.15\.0 .* load_weights, and "):
+        from_file(tmp_path / "old.h5")
+
+
 def a_call(function, **given):
     layer = {"class_name": "TFOpLambda", "name": "op", "config": {"name": "op", "function": function}}
     layer["inbound_nodes"] = [["in", 0, 0, given]]
