@@ -1,4 +1,4 @@
-"""Files that the browser fetches: our scripts, colour tables, a link's picture, thumbnails, the models' classes.
+"""Files that the browser fetches: our scripts, colour tables, thumbnails, the models' classes.
 
 As files, not as values of components: those every visitor gets with the page, and Gradio copies them for each visitor.
 """
@@ -26,7 +26,7 @@ THUMBNAILS = f"{PREFIX}/thumbnails/"
 PICTURES = "/examples/"  # written into programs, so it does not change
 # Where the page says that the server is; another path than "/" behind a proxy.
 ROOT = "(window.gradio_config?.root ?? '')"
-KINDS = {".js": "text/javascript", ".jpg": "image/jpeg"}
+KINDS = {".js": "text/javascript"}
 KEEP = {"Cache-Control": "public, max-age=3600"}
 
 
@@ -35,6 +35,9 @@ def routes(
 ) -> list[Route]:
     """Return the routes of the assets. `thumbnail` and `example` give an example's JPEGs by its key, KeyError without
     one; `labels_of` a model's labels by its key, InputError without one."""
+    # Made here, before any thread runs: plotly imports narwhals, and so does what Keras imports in the thread that
+    # loads it. Python can end one of two threads that import the same modules at once with a deadlock error.
+    colour_tables = f"export default {json.dumps(tables())};"
 
     def answer_jpeg(request: Request, jpeg: Callable[[str], bytes]) -> Response:
         try:
@@ -50,7 +53,7 @@ def routes(
         return FileResponse(path, media_type=KINDS[path.suffix], headers=KEEP)
 
     def answer_tables(request: Request) -> Response:
-        return Response(f"export default {json.dumps(tables())};", media_type="text/javascript", headers=KEEP)
+        return Response(colour_tables, media_type="text/javascript", headers=KEEP)
 
     def answer_classes(request: Request) -> Response:
         """They may change with the model, so the browser asks whether they did."""

@@ -8,13 +8,23 @@ from __future__ import annotations
 
 import html
 import re
+from functools import cache
 from urllib.parse import quote
 
+import numpy as np
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .assets import BROWSER, PREFIX
+from ...explain import explain
+from ...export.figure import draw_slide
+from ...maps import encode
+from ...models.registry import load
+from ...picture import EXAMPLES, open_picture
+from .assets import BROWSER, KEEP, PREFIX
 from .gatekeeper import page_path
 
 LINE = (
@@ -22,8 +32,9 @@ LINE = (
     "with what each cost and how far to believe it."
 )
 ICON = BROWSER / "icon.svg"
-PREVIEW = "preview.jpg"
+PREVIEW = f"{PREFIX}/preview.jpg"
 PREVIEW_SIZE = (1200, 630)
+SPACE_SHUTTLE = 812
 GRADIOS = re.compile(rb'<meta\s+(?:property="og:|name="twitter:)[^>]*>\s*')
 
 
@@ -61,7 +72,7 @@ class Head:
             "og:type": "website",
             "og:title": self.title,
             "og:description": LINE,
-            "og:image": f"{root_of(scope)}{PREFIX}/{PREVIEW}",
+            "og:image": f"{root_of(scope)}{PREVIEW}",
             "og:image:width": str(PREVIEW_SIZE[0]),
             "og:image:height": str(PREVIEW_SIZE[1]),
             "og:image:alt": "A picture, and beside it where the network looked, in colours from blue to red",
@@ -86,3 +97,23 @@ def root_of(scope: Scope) -> str:
         for name, otherwise in (("proto", scope["scheme"]), ("host", headers.get("host", "")))
     )
     return f"{scheme}://{host}{root}"
+
+
+@cache
+def preview() -> bytes:
+    """Return the JPEG file of a link's preview: an example explained by the bundled model. Drawn when it is first
+    asked for."""
+    clf, picture = load("efficientnet_lite0"), open_picture(EXAMPLES / "astronaut.jpg")
+    for _ in range(2):  # the captions say seconds, and the first one may compile
+        explanation = explain(clf, picture, ["gradcam", "gradcam_plus_plus"], class_index=SPACE_SHUTTLE)
+    words = "A network guesses what is in a picture. Red is where it looked, by methods that do not always agree."
+    slide = draw_slide(explanation, 0.8, "turbo", "map", model_name=clf.spec.name, words=words)
+    drawn = slide.crop((0, 20, slide.width, 1028)).resize(PREVIEW_SIZE)
+    return encode(np.asarray(drawn), "JPEG", quality=75, optimize=True, progressive=True)
+
+
+def answer_preview(request: Request) -> Response:
+    return Response(preview(), media_type="image/jpeg", headers=KEEP)
+
+
+PREVIEW_ROUTE = Route(PREVIEW, answer_preview)

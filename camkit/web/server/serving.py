@@ -18,7 +18,7 @@ from ..tabs.examples import EXAMPLES, thumbnail
 from ..tabs.widgets import THEME
 from .assets import PICTURES, routes
 from .gatekeeper import Gatekeeper
-from .head import ICON, Head
+from .head import ICON, PREVIEW_ROUTE, Head
 from .memory import use_few_heaps
 from .runs import FILES_LIVE
 
@@ -63,6 +63,7 @@ class Page(gr.Blocks):
         application = {
             "middleware": [Middleware(Gatekeeper, page=self), Middleware(Head, title=self.title)],
             "routes": [
+                PREVIEW_ROUTE,
                 *routes(thumbnail, lambda key: EXAMPLES[key].content, lambda key: check_model(key).labels()),
                 *beside,
             ],
