@@ -19,7 +19,7 @@ from .explanation import Explanation
 from .export.bundle import explanation_files
 from .export.figure import figure_files
 from .methods import DEFAULT_METHODS, METHODS
-from .models.options import add_model_options, add_window_option, load_with_progress
+from .models.options import add_model_options, add_window_option, check_known, load_with_progress
 from .passes.outputs import OUTPUTS
 from .picture import check_window, read_picture
 from .units import seconds_in_words
@@ -30,7 +30,7 @@ def explain_pictures(arguments: list[str]) -> int:
     """Run `camkit explain`; return its exit status: 0, or 1 when a picture could not be read, 2 when the arguments
     cannot be used, 130 when it was interrupted."""
     options = _explain_parser().parse_args(arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         return _explain(options)
     except (InputError, WeightsError, OSError) as error:
@@ -73,6 +73,7 @@ def _explain(options: argparse.Namespace) -> int:
     window = check_window(options.window)
     found = gather(options.pictures)
     pictures = found.pictures
+    check_known(options, options.layer, options.class_name)
     status = StatusLine()
     classifier = load_with_progress(options, status.show)
     index = None if options.class_name is None else classifier.labels.find_class(options.class_name).index

@@ -35,7 +35,6 @@ CPU_BLOCK_BYTES = 256 * 2**20
 GPU_BLOCK_SHARE = 0.25
 SMALLEST_BLOCK, LARGEST_BLOCK = 4, 128  # fewer pictures do not fill two cores
 BLOCK_SECONDS = 0.7  # of a block on a CPU, unless it is the smallest: a short request waits for one block at most
-MOST_LAYERS_NAMED = 20  # in a refusal: a deep network offers a hundred
 
 
 @dataclass
@@ -142,16 +141,7 @@ class Classifier:
 
     def check_layer(self, target_layer: str | None) -> str:
         """Return the layer's name, the default for None or ""; InputError when the model does not offer it."""
-        if target_layer is None or target_layer == "":
-            return self.target_layers[-1]
-        if target_layer not in self.target_layers:
-            named = self.target_layers[-MOST_LAYERS_NAMED:]
-            others = len(self.target_layers) - len(named)
-            raise InputError(
-                f"Target layer '{quoted(target_layer)}' is not offered by {self.spec.name}: "
-                f"use one of {', '.join(named)}{f', or of {others} earlier ones' if others else ''}."
-            )
-        return target_layer
+        return self.spec.check_layer(target_layer)
 
     def channels(self, target_layer: str) -> int:
         """Return the number of channels of a target layer."""

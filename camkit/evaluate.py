@@ -15,8 +15,9 @@ from pathlib import Path
 from .errors import InputError, WeightsError, quoted
 from .evidence.settings import COHERENCY, Settings
 from .methods import DEFAULT_METHODS, METHODS
-from .models.options import add_model_options, add_window_option, load_with_progress, loader
-from .report.claims import BEGIN, END, comparison_table, put_table
+from .models.options import add_model_options, add_window_option, check_known, load_with_progress, loader
+from .models.registry import MODELS
+from .report.claims import BEGIN, END, around_table, comparison_table, put_table
 from .report.report import write_reports
 from .report.results import Results
 from .study.boxes import FORMS as BOX_FORMS
@@ -35,7 +36,7 @@ CHECKPOINT = "checkpoint.jsonl"
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     options = _parser().parse_args(arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         _run(options)
     except (InputError, WeightsError, OSError) as error:
@@ -112,14 +113,20 @@ def _run(options: argparse.Namespace) -> None:
         options.coherency,
         window=options.window,
     )
+    check_known(options, options.target_layer)
+    if options.readme:
+        around_table(options.readme)
     options.out.mkdir(parents=True, exist_ok=True)
-    classifier = load_with_progress(options, StatusLine().show)
-    classes = read_classes(options.classes, sample, classifier.labels) if options.classes else None
+    # Files are read before a known model is loaded: what is wrong with them is said at once.
+    loaded = None if options.model in MODELS else load_with_progress(options, StatusLine().show)
+    labels = loaded.labels if loaded else MODELS[options.model].labels()
+    classes = read_classes(options.classes, sample, labels) if options.classes else None
     if options.boxes:
-        drawn = boxes_for(options.boxes, sample, classifier.labels)
+        drawn = boxes_for(options.boxes, sample, labels)
         found.boxes.update(drawn.boxes)
         for sentence in drawn.left_out:
             print(f"Left out: {sentence}", file=sys.stderr)
+    classifier = loaded or load_with_progress(options, StatusLine().show)
     part, parts = options.shard or (1, 1)
     pictures = plan(sample, found.boxes, classes)[part - 1 :: parts]
     checkpoint = Checkpoint(options.out / CHECKPOINT, [folder / CHECKPOINT for folder in options.merge])

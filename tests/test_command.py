@@ -94,8 +94,9 @@ def test_what_cannot_be_done_is_said_in_one_sentence(lite0, tmp_path, capsys, ar
     assert main(["explain", "--out", str(tmp_path), "--method", "gradcam", *given]) == 2
     said = capsys.readouterr()
     assert said.out == ""
-    last = said.err.splitlines()[-1]
+    *before, last = said.err.splitlines()
     assert last.startswith("error: ") and sentence in last
+    assert not (before and {"--class", "--layer"} & {*arguments})  # said without loading the model
 
 
 @pytest.mark.parametrize(

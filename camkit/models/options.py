@@ -66,6 +66,14 @@ def loader(options: argparse.Namespace) -> Callable[[], Classifier]:
     )
 
 
+def check_known(options: argparse.Namespace, target_layer: str | None, class_name: str | None = None) -> None:
+    """Raise InputError for a layer or a class that a model of MODELS does not have, before TensorFlow is imported."""
+    if (spec := MODELS.get(options.model)) is not None:
+        spec.check_layer(target_layer)
+        if class_name is not None:
+            spec.labels().find_class(class_name)
+
+
 def load_with_progress(options: argparse.Namespace, show: Callable[[str], None]) -> Classifier:
     """Load the classifier of these options. `show` gets a line that says what is being done, twice a second while the
     model's weights are downloaded."""

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+MOST_LAYERS_NAMED = 20  # in a refusal: a deep network offers a hundred
+
 
 @dataclass(frozen=True)
 class OperatorModel:
@@ -86,6 +88,19 @@ class ModelSpec:
     def resized(self) -> str:
         """Return in words how a picture becomes the input; "" of the operator's model that is not loaded."""
         return self.resizing.in_words(self.input_size) if self.target_layers else ""
+
+    def check_layer(self, target_layer: str | None) -> str:
+        """Return the layer's name, the default for None or ""; InputError when the model does not offer it."""
+        if target_layer is None or target_layer == "":
+            return self.target_layers[-1]
+        if target_layer not in self.target_layers:
+            named = self.target_layers[-MOST_LAYERS_NAMED:]
+            others = len(self.target_layers) - len(named)
+            raise InputError(
+                f"Target layer '{quoted(target_layer)}' is not offered by {self.name}: "
+                f"use one of {', '.join(named)}{f', or of {others} earlier ones' if others else ''}."
+            )
+        return target_layer
 
 
 def _build_vgg16(weights: Path | None) -> keras.Model:

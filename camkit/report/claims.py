@@ -189,13 +189,20 @@ def comparison_table(results: Results) -> str:
     return comparison(results).markdown()
 
 
-def put_table(readme: Path, table: str) -> None:
-    """Write the table between the markers of a Markdown file; InputError unless both are there once, in order."""
+def around_table(readme: Path) -> tuple[str, str]:
+    """Return what stands before and after the table's markers in a Markdown file; InputError unless both are there
+    once, in order."""
     text = readme.read_text(encoding="utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
         raise InputError(f"{readme.name} has no place for the table: it must hold {BEGIN} and then {END}, once each.")
     before, rest = text.split(BEGIN)
-    readme.write_text(f"{before}{BEGIN}\n{table}{END}{rest.split(END)[1]}", encoding="utf-8")
+    return before, rest.split(END)[1]
+
+
+def put_table(readme: Path, table: str) -> None:
+    """Write the table between the markers of a Markdown file; InputError as above."""
+    before, after = around_table(readme)
+    readme.write_text(f"{before}{BEGIN}\n{table}{END}{after}", encoding="utf-8")
 
 
 # --- published figures ---------------------------------------------------------------------------------------------

@@ -70,6 +70,8 @@ def test_the_command_end_to_end(folder, tmp_path, lite0, capsys):
         (["{folder}", "--window", "9", "1"], "The window is"),
         (["{folder}", "--max-n", "5000"], "max_n is 5000"),
         (["{folder}", "--target-layer", "x"], "not offered"),
+        (["{folder}", "--classes", "none.csv"], "The classes cannot be read from 'none.csv'"),
+        (["{folder}", "--claims", "--readme", "README.md"], "README.md has no place for the table"),
         (["{folder}", "--model", "vgg16", "--weights", "none.h5"], "none.h5"),
         (["{folder}", "--readme", "README.md"], "give --claims as well"),
     ],
@@ -77,8 +79,9 @@ def test_the_command_end_to_end(folder, tmp_path, lite0, capsys):
 def test_the_command_ends_with_one_sentence_and_no_traceback(folder, tmp_path, capsys, arguments, message):
     filled = [each.format(folder=folder) for each in arguments]
     assert evaluate.main([*filled, "--out", str(tmp_path / "out")]) == 2
-    last = capsys.readouterr().err.splitlines()[-1]
+    *before, last = capsys.readouterr().err.splitlines()
     assert last.startswith("error: ") and message in last
+    assert not (before and {"--target-layer", "--classes", "--readme"} & {*arguments})  # said without loading the model
 
 
 def test_the_command_says_how_to_go_on_when_it_is_interrupted(folder, tmp_path, capsys, monkeypatch):
