@@ -112,7 +112,7 @@ def referenced(request):
     with tf.GradientTape() as tape:
         watched = tf.constant(inputs)
         tape.watch(watched)
-        *activations, logits = keras.Model(classifier.model.inputs, [*outputs, classifier.model.outputs[0]])(watched)
+        *activations, logits = keras.Model(classifier.model.inputs[0], [*outputs, classifier.model.outputs[0]])(watched)
         score = tf.reduce_max(logits)
     gradients = tape.gradient(score, activations)
     by_layer = dict(zip(classifier.target_layers, zip(activations, gradients, strict=True), strict=True))
