@@ -59,7 +59,7 @@ class Passes:
     @kept
     def trunk(self, layer: str) -> Callable:
         """Make inputs -> activations of the layer."""
-        trunk = keras.Model(self.model.inputs, self.model.get_layer(layer).output)
+        trunk = keras.Model(self.model.inputs[0], self.model.get_layer(layer).output)
         frozen = self.frozen and layer == self.default_layer
         function = _with_constants(folded(trunk)) if frozen else partial(trunk, training=False)
         return self._compile(function, self._inputs(None))
