@@ -305,10 +305,11 @@ def test_a_model_that_failed_is_tried_again_after_a_while_and_delays_no_page(reg
 # Class names may hold anything
 
 
-def test_a_name_is_shown_as_it_is_and_names_a_file():
+def test_a_name_is_shown_as_it_is_and_names_a_file(tmp_path, monkeypatch):
     from camkit.web.server.files import write_zip
     from camkit.web.tabs.maps import explained_html, prediction_html
 
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     labels = camkit.Labels.of(["../cat/dog", "b <5 mm", "c"])
     classifier = camkit.load(grey_model(), labels)
     explanation = camkit.explain(classifier, np.zeros((28, 24, 3), np.uint8), ["gradcam"], 0)
