@@ -90,6 +90,8 @@ def values_of(classifier, name, number, random):
     view |= {"maps": maps(), "thumbnail": thumbnail(number % 50)} | (
         {"top_maps": maps()} if top != number % 1000 else {}
     )
+    kinds = [kind for kind in ("maps", "top_maps") if kind in view]
+    view["boxes"] = {kind: {key: random.random(4).round(4).tolist() for key in DEFAULT_METHODS} for kind in kinds}
     yield "views", view | {"rows": []}
     yield "sweep", {"points": [], "moved": {str(count): random.random() for count in TUNING}, "rows": []}
 
