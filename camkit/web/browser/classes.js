@@ -99,7 +99,10 @@ input.addEventListener("keydown", (event) => {
 });
 list.addEventListener("mousedown", (event) => event.preventDefault()); // the box keeps the focus
 list.addEventListener("click", (event) => { const entry = event.target.closest("li"); if (entry) choose(entry); });
-window.addEventListener("cam-model", () => { // another model has other classes
+window.addEventListener("cam-model", () => {
+  if (loaded === window.camModel) return; // told again
+  if (loaded === null) return document.activeElement === input && open(); // told after one has begun to type
+  // Another model has other classes.
   [chosen, props.value] = ["", null];
   close();
 });
