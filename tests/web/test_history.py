@@ -15,6 +15,12 @@ def computes(*_):
     yield
 
 
+def mapped(page, name: str) -> None:
+    """Wait for the last map of a class: before, the server would make it again."""
+    explaining(page, name)
+    panel(page, "gradcam", COMPLETE).locator(f"canvas[aria-label*='what speaks for {name}']").wait_for()
+
+
 def measured(page) -> None:
     page.locator("#evidence .measured:not(.stale) .words").wait_for(state="attached")  # in whatever tab
 
@@ -46,12 +52,12 @@ def test_back_and_forward_go_through_what_was_looked_at(visit, short_measurement
     measured(page)
     entries = length(page)
     page.locator("#prediction button", has_text="cup").click()
-    explaining(page, "cup")
+    mapped(page, "cup")
     measured(page)
     page.get_by_role("tab", name="About").click()
     at(page, example="cat_and_coffee", **{"class": "cup"}, tab="about")
     page.locator("#examples button", has_text="Petals or centre?").click()
-    explaining(page, "daisy")
+    mapped(page, "daisy")
     at(page, example="flower", **{"class": "daisy"}, tab="about")
     page.locator("#explained .story").wait_for()
     bring(page, "coffee.jpg", "espresso")

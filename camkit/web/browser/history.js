@@ -58,7 +58,6 @@ function showTab() {
   const tabs = [...document.querySelectorAll("#strip [role=tab]")], wanted = query().get("tab") ?? FIRST_TAB;
   const tab = tabs.find((each) => each.dataset.tabId === wanted);
   if (tab?.getAttribute("aria-selected") === "false") tab.click();
-  return Boolean(tab);
 }
 
 document.addEventListener("click", (event) => {
@@ -78,8 +77,13 @@ export default function start({ trigger }) {
     trigger("select");
   });
   window.addEventListener("beforeunload", mend);
-  if (showTab()) return;
-  const comes = new MutationObserver(() => { if (showTab()) comes.disconnect(); });
-  comes.observe(document.body, { childList: true, subtree: true });
-  setTimeout(() => comes.disconnect(), 20000); // there is no such tab
+  // Gradio may draw a tab late, not listen yet to a click on it, or select its own first one after that: the address
+  // counts until the visitor takes a tab.
+  const early = new MutationObserver(showTab), end = () => early.disconnect();
+  early.observe(document.body, { childList: true, subtree: true, attributes: true, attributeFilter: ["aria-selected"] });
+  ["pointerdown", "keydown"].forEach((kind) => document.addEventListener(kind, (event) => {
+    if (event.target.closest?.("#strip [role=tab]")) end();
+  }, true));
+  setTimeout(end, 20000);
+  showTab();
 }
