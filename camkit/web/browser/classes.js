@@ -8,7 +8,7 @@ element.querySelector(".cam-classes").innerHTML = `<label for="${props.field}">$
     autocomplete="off" spellcheck="false" placeholder="type a name, such as lion">
     <ul id="${props.field}-list" role="listbox" aria-label="${props.title}" hidden></ul><p class="none" role="status"></p></div>`;
 const input = element.querySelector("input"), list = element.querySelector("ul"), none = element.querySelector(".none");
-let classes = [], loaded = null, active = 0, chosen = "";
+let classes = [], loaded = null, active = 0, chosen = "", opening = 0;
 const plain = (text) => text.replaceAll("_", " ").toLowerCase().split(/\s+/).filter(Boolean).join(" ");
 
 async function load() {
@@ -42,8 +42,9 @@ function find(text) {
 }
 
 async function open() {
+  const mine = ++opening;
   await load().catch(() => {}); // without a connection the list is empty, which is said
-  if (document.activeElement !== input) return;
+  if (mine !== opening || document.activeElement !== input) return; // closed, or opened anew, while the classes came
   const text = input.value === chosen ? "" : input.value, found = find(text);
   list.replaceChildren(...found.slice(0, MOST).map(({ each, by }, place) => {
     const entry = document.createElement("li");
@@ -60,6 +61,7 @@ async function open() {
 }
 
 function close() {
+  opening += 1;
   list.hidden = true;
   none.textContent = "";
   input.setAttribute("aria-expanded", "false");
