@@ -26,7 +26,6 @@ THUMBNAILS = f"{PREFIX}/thumbnails/"
 PICTURES = "/examples/"  # written into programs, so it does not change
 # Where the page says that the server is; another path than "/" behind a proxy.
 ROOT = "(window.gradio_config?.root ?? '')"
-KINDS = {".js": "text/javascript"}
 KEEP = {"Cache-Control": "public, max-age=3600"}
 
 
@@ -45,12 +44,12 @@ def routes(
         except KeyError:
             return JSONResponse({"detail": "There is no such example."}, 404)
 
-    def answer_file(request: Request) -> Response:
+    def answer_script(request: Request) -> Response:
         """Not by StaticFiles, which finds nothing where a proxy has taken the root path off."""
         path = BROWSER / request.path_params["name"]
-        if path.suffix not in KINDS or path not in BROWSER.iterdir():
+        if path.suffix != ".js" or path not in BROWSER.iterdir():
             return JSONResponse({"detail": "There is no such file."}, 404)
-        return FileResponse(path, media_type=KINDS[path.suffix], headers=KEEP)
+        return FileResponse(path, media_type="text/javascript", headers=KEEP)
 
     def answer_tables(request: Request) -> Response:
         return Response(colour_tables, media_type="text/javascript", headers=KEEP)
@@ -73,5 +72,5 @@ def routes(
         Route(CLASSES + "{model}", answer_classes),
         Route(THUMBNAILS + "{key}.jpg", lambda request: answer_jpeg(request, thumbnail)),
         Route(PICTURES + "{key}.jpg", lambda request: answer_jpeg(request, example)),
-        Route(f"{PREFIX}/{{name}}", answer_file),
+        Route(f"{PREFIX}/{{name}}", answer_script),
     ]

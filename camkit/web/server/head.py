@@ -23,7 +23,8 @@ from ...explain import explain
 from ...export.figure import draw_slide
 from ...maps import encode
 from ...models.registry import load
-from ...picture import EXAMPLES, open_picture
+from ...picture import open_picture
+from ..tabs.examples import EXAMPLES
 from .assets import BROWSER, KEEP, PREFIX
 from .gatekeeper import page_path
 
@@ -34,7 +35,6 @@ LINE = (
 ICON = BROWSER / "icon.svg"
 PREVIEW = f"{PREFIX}/preview.jpg"
 PREVIEW_SIZE = (1200, 630)
-SPACE_SHUTTLE = 812
 GRADIOS = re.compile(rb'<meta\s+(?:property="og:|name="twitter:)[^>]*>\s*')
 
 
@@ -103,9 +103,10 @@ def root_of(scope: Scope) -> str:
 def preview() -> bytes:
     """Return the JPEG file of a link's preview: an example explained by the bundled model. Drawn when it is first
     asked for."""
-    clf, picture = load("efficientnet_lite0"), open_picture(EXAMPLES / "astronaut.jpg")
+    clf, example = load("efficientnet_lite0"), EXAMPLES["astronaut"]
+    picture = open_picture(example.content)
     for _ in range(2):  # the captions say seconds, and the first one may compile
-        explanation = explain(clf, picture, ["gradcam", "gradcam_plus_plus"], class_index=SPACE_SHUTTLE)
+        explanation = explain(clf, picture, ["gradcam", "gradcam_plus_plus"], example.class_index)
     words = "A network guesses what is in a picture. Red is where it looked, by methods that do not always agree."
     slide = draw_slide(explanation, 0.8, "turbo", "map", model_name=clf.spec.name, words=words)
     drawn = slide.crop((0, 20, slide.width, 1028)).resize(PREVIEW_SIZE)

@@ -21,6 +21,7 @@ from PIL import ExifTags, Image
 from ...errors import InputError
 from ...maps import encode
 from ...picture import EXAMPLES, MAX_BYTES, OpenedPicture, read_picture
+from .assets import PICTURES
 from .folder import begin_upload, upload_folder, write_file
 from .runs import pending_of
 
@@ -29,7 +30,7 @@ PAGE_BYTES = 200_000  # of a picture as the page shows it
 QUALITIES = (88, 75, 60, 45)  # of a JPEG, tried in turn until it is small enough
 NOT_UPLOADED = "The picture must be uploaded first: its file is not among the uploads."
 ADDRESS = "This server fetches nothing from other addresses: send the file itself, as an upload or as base64."
-EXAMPLE = re.compile(r"[^?#]*/examples/(?P<name>\w+\.jpg)")  # an address at which it hands an example out
+EXAMPLE = re.compile(rf"[^?#]*{PICTURES}(?P<name>\w+\.jpg)")  # an address at which it hands an example out
 SERVED = re.compile(r"[^?#]*/gradio_api/file=(?P<path>[^?#]+)")  # an address at which this server hands a file out
 META = {"_type": "gradio.FileData"}  # the mark by which Gradio knows a file in JSON
 
@@ -43,15 +44,11 @@ def file_of(reference: dict[str, Any], client: str) -> Path:
     as uploaded by the address `client`. InputError when it is none of these, NoRoom when it must wait."""
     path, url = reference.get("path"), reference.get("url")
     if isinstance(url, str) and url.startswith("data:"):
-        content = bytes_of_data_url(url)
-        begin_upload(client, len(content))
-        return Path(write_file("picture", content))
+        return _written(bytes_of_data_url(url), client)
     if re.match(r"https?://", address := str(path or url), re.IGNORECASE):
         # An address's host is not read: a proxy may have given the server another name.
         if (example := EXAMPLE.fullmatch(address)) and (EXAMPLES / example["name"]).is_file():
-            content = (EXAMPLES / example["name"]).read_bytes()
-            begin_upload(client, len(content))
-            return Path(write_file("picture", content))
+            return _written((EXAMPLES / example["name"]).read_bytes(), client)
         own = SERVED.match(address)
         if own is None:
             raise InputError(ADDRESS)
@@ -59,16 +56,26 @@ def file_of(reference: dict[str, Any], client: str) -> Path:
     return uploaded(path)
 
 
+def _written(content: bytes, client: str) -> Path:
+    """Write a picture among the uploads, as one of the address `client`."""
+    begin_upload(client, len(content))
+    return Path(write_file("picture", content))
+
+
 def uploaded(path: object) -> Path:
     """Return the path of an uploaded file; InputError when it is not among the uploads."""
+    if not path or not isinstance(path, str):
+        raise InputError(NOT_UPLOADED)
     try:
-        found = Path(path).resolve() if path and isinstance(path, str) else None
-        if found and found.is_relative_to(upload_folder()) and found.is_file():
+        found = Path(path).resolve()
+        is_known = found.is_relative_to(upload_folder()) and found.is_file()
+        if is_known:
             os.utime(found)  # in use: it is not among the oldest now
-            return found
-    except (OSError, ValueError):  # a name too long, or with a zero byte in it
-        pass
-    raise InputError(NOT_UPLOADED)
+    except (OSError, ValueError) as error:  # a name too long, or with a zero byte in it
+        raise InputError(NOT_UPLOADED) from error
+    if not is_known:
+        raise InputError(NOT_UPLOADED)
+    return found
 
 
 def sent_file(value: dict | None, request: gr.Request) -> Path | None:

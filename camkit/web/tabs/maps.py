@@ -34,6 +34,7 @@ from .examples import EXAMPLES, OPENING, Example, aspect, by_number, examples_ht
 from .link import Choices, query_of, read_query
 from .widgets import (
     METHOD_CHOICES,
+    NOT_COMPUTED,
     REDRAW_SECONDS,
     TELL_MODEL,
     FirstScreen,
@@ -47,7 +48,6 @@ from .widgets import (
 )
 
 PREVIEW_CHANNELS = 64  # of Score-CAM when it is not to run in full
-NOT_COMPUTED = "not computed: stopped before"
 GONE = "The server no longer has your picture: choose it again. The page shows its first example instead."
 # What the browser is at, and the settings, as history.js says it.
 HERE = f"(_, ...settings) => import({ROOT} + '{PREFIX}/history.js').then((module) => [module.here(), ...settings])"
@@ -216,12 +216,12 @@ def prediction_html(snapshot: Explanation | None) -> str:
 def explained_html(snapshot: Explanation, window: str = "", story: Example | None = None) -> str:
     """Return what is explained, in a sentence or two how sure the model is and where the maps lie, and the story once
     there is a map."""
-    told = story and snapshot.model == BUNDLED and snapshot.cams
+    told = story_html(story) if story and snapshot.model == BUNDLED and snapshot.cams else ""
     rest = f"; the picture's grey values are {html.escape(window)}" if window else ""
     return (
         f"<h2>Explaining <b>{html.escape(snapshot.class_name)}</b>, {snapshot.answer_in_words}"
         f"<small>{rest}</small></h2><p>{html.escape(result_words(snapshot))}"
-        f"{story_html(story) if story and told else ''}</p>"
+        f"{told}</p>"
     )
 
 

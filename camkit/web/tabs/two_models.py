@@ -22,7 +22,7 @@ from ..server.readiness import classifier, is_here
 from ..server.refusals import with_clear_errors
 from ..server.runs import RUNS, Run, on_stop
 from ..server.sessions import memory_of
-from .widgets import REDRAW_SECONDS, FirstScreen, if_it_fails, maps_component, named, panels_value
+from .widgets import NOT_COMPUTED, REDRAW_SECONDS, FirstScreen, if_it_fails, maps_component, named, panels_value
 
 GUESSES = 5  # classes of a model's prediction
 # What headline.py says of the models that are here besides the one that runs, as updates of the tab and its choice.
@@ -49,10 +49,9 @@ def on_compare(other, request: gr.Request) -> Iterator[dict]:
             yield {"first": row(first, keys, run, memory.picture), "first_about": about_html(first)}
         for second in until(explain_stream(classifier(other), shown.image, keys, index, cancel=run.cancel), shown, run):
             yield {"second": row(second, keys, run, memory.picture), "second_about": about_html(second)}
-        stopped = "not computed: stopped before"
         yield {
-            "first": row(first, keys, run, memory.picture, stopped),
-            "second": row(second, keys, run, memory.picture, stopped),
+            "first": row(first, keys, run, memory.picture, NOT_COMPUTED),
+            "second": row(second, keys, run, memory.picture, NOT_COMPUTED),
             "words": words_html(first, second) if memory_of(request).run == memory.run else "",
         }
 

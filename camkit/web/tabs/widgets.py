@@ -28,6 +28,7 @@ from ..server import assets
 # How the page draws a map until another way is chosen: opacity times the map, so that the picture keeps its
 # colours where the map is low. Of five colour maps tried on four pictures, turbo was the easiest to see on all.
 OPACITY, COLORMAP = 0.8, "turbo"
+NOT_COMPUTED = "not computed: stopped before"  # in place of a map
 REDRAW_SECONDS = 0.4  # between two redraws of what is being refined; drawing each block would slow the next
 METHOD_CHOICES = [(method.name, key) for key, method in METHODS.items()]
 THEME = gr.themes.Default(
