@@ -64,7 +64,7 @@ def test_back_and_forward_go_through_what_was_looked_at(visit, short_measurement
     at(page, tab="about")
     assert length(page) == entries + 4
     assert page.title() == "espresso · Class activation maps, side by side"
-    panel(page, "gradcam", COMPLETE).wait_for()
+    mapped(page, "espresso")
     monkeypatch.setattr("camkit.web.tabs.maps.explain_stream", computes)
     monkeypatch.setattr("camkit.web.tabs.evidence.measure", computes)
     page.go_back()
