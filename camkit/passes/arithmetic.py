@@ -18,4 +18,7 @@ def corner_aligned(size: int, target: int) -> np.ndarray:
 
 def expand(cam: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return a map (h, w) as (height, width) float32, by corner-aligned linear interpolation as in tf-keras-vis."""
-    return corner_aligned(cam.shape[0], size[0]) @ cam.astype(np.float32) @ corner_aligned(cam.shape[1], size[1]).T
+    rows, columns = corner_aligned(cam.shape[0], size[0]), corner_aligned(cam.shape[1], size[1])
+    # Not by `@`: OpenBLAS's threads stay awake after a product and take the cores from the network's next pass, which
+    # then lasts a quarter longer (VGG16's Grad-CAM on two cores: 242 ms for 182).
+    return np.einsum("Hw,Ww->HW", np.einsum("Hh,hw->Hw", rows, cam.astype(np.float32)), columns)

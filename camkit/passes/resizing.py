@@ -144,7 +144,7 @@ def grey_of(image: np.ndarray) -> np.ndarray:
     """Return an (h, w, 3) picture in grey, (h, w) of its own dtype: ITU-R 601 luma, of uint8 by Pillow."""
     if image.dtype == np.uint8:
         return np.asarray(Image.fromarray(image).convert("L"))
-    return image @ np.array([0.299, 0.587, 0.114], image.dtype)
+    return np.einsum("hwc,c->hw", image, np.array([0.299, 0.587, 0.114], image.dtype))  # why not `@`: arithmetic.py
 
 
 def _rectangle(spans: list[tuple[float, float]]) -> Rectangle:
