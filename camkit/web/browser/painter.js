@@ -10,6 +10,7 @@ root.innerHTML = `<style>
   :host { display: block; font-family: var(--font); }
   .frame { position: relative; display: grid; align-items: center; min-height: min(380px, 44vh); background: var(--background-fill-secondary); border: 1px solid var(--border-color-primary); border-radius: 10px; overflow: hidden; }
   canvas { display: block; margin: 0 auto; max-width: 100%; max-height: min(380px, 44vh); cursor: crosshair; touch-action: none; }
+  canvas:not([width]) { width: calc(min(380px, 44vh) * var(--opening)); aspect-ratio: var(--opening); } /* until it is drawn */
   canvas:focus-visible { outline: 3px solid var(--color-accent); outline-offset: -3px; }
   .bar { display: flex; gap: 10px; align-items: center; flex-wrap: wrap; margin-top: 8px; font-size: 13px; color: var(--body-text-color); }
   button { font: inherit; padding: 4px 12px; border-radius: 8px; cursor: pointer; color: var(--body-text-color);

@@ -1,4 +1,5 @@
-"""What the page says of itself to those who are sent its link, name, line and picture, and the icon of its tab.
+"""What the page says of itself to those who are sent its link, name, line and picture, and the icon of its tab; and
+the shape of the picture that it opens on.
 
 Gradio's template says there that it is Gradio, before it says what the page is: its tags give way to ours. The page is
 also sent compressed, which Gradio does with every file but this one, by far the largest.
@@ -9,7 +10,7 @@ from __future__ import annotations
 import html
 import re
 from functools import cache
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote
 
 import numpy as np
 from starlette.datastructures import Headers, MutableHeaders
@@ -24,7 +25,7 @@ from ...export.figure import draw_slide
 from ...maps import encode
 from ...models.registry import load
 from ...picture import open_picture
-from ..tabs.examples import EXAMPLES
+from ..tabs.examples import EXAMPLES, OPENING, aspect
 from .assets import BROWSER, KEEP, PREFIX
 from .gatekeeper import page_path
 
@@ -80,9 +81,15 @@ class Head:
         }
         # Within the page: behind a proxy that gives the page a path, browsers would look for it at the proxy's root.
         icon = f'<link rel="icon" type="image/svg+xml" href="data:image/svg+xml,{quote(ICON.read_text().strip())}">'
-        return icon + "".join(
-            f'<meta {"property" if name.startswith("og:") else "name"}="{name}" content="{html.escape(value)}">'
-            for name, value in named.items()
+        example = EXAMPLES.get(parse_qs(scope["query_string"].decode("latin-1")).get("example", [""])[0], OPENING)
+        frames = f"<style>:root {{ --opening: {aspect(example):.4f} }}</style>"  # so that nothing moves when it arrives
+        return (
+            icon
+            + frames
+            + "".join(
+                f'<meta {"property" if name.startswith("og:") else "name"}="{name}" content="{html.escape(value)}">'
+                for name, value in named.items()
+            )
         )
 
 

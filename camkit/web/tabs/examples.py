@@ -63,8 +63,8 @@ EXAMPLES: dict[str, Example] = {
         ),
         Example(
             "rocket",
-            "A rocket taken for what?",
-            story="It is not the rocket: cover it below, and drilling platform rises.",
+            "Rocket or rig?",
+            story="Not the rocket: cover it below, and drilling platform rises.",
             next_index=657,
         ),
         Example("china", "What makes a roof?", story="The network knows no class for a pagoda.", next_index=832),
@@ -80,8 +80,9 @@ def by_number(index: object) -> Example:
     return list(EXAMPLES.values())[number % len(EXAMPLES)]
 
 
+@cache
 def aspect(example: Example) -> float:
-    """Width by height of its picture, so that nothing moves when it arrives."""
+    """Return the width by the height of its picture."""
     with Image.open(example.path) as image:
         return image.width / image.height
 

@@ -30,7 +30,7 @@ from ..server.runs import RUNS, Busy, Run, on_stop, visitor_of
 from ..server.sessions import MEMORIES, Memory, memory_of
 from ..server.uploads import page_picture, uploaded, window_of
 from . import headline, view
-from .examples import EXAMPLES, OPENING, Example, aspect, by_number, examples_html
+from .examples import EXAMPLES, Example, aspect, by_number, examples_html
 from .link import Choices, query_of, read_query
 from .widgets import (
     METHOD_CHOICES,
@@ -365,8 +365,7 @@ def build(page: gr.Blocks) -> FirstScreen:
         prediction = gr.HTML(prediction_html(None), elem_id="prediction", **buttons)
         explained = gr.HTML("<h2>&nbsp;</h2><p></p>", elem_id="explained", **buttons)
         other = class_box("Another class", "class-box")
-        opening = panels_value(DEFAULT_METHODS, {}, fields={"aspect": aspect(OPENING)})
-        panels = maps_component(opening, "maps")
+        panels = maps_component(panels_value(DEFAULT_METHODS, {}), "maps")
         controls = view.build()
         settings = build_settings()
         here = gr.HTML(html_template="<i></i>", js_on_load=fetched("history.js"), visible="hidden")
