@@ -3,11 +3,13 @@ outputs of a stream that ends without an answer."""
 
 import uuid
 
+import gradio as gr
 import plain_http
 import pytest
 from conftest import EXAMPLES
 
 from camkit.web.server.refusals import with_clear_errors
+from camkit.web.tabs.widgets import named
 
 SETTINGS = [["gradcam"], "efficientnet_lite0", "block3b_add", 10, True]
 
@@ -36,6 +38,16 @@ def test_a_stream_with_nothing_to_do_empties_nothing(server_url, streams, short_
             assert None not in answer["output"]["data"], event["api_name"]
         else:
             plain_http.refusal(answer)
+
+
+def test_what_a_stream_says_of_a_components_properties_it_says_again():
+    def handler():
+        yield {"stop": gr.update(visible=True), "words": "some", "choice": gr.update(choices=["a"], value="a")}
+        yield {"words": "more", "choice": "b"}
+        yield {"stop": gr.update(visible=False)}
+
+    answers = list(named(handler, {"stop": 1, "words": 2, "choice": 3})())
+    assert answers[1:] == [{1: gr.update(visible=True), 2: "more", 3: "b"}, {1: gr.update(visible=False)}]
 
 
 def test_a_stream_that_ends_before_its_first_answer_leaves_the_outputs_as_they_are():

@@ -1,10 +1,13 @@
 """Back, forward, a reload and a link: what was looked at comes back, without being computed again."""
 
+import threading
+
 import pytest
-from browsing import COMPLETE, OPENING, PARTIAL, explaining, panel, stop
+from browsing import COMPLETE, OPENING, PARTIAL, PATIENCE, explaining, panel, stop
 from conftest import EXAMPLES
 
 from camkit.web.server import sessions
+from camkit.web.tabs import maps
 
 pytestmark = pytest.mark.browser
 START = "?methods=gradcam"
@@ -111,6 +114,33 @@ def test_settings_and_the_same_again_make_no_entry(visit):
     at(page, example="cat_and_coffee", **{"class": OPENING})
     page.locator("#layer").get_by_label("top_activation").and_(page.locator(":checked")).wait_for()
     assert page.get_by_role("checkbox", name="Grad-CAM++", exact=True).is_checked()
+
+
+def test_answers_that_come_before_gradio_knows_of_what_lose_nothing(visit, held_work, monkeypatch):
+    """While other answers stream, those to a new request may come before its number does, and are then read at once."""
+    page = visit(query=START)
+    panel(page, "gradcam", COMPLETE).wait_for()
+    page.locator("#settings button").first.click()
+    page.locator("#layer").get_by_label("block6d_add").click()
+    at(page, example="cat_and_coffee", **{"class": OPENING}, layer="block6d_add")
+    page.get_by_role("checkbox", name="Score-CAM", exact=True).check()
+    panel(page, "scorecam", PARTIAL).wait_for()  # and goes on
+    shown, show_again = threading.Event(), maps.show_again
+
+    def told(*given):
+        yield from show_again(*given)
+        shown.set()
+
+    def late(route):
+        answer = route.fetch()
+        assert shown.wait(PATIENCE / 1000)
+        route.fulfill(response=answer)
+
+    monkeypatch.setattr(maps, "show_again", told)
+    page.route("**/queue/join*", late, times=1)
+    page.go_back()
+    page.locator("#layer").get_by_label("top_activation").and_(page.locator(":checked")).wait_for()
+    assert page.locator("#max-n input[type=range]").get_attribute("max") == "1280"
 
 
 def test_a_reload_brings_an_own_picture_without_computing(visit, short_measurement, monkeypatch):

@@ -93,6 +93,20 @@ def test_places_are_counted_by_address_and_in_all(monkeypatch):
         pass
 
 
+def test_the_newest_request_has_the_page_whichever_begins_first():
+    all_runs, (older, unasked, newer) = runs.Runs(), [asks("me") for _ in range(3)]
+    for request in (older, unasked, newer):
+        request.state.pending = runs.Pending("a", "me")
+    with all_runs.page_run(newer) as new, all_runs.page_run(older) as old:
+        assert old.cancel.is_set() and not new.cancel.is_set() and old.number < new.number
+    older.state.pending.cancel.clear()
+    with all_runs.page_run(unasked, unasked=True) as by_itself, all_runs.page_run(older) as asked:
+        assert by_itself.cancel.is_set() and not asked.cancel.is_set()
+        with all_runs.page_run(asks("me"), unasked=True) as by_itself:
+            assert by_itself.cancel.is_set() and not asked.cancel.is_set()
+    assert not all_runs.busy("me")
+
+
 def test_a_page_has_one_run_and_a_new_one_ends_the_old(monkeypatch):
     all_runs = runs.Runs()
     with all_runs.page_run(asks("me")) as old, all_runs.page_run(asks("you")) as other:

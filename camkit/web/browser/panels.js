@@ -310,6 +310,7 @@ function begin(value) {
 
 async function show(value) {
   if (value && "working" in value) {
+    if (value.working && value.working < workingRun) return; // a run that a newer one has replaced
     if (value.working) workingRun = value.working;
     if (value.visit) begun(value.visit);
     host.classList.toggle("working", Boolean(value.working));

@@ -62,13 +62,14 @@ def client_address(peer: str, headers: Mapping[str, str]) -> str:
 class Pending:
     """One request that is not answered yet. `event`: Gradio's number of it, known once it is queued. `refused`: why a
     file that it named was taken out of it, or "". `cancel` is set when the answer is not waited for any more, or when
-    the visitor stops the work."""
+    the visitor stops the work. `number`: later requests have larger ones."""
 
     address: str
     session: str | None = None
     event: str | None = None
     refused: str = ""
     cancel: threading.Event = field(default_factory=threading.Event)
+    number: int = field(default_factory=itertools.count(1).__next__)
 
 
 class PendingRequests:
@@ -133,8 +134,8 @@ def pending_of(request: gr.Request) -> Pending:
 
 @dataclass(eq=False)
 class Run:
-    """Work under way for one visitor; its streams end after the block they are at when `cancel` is set. `stopped`: the
-    visitor has pressed Stop."""
+    """Work under way for one visitor; its streams end after the block they are at when `cancel` is set. `number`: its
+    request's. `unasked`: nobody asked for it. `stopped`: the visitor has pressed Stop."""
 
     number: int
     visitor: str
@@ -142,6 +143,7 @@ class Run:
     cancel: threading.Event = field(default_factory=threading.Event)
     began: float = field(default_factory=time.monotonic)
     seconds_left: float | None = None  # until the end, where it can be foreseen
+    unasked: bool = False
     stopped: bool = False
 
     def watch(self, stream: Iterator[Item]) -> Iterator[Item]:
@@ -163,23 +165,28 @@ class Run:
 
 
 class Runs:
-    """Keep what is under way. A page has one run at a time, and a new one cancels the old one; over the API the places
-    for long work are the only bound."""
+    """Keep what is under way. A page has one run at a time, that of its newest request, which cancels the older ones;
+    over the API the places for long work are the only bound."""
 
     def __init__(self) -> None:
         self._on_page: dict[str, Run] = {}
         self._long: set[Run] = set()
         self._guard = threading.Lock()
-        self._numbers = itertools.count(1)
 
     @contextmanager
-    def page_run(self, request: gr.Request, long: bool = True) -> Iterator[Run]:
-        """`long`: the run needs a place at once; Busy when there is none."""
+    def page_run(self, request: gr.Request, long: bool = True, unasked: bool = False) -> Iterator[Run]:
+        """`long`: the run needs a place at once; Busy when there is none. `unasked`: it gives way, cancelled from the
+        start, to whatever is under way on the page, and to whatever comes."""
         run = self._new_run(request)
+        run.unasked = unasked
         with self._guard:
-            if run.visitor in self._on_page:
-                self._on_page[run.visitor].cancel.set()
-            self._on_page[run.visitor] = run
+            before = self._on_page.get(run.visitor)
+            if before and (unasked or (before.number > run.number and not before.unasked)):
+                run.cancel.set()
+            else:
+                self._on_page[run.visitor] = run
+                if before:
+                    before.cancel.set()
         try:
             if long:
                 self.take_place(run)
@@ -224,8 +231,8 @@ class Runs:
             return visitor in self._on_page
 
     def _new_run(self, request: gr.Request) -> Run:
-        with self._guard:
-            return Run(next(self._numbers), visitor_of(request), address_of(request), pending_of(request).cancel)
+        pending = pending_of(request)
+        return Run(pending.number, visitor_of(request), address_of(request), pending.cancel)
 
     def _end(self, run: Run) -> None:
         with self._guard:

@@ -125,10 +125,12 @@ class Memories:
             return self._used(token) if isinstance(token, str) and token in self._kept else None
 
     def show(self, run: Run, memory: Memory) -> Memory:
-        """Make a result what the run's page shows, and return it as such."""
+        """Make a result what the run's page shows, unless that shows a newer run already, and return it as such."""
         memory = replace(memory, run=run.number)
         with self._guard:
-            self._kept[memory.token], self._shown[run.visitor] = memory, memory.token
+            shown = self._kept.get(self._shown.get(run.visitor, ""))
+            if not shown or shown.run <= run.number:
+                self._kept[memory.token], self._shown[run.visitor] = memory, memory.token
         return memory
 
     def _used(self, token: str) -> Memory:

@@ -32,7 +32,7 @@ from ...units import seconds_in_words
 from ..server.readiness import classifier
 from ..server.refusals import with_clear_errors
 from ..server.runs import RUNS, Busy, on_stop, visitor_of
-from ..server.sessions import MEMORIES, Memory, memory_of
+from ..server.sessions import MEMORIES, memory_of
 from .widgets import (
     COLORMAP,
     NO_STOP,
@@ -64,19 +64,22 @@ def table_html(table: Table) -> str:
 @with_clear_errors
 def on_measure(request: gr.Request):
     """Measure what the page shows, as the button asks."""
-    yield from measure_shown(memory_of(request), request)
+    yield from measure_shown(request)
 
 
 @if_it_fails(far="", stop=NO_STOP)
-def measure_shown(memory: Memory, request: gr.Request):
-    """Measure what the page shows; each column fills when it is known."""
-    explanation = memory.explanation
-    clf = classifier(explanation.model)
-    measurements: dict[str, Measurement] = {}
-    maps = sum(cam.complete for cam in explanation.cams.values()) + len(CONTROLS)
-    blocks, seen = maps * -(-SCORED // clf.block_size), 0
-    begin, drawn = time.monotonic(), 0.0
-    with RUNS.page_run(request) as run:
+def measure_shown(request: gr.Request, unasked: bool = False):
+    """Measure what the page shows; each column fills when it is known. `unasked`: only where nothing is under way."""
+    with RUNS.page_run(request, unasked=unasked) as run:
+        if unasked and run.cancel.is_set():
+            return
+        memory = memory_of(request)
+        explanation = memory.explanation
+        clf = classifier(explanation.model)
+        measurements: dict[str, Measurement] = {}
+        maps = sum(cam.complete for cam in explanation.cams.values()) + len(CONTROLS)
+        blocks, seen = maps * -(-SCORED // clf.block_size), 0
+        begin, drawn = time.monotonic(), 0.0
         run.seconds_left = expected_seconds(explanation)
         table = table_html(measurement_table(measurements, explanation, complete=False))
         scored = f": {SCORED} pictures to score for each map" if clf.outputs.are_probabilities else ""
@@ -132,7 +135,7 @@ def on_explanation(request: gr.Request):
         yield {"far": progress_html(words), "stop": NO_STOP, "table": ""}
         return
     try:
-        yield from measure_shown(memory, request)
+        yield from measure_shown(request, unasked=True)
     except Busy as busy:
         yield {"far": progress_html(f"{busy} Then press Measure."), "stop": NO_STOP, "table": ""}
 

@@ -156,7 +156,7 @@ def update(model: str, visitor: str) -> dict:
         "get": gr.update(visible=state is not None and not arriving, value=offer(key, visitor)),
         "cancel": gr.update(visible=arriving and WAITING.waits(str(key), visitor)),
         "use": gr.update(visible=arrived is not None, value=f"Use {MODELS[arrived].name}" if arrived else ""),
-        "timer": gr.Timer(active=downloading() or not WARMED_UP.is_set()),
+        "timer": gr.update(active=downloading() or not WARMED_UP.is_set()),
     }
 
 

@@ -297,16 +297,17 @@ def on_open(here, request: gr.Request, *choices):
         labels = MODELS[visit.choices.model].labels()
         story = visit.example if visit.class_index == visit.example.class_index else None
         updates = show_example(visit.example, visit.class_index, visit.choices, request, labels, story, entry)
-    settings = settings_of(visit.choices)
+    settings = settings_of(visit.choices, choices[1])
     for update in updates:
         yield settings | update
         settings = {}
 
 
-def settings_of(choices: Choices) -> dict:
-    """Return updates with which the settings' components show these choices."""
-    layers = gr.update(choices=list(MODELS[choices.model].target_layers), value=choices.layer)
-    return vars(choices) | {"layer": layers}
+def settings_of(choices: Choices, model) -> dict:
+    """Return updates with which the settings' components, which offer the layers of `model`, show these choices."""
+    if choices.model == model:
+        return vars(choices)
+    return vars(choices) | {"layer": gr.update(choices=list(MODELS[choices.model].target_layers), value=choices.layer)}
 
 
 def show_example(

@@ -131,7 +131,16 @@ def named(handler, parts: Mapping[str, Component]):
 
         @wraps(handler)
         def stream(*args, **kwargs):
-            yield from map(by_component, handler(*args, **kwargs))
+            # Gradio's page makes each answer out of the one before, in place. What only the one before said of a
+            # component's properties is lost where both come at once, so every answer says it again.
+            said: dict[str, dict] = {}
+            for update in handler(*args, **kwargs):
+                for name, value in update.items():
+                    if isinstance(value, dict) and SKIP.items() <= value.items():
+                        said[name] = said.get(name, {}) | value
+                    else:
+                        said.pop(name, None)
+                yield by_component(update | said)
 
         return stream
 
