@@ -140,7 +140,7 @@ def test_answers_that_come_before_gradio_knows_of_what_lose_nothing(visit, held_
     page.route("**/queue/join*", late, times=1)
     page.go_back()
     page.locator("#layer").get_by_label("top_activation").and_(page.locator(":checked")).wait_for()
-    assert page.locator("#max-n input[type=range]").get_attribute("max") == "1280"
+    page.locator("#max-n input[type=range][max='1280']").wait_for()
 
 
 def test_a_reload_brings_an_own_picture_without_computing(visit, short_measurement, monkeypatch):
