@@ -279,8 +279,8 @@ def on_open(here, request: gr.Request, *choices):
     here = here if isinstance(here, dict) else {}
     query, entry = here.get("query"), str(here.get("entry") or "")[:40]
     query = query if isinstance(query, dict) else {}
-    model = opening_model()
-    fresh = replace(Choices(*choices), model=model, layer=MODELS[model].target_layers[-1], full=True)
+    before, model = Choices(*choices), opening_model()
+    fresh = replace(before, model=model, layer=MODELS[model].target_layers[-1], full=True)
     memory = MEMORIES.recall(here.get("kept"))
     if memory:
         query = {**memory.query, "model": memory.known.model, "layer": memory.known.target_layer}
@@ -297,13 +297,13 @@ def on_open(here, request: gr.Request, *choices):
         labels = MODELS[visit.choices.model].labels()
         story = visit.example if visit.class_index == visit.example.class_index else None
         updates = show_example(visit.example, visit.class_index, visit.choices, request, labels, story, entry)
-    settings = settings_of(visit.choices, choices[1])
+    settings = settings_of(visit.choices, before.model)
     for update in updates:
         yield settings | update
         settings = {}
 
 
-def settings_of(choices: Choices, model) -> dict:
+def settings_of(choices: Choices, model: str) -> dict:
     """Return updates with which the settings' components, which offer the layers of `model`, show these choices."""
     if choices.model == model:
         return vars(choices)
