@@ -135,7 +135,7 @@ def pending_of(request: gr.Request) -> Pending:
 @dataclass(eq=False)
 class Run:
     """Work under way for one visitor; its streams end after the block they are at when `cancel` is set. `number`: its
-    request's. `unasked`: nobody asked for it. `stopped`: the visitor has pressed Stop."""
+    request's. `unasked`: the page began it by itself. `stopped`: the visitor has pressed Stop."""
 
     number: int
     visitor: str
