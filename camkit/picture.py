@@ -274,15 +274,18 @@ def _black_is_zero(data: bytes) -> bytes:
     return data.replace(white, black, 1)
 
 
+def _kind(data: bytes) -> str:
+    """Return what a file is by the readers that Pillow has, else by its beginning; "" where neither says anything."""
+    try:
+        with Image.open(io.BytesIO(data[:_HEADER])) as image:  # no pixel is decoded
+            return f"{image.format} ({image.format_description})"
+    except _DECODER_ERRORS:
+        return next((name for name, begin in _FOREIGN.items() if re.match(begin, data, re.DOTALL)), "")
+
+
 def _unreadable(data: bytes) -> str:
     """Return why a file cannot be opened, in one sentence: what else it is, as far as that shows."""
-    kind = next((name for name, begin in _FOREIGN.items() if re.match(begin, data, re.DOTALL)), "")
-    try:
-        with Image.open(io.BytesIO(data[:_HEADER])) as image:  # by every reader that Pillow has; no pixel is decoded
-            kind = f"{image.format} ({image.format_description})"
-    except _DECODER_ERRORS:
-        pass  # then it is what the file's beginning says, if that says anything
-    if kind:
+    if kind := _kind(data):
         return f"The picture's format is {kind}, which is not read: use {KINDS}."
     try:
         tags = ImageFileDirectory_v2(data[:16] if 43 in data[2:4] else data[:8])

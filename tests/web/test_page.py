@@ -284,6 +284,8 @@ def test_a_new_layer_is_asked_for_once_and_work_shows_at_once(visit, monkeypatch
     with page.expect_request(lambda _: len(events) == 2):
         go_on.set()
     page.locator("#maps .cam-host:not(.working)").wait_for()
+    panel(page, "gradcam", COMPLETE).wait_for()
+    page.locator("#measure-far", has_text="press Measure").wait_for()
     page.wait_for_function("document.querySelector('#max-n input').max === '40'")
     assert len(events) == len(set(events)) == 2  # the explanation, and whether to measure it
 

@@ -26,7 +26,7 @@ root.innerHTML = `<style>
   p.facts { font-variant-numeric: tabular-nums; color: var(--body-text-color); min-height: 17px; }
   p.note { color: var(--body-text-color); font-weight: 550; }
   p.note:empty, p.how:empty { display: none; }
-  .frame { position: relative; aspect-ratio: var(--aspect, var(--opening, 1.5)); width: 100%; max-height: var(--cam-height, clamp(150px, calc(100vh - 655px), 420px)); border-radius: 5px; overflow: hidden; }
+  .frame { position: relative; aspect-ratio: var(--aspect, var(--opening)); width: 100%; max-height: var(--cam-height, clamp(150px, calc(100vh - 655px), 420px)); border-radius: 5px; overflow: hidden; }
   figure[data-state=waiting] .frame { background: var(--background-fill-secondary); }
   canvas { width: 100%; height: 100%; object-fit: contain; display: block; touch-action: pan-y; cursor: crosshair; }
   .probe { position: absolute; right: 6px; bottom: 6px; font-size: 12px; padding: 1px 7px; border-radius: 6px; pointer-events: none;

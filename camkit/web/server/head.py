@@ -83,14 +83,11 @@ class Head:
         icon = f'<link rel="icon" type="image/svg+xml" href="data:image/svg+xml,{quote(ICON.read_text().strip())}">'
         example = EXAMPLES.get(parse_qs(scope["query_string"].decode("latin-1")).get("example", [""])[0], OPENING)
         frames = f"<style>:root {{ --opening: {aspect(example):.4f} }}</style>"  # so that nothing moves when it arrives
-        return (
-            icon
-            + frames
-            + "".join(
-                f'<meta {"property" if name.startswith("og:") else "name"}="{name}" content="{html.escape(value)}">'
-                for name, value in named.items()
-            )
+        tags = "".join(
+            f'<meta {"property" if name.startswith("og:") else "name"}="{name}" content="{html.escape(value)}">'
+            for name, value in named.items()
         )
+        return f"{icon}{frames}{tags}"
 
 
 def root_of(scope: Scope) -> str:

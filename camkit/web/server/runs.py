@@ -177,8 +177,7 @@ class Runs:
     def page_run(self, request: gr.Request, long: bool = True, unasked: bool = False) -> Iterator[Run]:
         """`long`: the run needs a place at once; Busy when there is none. `unasked`: it gives way, cancelled from the
         start, to whatever is under way on the page, and to whatever comes."""
-        run = self._new_run(request)
-        run.unasked = unasked
+        run = self._new_run(request, unasked)
         with self._guard:
             before = self._on_page.get(run.visitor)
             if before and (unasked or (before.number > run.number and not before.unasked)):
@@ -230,9 +229,9 @@ class Runs:
         with self._guard:
             return visitor in self._on_page
 
-    def _new_run(self, request: gr.Request) -> Run:
+    def _new_run(self, request: gr.Request, unasked: bool = False) -> Run:
         pending = pending_of(request)
-        return Run(pending.number, visitor_of(request), address_of(request), pending.cancel)
+        return Run(pending.number, visitor_of(request), address_of(request), pending.cancel, unasked=unasked)
 
     def _end(self, run: Run) -> None:
         with self._guard:

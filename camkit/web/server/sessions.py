@@ -82,7 +82,7 @@ class Memories:
         slim = replace(explanation, image=_NOTHING, cams=cams)
         memory = Memory(run.address, picture, query, slim, size, run.number, time.monotonic(), "", ended, story)
         with self._guard:
-            shown = self._kept.get(self._shown.get(run.visitor, ""))
+            shown = self._of(run.visitor)
             if shown and shown.run > run.number:
                 return ""
             same = shown is not None and shown.run == run.number
@@ -107,7 +107,7 @@ class Memories:
     def measured(self, visitor: str, run: int, measurements: Mapping[str, Measurement]) -> None:
         """Add the measurements of a run, if it is still the one that the page shows."""
         with self._guard:
-            memory = self._kept.get(self._shown.get(visitor, ""))
+            memory = self._of(visitor)
             if memory is not None and memory.run == run:
                 self._kept[memory.token] = replace(memory, measurements=measurements)
 
@@ -128,10 +128,14 @@ class Memories:
         """Make a result what the run's page shows, unless that shows a newer run already, and return it as such."""
         memory = replace(memory, run=run.number)
         with self._guard:
-            shown = self._kept.get(self._shown.get(run.visitor, ""))
+            shown = self._of(run.visitor)
             if not shown or shown.run <= run.number:
                 self._kept[memory.token], self._shown[run.visitor] = memory, memory.token
         return memory
+
+    def _of(self, visitor: str) -> Memory | None:
+        """Return what the visitor's page shows; `_guard` is held."""
+        return self._kept.get(self._shown.get(visitor, ""))
 
     def _used(self, token: str) -> Memory:
         self._kept[token] = replace(self._kept[token], when=time.monotonic())

@@ -220,8 +220,7 @@ def explained_html(snapshot: Explanation, window: str = "", story: Example | Non
     rest = f"; the picture's grey values are {html.escape(window)}" if window else ""
     return (
         f"<h2>Explaining <b>{html.escape(snapshot.class_name)}</b>, {snapshot.answer_in_words}"
-        f"<small>{rest}</small></h2><p>{html.escape(result_words(snapshot))}"
-        f"{told}</p>"
+        f"<small>{rest}</small></h2><p>{html.escape(result_words(snapshot))}{told}</p>"
     )
 
 
@@ -304,7 +303,8 @@ def on_open(here, request: gr.Request, *choices):
 
 
 def settings_of(choices: Choices, model: str) -> dict:
-    """Return updates with which the settings' components, which offer the layers of `model`, show these choices."""
+    """Return updates with which the settings' components, which offer the layers of `model`, show these choices. Plain
+    values where that is enough: of a property, a stream's later answers would undo what a visitor has chosen since."""
     if choices.model == model:
         return vars(choices)
     return vars(choices) | {"layer": gr.update(choices=list(MODELS[choices.model].target_layers), value=choices.layer)}
