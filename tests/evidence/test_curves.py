@@ -11,9 +11,6 @@ from camkit.evidence.metrics import BASELINES, CONTROLS, masked
 from camkit.evidence.observations import Curve
 from camkit.evidence.road import REMOVED
 
-pytestmark = pytest.mark.filterwarnings("error")
-
-
 # --- curves --------------------------------------------------------------------------------------------------------
 
 

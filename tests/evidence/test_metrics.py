@@ -27,9 +27,6 @@ from camkit.evidence.metrics import (
 )
 from camkit.evidence.observations import Curve, Measurement
 
-pytestmark = pytest.mark.filterwarnings("error")
-
-
 # --- baselines -----------------------------------------------------------------------------------------------------
 
 

